@@ -1,0 +1,134 @@
+//! A data group: who writes, under which epoch, and how far everybody is.
+
+use serde::{Deserialize, Serialize};
+
+use crate::epoch::Epoch;
+use crate::moment::Timestamp;
+use crate::name::{GroupName, RegionName, RunId};
+use crate::units::Lsn;
+
+/// The record of a group in etcd: lease and epoch in one value, changed only by compare-and-set.
+///
+/// The holder writes it anew every `renew_every`; that is its lease. Whoever wants to take over must
+/// have watched it unchanged for `lease_ttl` by its own clock, and replaces exactly that revision.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupRecord {
+    /// The group.
+    pub group: GroupName,
+    /// The reign.
+    pub epoch: Epoch,
+    /// Who may write.
+    pub holder: RegionName,
+    /// Rises with each renewal, so that a holder knows its own write again after a lost answer.
+    pub renewal: u64,
+    /// The holder has given the lease up: it has stopped writing, nobody needs to wait for expiry.
+    pub released: bool,
+    /// How far the holder's log was at this renewal.
+    pub wal: WalPosition,
+    /// When, by the holder's wall clock. For people and for the lag as time; not for expiry.
+    pub renewed_at: Timestamp,
+    /// The run that made this reign; none for the first.
+    pub run: Option<RunId>,
+    /// When the last failover that acted began: the start of the flap window.
+    pub last_failover_at: Option<Timestamp>,
+}
+
+/// A place in the log of a timeline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+pub struct WalPosition {
+    /// PostgreSQL's timeline: compared first.
+    pub timeline: u32,
+    /// The place on it.
+    pub lsn: Lsn,
+}
+
+/// What a member's database does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DatabaseRole {
+    /// There is no data directory yet.
+    Absent,
+    /// It does not run.
+    Stopped,
+    /// It is starting or recovering and answers nothing yet.
+    Starting,
+    /// It runs as a standby.
+    Standby,
+    /// It runs and takes writes.
+    Primary,
+}
+
+/// The state of one member's database, as its own node sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DatabaseStatus {
+    /// What it does.
+    pub role: DatabaseRole,
+    /// The furthest that it has safely received (standby) or written (primary).
+    pub received: WalPosition,
+    /// The furthest that it has replayed; equal to `received` on a primary.
+    pub replayed: Lsn,
+    /// A standby: it is receiving from its upstream now.
+    pub streaming: bool,
+    /// A standby: how old the last replayed transaction is, in milliseconds, 0 when all was replayed.
+    pub replay_lag_ms: Option<u64>,
+    /// A primary: the standbys that stream from it now, by application name (their region).
+    pub standbys: Vec<StandbyStatus>,
+}
+
+impl DatabaseStatus {
+    /// A database that does not run.
+    #[must_use]
+    pub fn stopped(role: DatabaseRole) -> Self {
+        Self {
+            role,
+            received: WalPosition::default(),
+            replayed: Lsn(0),
+            streaming: false,
+            replay_lag_ms: None,
+            standbys: Vec::new(),
+        }
+    }
+}
+
+/// A standby as its primary sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StandbyStatus {
+    /// Its region (the application name of its connection).
+    pub region: RegionName,
+    /// How far it has flushed.
+    pub flushed: Lsn,
+    /// Counts for `synchronous_standby_names` now.
+    pub synchronous: bool,
+}
+
+/// What a member tells the group: kept in etcd under the group, one key a region.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberReport {
+    /// Who.
+    pub region: RegionName,
+    /// Rises with each report while the node lives.
+    pub sequence: u64,
+    /// The epoch that this member follows or leads.
+    pub epoch: Epoch,
+    /// It has stopped receiving from the holder of this epoch for good: its position is final, and
+    /// the holder can get no acknowledgement from it any more.
+    pub sealed: Option<Epoch>,
+    /// Its database.
+    pub database: DatabaseStatus,
+    /// By the reporter's wall clock, for people.
+    pub reported_at: Timestamp,
+}
+
+/// What a member answers to a holder that cannot reach etcd: until the promise ends it will neither
+/// be promoted nor start a run. Kept on disk before it is given.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Promise {
+    /// The group.
+    pub group: GroupName,
+    /// The reign that is acknowledged.
+    pub epoch: Epoch,
+    /// To whom.
+    pub holder: RegionName,
+    /// For how long from the instant the request arrived, in milliseconds.
+    pub for_ms: u64,
+}
