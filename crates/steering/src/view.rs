@@ -1,0 +1,134 @@
+//! The spec and one snapshot, joined: what all answers are computed from.
+//!
+//! Distances and networks depend on the spec alone and are computed once; [`View::with_snapshot`]
+//! keeps them, so that a change of health costs next to nothing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use meridian_model::health::RegionHealth;
+use meridian_model::topology::{Dial, Region};
+use meridian_model::{RegionName, Snapshot, System};
+
+use crate::answer::PARTIAL_DIALS_MAX;
+use crate::distance::RoundTrip;
+use crate::networks::Networks;
+
+/// All that a data plane knows: immutable, swapped whole.
+#[derive(Debug)]
+pub struct View {
+    /// The checked spec, as read in the region `here`.
+    pub system: Arc<System>,
+    /// The region whose node this is.
+    pub here: RegionName,
+    /// The state of everything.
+    pub snapshot: Arc<Snapshot>,
+    geography: Arc<Geography>,
+}
+
+/// What depends on the spec alone. Indexes follow the order of the spec.
+#[derive(Debug)]
+pub(crate) struct Geography {
+    pub(crate) networks: Networks,
+    /// For each population, and last for clients that belong to none: the distance of each region.
+    from_people: Vec<Vec<RoundTrip>>,
+    /// The distance of each region from here.
+    from_here: Vec<RoundTrip>,
+    /// Regions with a dial between nothing and all: an answer depends on the client's network then.
+    pub(crate) partial: Vec<usize>,
+}
+
+impl View {
+    /// Joins the spec with a snapshot.
+    #[must_use]
+    pub fn new(system: Arc<System>, here: RegionName, snapshot: Arc<Snapshot>) -> Arc<Self> {
+        let geography = Arc::new(Geography::of(&system, &here));
+        Arc::new(Self { system, here, snapshot, geography })
+    }
+
+    /// The same spec with another snapshot.
+    #[must_use]
+    pub fn with_snapshot(&self, snapshot: Arc<Snapshot>) -> Arc<Self> {
+        Arc::new(Self {
+            system: Arc::clone(&self.system),
+            here: self.here.clone(),
+            snapshot,
+            geography: Arc::clone(&self.geography),
+        })
+    }
+
+    pub(crate) fn geography(&self) -> &Geography {
+        &self.geography
+    }
+
+    /// What the snapshot says of a region.
+    pub(crate) fn seen(&self, region: &RegionName) -> Option<&RegionHealth> {
+        self.snapshot.regions.iter().find(|r| &r.region == region)
+    }
+
+    /// Each region with its distance from a population (`None`: from people anywhere).
+    pub(crate) fn regions_from(&self, population: Option<u16>) -> impl Iterator<Item = (&Region, RoundTrip)> {
+        let people = &self.geography.from_people;
+        let nobody = people.len().saturating_sub(1);
+        let row = people.get(population.map_or(nobody, usize::from)).map_or(&[][..], Vec::as_slice);
+        let distances = row.iter().copied().chain(std::iter::repeat(FAR));
+        self.system.topology.regions.iter().zip(distances)
+    }
+
+    /// The distance of a region from here.
+    pub(crate) fn from_here(&self, region: &RegionName) -> RoundTrip {
+        let at = self.system.region_names().position(|name| name == region);
+        at.and_then(|at| self.geography.from_here.get(at)).copied().unwrap_or(FAR)
+    }
+}
+
+/// A distance that nobody beats in being far.
+const FAR: RoundTrip = RoundTrip { time: Duration::from_secs(3_600), estimated: true };
+
+impl Geography {
+    fn of(system: &System, here: &RegionName) -> Self {
+        let topology = &system.topology;
+        let networks = (0..)
+            .zip(&topology.users)
+            .flat_map(|(index, population)| population.networks.iter().map(move |net| (*net, index)));
+        let networks = Networks::new(networks);
+        let partial = topology.regions.iter().enumerate().filter(|(_, r)| is_partial(r.dial));
+        Self {
+            networks,
+            from_people: people_distances(system),
+            from_here: here_distances(system, here),
+            partial: partial.map(|(index, _)| index).take(PARTIAL_DIALS_MAX).collect(),
+        }
+    }
+}
+
+fn is_partial(dial: Dial) -> bool {
+    matches!(dial, Dial::Share(share) if share.millionths() > 0 && share.millionths() < 1_000_000)
+}
+
+/// One row for each population, and one more for people who belong to none: the mean over all users,
+/// so that every name server of the zone gives them the same answer.
+fn people_distances(system: &System) -> Vec<Vec<RoundTrip>> {
+    let topology = &system.topology;
+    let row = |from| topology.regions.iter().map(move |r| RoundTrip::between(from, r.location)).collect();
+    let mut rows: Vec<Vec<RoundTrip>> = topology.users.iter().map(|p| row(p.location)).collect();
+    let shares: Vec<f64> = topology.users.iter().map(|p| p.share.as_f64()).collect();
+    let mean = |region: usize| {
+        let parts = rows.iter().zip(&shares);
+        let seconds = parts.map(|(row, share)| row.get(region).map_or(0.0, |d| d.time.as_secs_f64() * share));
+        RoundTrip { time: Duration::from_secs_f64(seconds.sum::<f64>().clamp(0.0, 3_600.0)), estimated: true }
+    };
+    let everybody = (0..topology.regions.len()).map(mean).collect();
+    rows.push(everybody);
+    rows
+}
+
+fn here_distances(system: &System, here: &RegionName) -> Vec<RoundTrip> {
+    let home = system.region(here);
+    let distance = |region: &Region| match home {
+        Some(home) if home.name == region.name => RoundTrip::ZERO,
+        Some(home) => RoundTrip::between(home.location, region.location),
+        None => FAR,
+    };
+    system.topology.regions.iter().map(distance).collect()
+}
