@@ -1,1 +1,25 @@
-//! lab
+//! A whole multi-region system on one machine: real processes, real programs, a WAN between them.
+//!
+//! One [`Lab`] is one running system. It starts what production starts, one etcd member and one node
+//! for each region, each on loopback addresses of its own; it emulates the network between them
+//! ([`wan`]); it breaks them on demand ([`faults`]). Load, ledger, drills and reports stand on top.
+//!
+//! The lab knows nothing of what a node does inside. It reads what a node tells over `GET /v1/status`
+//! and nothing else, so that a drill measures from outside, as a user would.
+//!
+//! Linux only: it uses `/proc`, `PR_SET_PDEATHSIG` through `setpriv`, and 127.0.0.0/8.
+
+pub mod control;
+pub mod error;
+pub mod faults;
+pub mod plan;
+pub mod process;
+pub mod regions;
+pub mod status;
+pub mod wan;
+
+pub use error::LabError;
+pub use faults::{Fault, FaultPart, FaultRecord, LabEvent};
+pub use plan::{Addresses, LabOptions};
+pub use regions::Lab;
+pub use status::{LabStatus, RegionStatus};

@@ -1,0 +1,1 @@
+//! wan: to be written.
