@@ -1,1 +1,16 @@
-//! actuators
+//! The hands that carry out commands: PostgreSQL servers and instances of the application.
+//!
+//! Each adapter stands behind one trait ([`execute`]), is idempotent (doing twice is doing once), and
+//! gives every wait a deadline that knows its reason. Nothing here decides anything: who may write and
+//! when is the failover machine's business; here it is only made so, and refused when it would be
+//! unsafe as seen from this machine (a primary without an armed fence, an epoch that is over, a data
+//! directory that is not ours).
+//!
+//! Open [`execute`] first.
+
+pub mod deadline;
+pub mod error;
+pub mod execute;
+
+pub use error::{ActuatorError, Blame, Retry};
+pub use execute::{BoxFuture, ComputeActuator, DatabaseActuator, RejoinMethod, Rejoined, StopMode};

@@ -1,0 +1,156 @@
+//! What can be commanded: one trait for databases, one for compute.
+//!
+//! The traits are dyn-compatible (boxed futures), so that the node holds `Arc<dyn DatabaseActuator>`
+//! and a test can put a twin in its place. Every command is idempotent: commanding what is already so
+//! succeeds without touching anything. A command that fails leaves nothing half done that repeating
+//! it would not repair.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::pin::Pin;
+
+use meridian_model::group::DatabaseStatus;
+use meridian_model::{Epoch, Moment};
+use tokio::sync::watch;
+
+use crate::error::ActuatorError;
+
+/// A future that can be boxed away behind a trait object.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// How a database is stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopMode {
+    /// Sessions are ended, everything is written out, standbys get the rest. Takes up to seconds.
+    Fast,
+    /// Killed. When this returns no process of the server is alive; done well within 500 ms. Nothing
+    /// committed is lost: the next start recovers from the log.
+    Immediate,
+}
+
+/// How a member came back to the group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RejoinMethod {
+    /// Its log had not diverged: it only had to follow.
+    Followed,
+    /// `pg_rewind` took the diverged part back.
+    Rewound,
+    /// A new base backup; the old data directory is kept aside where there is room.
+    Recloned,
+}
+
+/// What a rejoin did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rejoined {
+    /// How.
+    pub method: RejoinMethod,
+    /// Where the diverged part of the log is kept, with a README; none when nothing had diverged.
+    pub kept_wal: Option<PathBuf>,
+    /// Where the old data directory was put aside, if it was.
+    pub kept_data: Option<PathBuf>,
+    /// What happened, in a sentence for the journal.
+    pub detail: String,
+}
+
+/// An end of the server that nobody commanded (a crash, a kill) or that the fence made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnexpectedExit {
+    /// Rises with each, so that two equal ends can be told apart.
+    pub count: u64,
+    /// When, by the boot-time clock.
+    pub at: Moment,
+    /// The fence did it: its moment came without a renewal.
+    pub fenced: bool,
+    /// What is known: exit status and the last words of its log.
+    pub detail: String,
+}
+
+/// The database of one member.
+///
+/// **The fence.** A primary may run only while a fence is armed: [`Self::fence_at`] says at which
+/// boot-time moment the server is killed unless a later moment is set before. [`Self::start_primary`] and
+/// [`Self::promote`] refuse without one in the future. The fence runs on its own thread and survives a
+/// blocked runtime.
+///
+/// **The epoch.** Commands carry one; the highest is kept on disk and a lower one is refused.
+pub trait DatabaseActuator: Send + Sync + 'static {
+    /// What the database does now. Never fails: a server that does not answer in time is `Starting`,
+    /// with zero positions. Takes at most about a second.
+    fn status(&self) -> BoxFuture<'_, DatabaseStatus>;
+
+    /// The last end of the server that nobody commanded; changes the moment it is seen.
+    fn exits(&self) -> watch::Receiver<Option<UnexpectedExit>>;
+
+    /// Makes an empty database system with the roles and the database; does not start it. Idempotent.
+    ///
+    /// # Errors
+    /// A data directory that is not empty and not ours, missing programs, a full disk.
+    fn initialise(&self) -> BoxFuture<'_, Result<(), ActuatorError>>;
+
+    /// Starts as a primary, or leaves it when it is one already; returns when it takes writes.
+    ///
+    /// # Errors
+    /// No armed fence, a stale epoch, a port in use, a start that does not end in time.
+    fn start_primary(&self, epoch: Epoch) -> BoxFuture<'_, Result<(), ActuatorError>>;
+
+    /// Stops it; returns when no process of it is left.
+    ///
+    /// # Errors
+    /// A process that cannot be killed.
+    fn stop(&self, mode: StopMode) -> BoxFuture<'_, Result<(), ActuatorError>>;
+
+    /// Makes the running standby the primary: slots for the others first, then promotes; returns when
+    /// it takes writes. A checkpoint is started in the background. A primary stays as it is.
+    ///
+    /// # Errors
+    /// No armed fence, a stale epoch, not running, not promoted in time.
+    fn promote(&self, epoch: Epoch) -> BoxFuture<'_, Result<(), ActuatorError>>;
+
+    /// Makes it a standby of `upstream` (starting it when it is stopped); by reload where possible.
+    /// Returns when the server answers; [`Self::status`] tells when it streams. If it does not stream
+    /// for several seconds although the upstream is well, its log has diverged: call [`Self::rejoin`].
+    ///
+    /// # Errors
+    /// A running primary (stop it first), no data directory, a stale epoch, a start that fails.
+    fn follow(&self, upstream: SocketAddr, epoch: Epoch) -> BoxFuture<'_, Result<(), ActuatorError>>;
+
+    /// Cuts the standby off from its upstream for good (starting it without one when it is stopped).
+    /// When this returns nothing more is received and nothing more can be acknowledged upstream.
+    ///
+    /// # Errors
+    /// A running primary, no data directory, a receiver that cannot be stopped.
+    fn seal(&self) -> BoxFuture<'_, Result<(), ActuatorError>>;
+
+    /// Brings a member back whose log may have diverged: keeps the diverged log, rewinds it to the
+    /// primary at `source` or clones it anew, and lets it follow.
+    ///
+    /// # Errors
+    /// A source that is no primary or not reachable, a full disk, a stale epoch.
+    fn rejoin(&self, source: SocketAddr, epoch: Epoch) -> BoxFuture<'_, Result<Rejoined, ActuatorError>>;
+
+    /// Makes the data directory by a base backup from `source`; does not start it. Only where there is
+    /// no data directory yet; otherwise it changes nothing and succeeds when the directory is of the
+    /// same system.
+    ///
+    /// # Errors
+    /// A source that is not reachable, a directory of another system, a full disk.
+    fn clone_from(&self, source: SocketAddr) -> BoxFuture<'_, Result<(), ActuatorError>>;
+
+    /// Arms the fence: at `at` (boot-time clock) the server is killed unless armed anew before. `None`
+    /// disarms it: only for a member that is no primary.
+    fn fence_at(&self, at: Option<Moment>);
+}
+
+/// The instances of a service in one region.
+pub trait ComputeActuator: Send + Sync + 'static {
+    /// Makes `instances` run (as many as there are addresses at most). Idempotent. Returns when they
+    /// are started, not when they are healthy: health is the probes' business.
+    ///
+    /// # Errors
+    /// A program that cannot be started.
+    fn scale(&self, instances: u32) -> BoxFuture<'_, Result<(), ActuatorError>>;
+
+    /// How many run now.
+    fn running(&self) -> u32;
+}
