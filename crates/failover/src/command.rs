@@ -1,0 +1,199 @@
+//! Everything that the machine can ask for: one enum, one page.
+//!
+//! The runtime carries the commands of one step out in their order. A [`Command::Remember`] is on disk
+//! before any later command begins. All others are started in order and may run side by side, with one
+//! exception: database actions run one at a time, in order, and `Stop` pre-empts the running one (which
+//! then counts as failed; its `Finished` may be left out).
+
+use meridian_model::group::{GroupRecord, MemberReport, Promise};
+use meridian_model::name::RegionName;
+use meridian_model::run::{Run, StepKind};
+use meridian_model::{Epoch, Moment};
+
+use crate::event::Memory;
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// Change the record by compare-and-set; ends in [`crate::Event::Swapped`], within a second or two.
+    Swap(Swap),
+    /// Read the record linearizably; ends in [`crate::Event::Record`] with the same `asked`, or in nothing.
+    ReadRecord {
+        /// Handed back with the answer.
+        asked: Moment,
+    },
+    /// Write the run, comparing that the epoch key still holds `run.epoch`; ends in [`crate::Event::Journalled`].
+    Journal {
+        /// The number of the attempt.
+        attempt: u64,
+        /// The run as it now stands.
+        run: Run,
+    },
+    /// Publish what this member tells the group (a plain put; its failure needs no event).
+    Report(MemberReport),
+    /// Ask a member for a promise; ends in [`crate::Event::PromiseAnswer`], or in nothing.
+    AskPromise {
+        /// Whom.
+        to: RegionName,
+        /// For what.
+        promise: Promise,
+        /// Handed back with the answer.
+        sent_at: Moment,
+    },
+    /// Answer a member that asked.
+    AnswerPromise {
+        /// The number of the request.
+        ask: u64,
+        /// Yes or no.
+        granted: bool,
+        /// Why not, or until when.
+        reason: String,
+    },
+    /// Keep this on disk, synced. If that fails, drop the rest of this batch and send
+    /// [`crate::Event::NotRemembered`].
+    Remember(Memory),
+    /// The local gateway may acknowledge writes until that moment, and not later, whatever happens to
+    /// the machine. Comes again with a later moment after every renewal.
+    OpenWrites {
+        /// The reign.
+        epoch: Epoch,
+        /// The hard end.
+        until: Moment,
+    },
+    /// The local gateway acknowledges no write any more and closes the sessions of writers.
+    CloseWrites {
+        /// Why, for the clients.
+        reason: String,
+    },
+    /// `Some`: a watchdog thread of the runtime kills PostgreSQL at that moment, whatever else the
+    /// runtime does, unless this comes again with a later one. It also cancels a running database
+    /// action, and it fires once. `None`: it is disarmed.
+    DatabaseFence {
+        /// When.
+        at: Option<Moment>,
+    },
+    /// Do something with the local database; ends in [`crate::Event::Finished`].
+    Database {
+        /// The number of the action.
+        id: u64,
+        /// What.
+        action: DatabaseAction,
+    },
+    /// Carry out a step of the run that is neither the database's nor the machine's: `Scale`, `Shift`
+    /// or `Verify`. Idempotent. Ends in [`crate::Event::StepDone`] or [`crate::Event::StepFailed`].
+    Step {
+        /// Which.
+        kind: StepKind,
+        /// The run.
+        run: Run,
+    },
+    /// Say so in the log.
+    Log {
+        /// How loud.
+        level: Level,
+        /// The sentence.
+        text: String,
+    },
+}
+
+/// How loud a sentence for the log is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Level {
+    /// The usual course.
+    Info,
+    /// Somebody should look.
+    Warn,
+}
+
+/// One compare-and-set of the record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Swap {
+    /// The number of the attempt.
+    pub attempt: u64,
+    /// What for.
+    pub purpose: Purpose,
+    /// What the record must be for this to succeed.
+    pub expect: Expect,
+    /// The new record. A claim also writes the epoch key with `record.epoch`, in the same transaction.
+    pub record: GroupRecord,
+    /// A claim's run, written in the same transaction.
+    pub run: Option<Run>,
+}
+
+/// What a compare-and-set of the record is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// The holder renews its lease: same epoch.
+    Renew,
+    /// A new epoch begins.
+    Claim,
+    /// The holder gives its lease up.
+    Release,
+}
+
+/// What the record must be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expect {
+    /// There must be none.
+    Absent,
+    /// Its mod revision must be this.
+    Revision(i64),
+}
+
+/// What to do with the local database. All are idempotent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DatabaseAction {
+    /// Make an empty database (initdb), not started. One that is already there is left alone.
+    Initialise,
+    /// Start it as a primary.
+    StartPrimary {
+        /// The reign.
+        epoch: Epoch,
+    },
+    /// Stop it at once (immediate mode, then kill). Pre-empts a running action. Done when no process is left.
+    Stop,
+    /// Make the running (or stopped) standby a primary.
+    Promote {
+        /// The reign.
+        epoch: Epoch,
+    },
+    /// Run as a standby of that member, started or only re-pointed.
+    Follow {
+        /// Whom.
+        upstream: RegionName,
+        /// The reign.
+        epoch: Epoch,
+    },
+    /// Make a base backup from that member, not started.
+    Clone {
+        /// From whom.
+        source: RegionName,
+    },
+    /// Make a database that may have diverged a copy of that member's again: keep its WAL, rewind,
+    /// else clone. Touches nothing before the source has answered. Not started afterwards.
+    Rejoin {
+        /// From whom.
+        source: RegionName,
+        /// The reign.
+        epoch: Epoch,
+    },
+    /// Drop the connection to the upstream for good (also over restarts); go on serving reads.
+    Seal,
+}
+
+impl DatabaseAction {
+    /// One word for logs.
+    #[must_use]
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Initialise => "initialise",
+            Self::StartPrimary { .. } => "start as primary",
+            Self::Stop => "stop",
+            Self::Promote { .. } => "promote",
+            Self::Follow { .. } => "follow",
+            Self::Clone { .. } => "clone",
+            Self::Rejoin { .. } => "rejoin",
+            Self::Seal => "seal",
+        }
+    }
+}
