@@ -1,0 +1,144 @@
+//! Where everything is kept in etcd.
+//!
+//! ```text
+//! /meridian/{system}/groups/{group}/record            GroupRecord: lease and epoch, by compare-and-set
+//! /meridian/{system}/groups/{group}/epoch             Epoch alone: changes only when a reign begins
+//! /meridian/{system}/groups/{group}/members/{region}  MemberReport
+//! /meridian/{system}/reports/{region}                 health Report of one vantage point
+//! /meridian/{system}/runs/{run}                       Run: the journal
+//! ```
+//!
+//! The epoch stands apart from the record, because the record changes with each renewal: a step of a
+//! run compares the epoch's value, and is not disturbed by renewals.
+
+use meridian_model::{GroupName, Name, RegionName, RunId};
+
+/// The keys of one system.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Keys {
+    prefix: String,
+}
+
+/// What a key of this system stands for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Key {
+    /// A group's `GroupRecord`.
+    Record(GroupName),
+    /// A group's `Epoch`.
+    Epoch(GroupName),
+    /// The `MemberReport` of one member of a group.
+    Member(GroupName, RegionName),
+    /// The health `Report` of one vantage point.
+    Report(RegionName),
+    /// A `Run`.
+    Run(RunId),
+}
+
+impl Keys {
+    /// The keys of the system of that name.
+    #[must_use]
+    pub fn new(system: &Name) -> Self {
+        Self { prefix: format!("/meridian/{system}/") }
+    }
+
+    /// What all keys begin with; ends with `/`.
+    #[must_use]
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// Lease and epoch of a group.
+    #[must_use]
+    pub fn record(&self, group: &GroupName) -> String {
+        format!("{}groups/{group}/record", self.prefix)
+    }
+
+    /// The epoch of a group alone.
+    #[must_use]
+    pub fn epoch(&self, group: &GroupName) -> String {
+        format!("{}groups/{group}/epoch", self.prefix)
+    }
+
+    /// What a member tells its group.
+    #[must_use]
+    pub fn member(&self, group: &GroupName, region: &RegionName) -> String {
+        format!("{}groups/{group}/members/{region}", self.prefix)
+    }
+
+    /// What a vantage point tells of everybody's health.
+    #[must_use]
+    pub fn report(&self, region: &RegionName) -> String {
+        format!("{}reports/{region}", self.prefix)
+    }
+
+    /// A run of the journal.
+    #[must_use]
+    pub fn run(&self, id: &RunId) -> String {
+        format!("{}runs/{id}", self.prefix)
+    }
+
+    /// What the keys of all runs begin with.
+    #[must_use]
+    pub fn runs(&self) -> String {
+        format!("{}runs/", self.prefix)
+    }
+
+    /// What `key` stands for; `None` for a key of another system or of a newer version.
+    #[must_use]
+    pub fn parse(&self, key: &str) -> Option<Key> {
+        let name = |text: &str| Name::new(text).ok();
+        let mut parts = key.strip_prefix(&self.prefix)?.split('/');
+        let parsed = match (parts.next()?, parts.next()?, parts.next(), parts.next()) {
+            ("groups", group, Some("record"), None) => Key::Record(name(group)?),
+            ("groups", group, Some("epoch"), None) => Key::Epoch(name(group)?),
+            ("groups", group, Some("members"), Some(region)) => Key::Member(name(group)?, name(region)?),
+            ("reports", region, None, None) => Key::Report(name(region)?),
+            ("runs", id, None, None) => Key::Run(name(id)?),
+            _ => return None,
+        };
+        parts.next().is_none().then_some(parsed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_is_parsed_back() {
+        let name = |t: &str| Name::new(t).unwrap();
+        let keys = Keys::new(&name("shop"));
+        let (orders, eu) = (name("orders"), name("eu-central-1"));
+        for (text, key) in [
+            (keys.record(&orders), Key::Record(orders.clone())),
+            (keys.epoch(&orders), Key::Epoch(orders.clone())),
+            (keys.member(&orders, &eu), Key::Member(orders.clone(), eu.clone())),
+            (keys.report(&eu), Key::Report(eu.clone())),
+            (keys.run(&orders), Key::Run(orders.clone())),
+        ] {
+            assert_eq!(keys.parse(&text), Some(key), "{text}");
+        }
+        assert!(keys.run(&orders).starts_with(&keys.runs()));
+    }
+
+    #[test]
+    fn strange_keys_stand_for_nothing() {
+        let keys = Keys::new(&Name::new("shop").unwrap());
+        for text in [
+            "",
+            "/",
+            "/meridian/shop",
+            "/meridian/shop/",
+            "/meridian/other/runs/a",
+            "/meridian/shop/runs/",
+            "/meridian/shop/runs/A",
+            "/meridian/shop/runs/a/b",
+            "/meridian/shop/groups/g",
+            "/meridian/shop/groups/g/members/r/x",
+            "/meridian/shop/groups/g/record/x",
+            "/meridian/shop/future/x",
+        ] {
+            assert_eq!(keys.parse(text), None, "{text}");
+        }
+    }
+}

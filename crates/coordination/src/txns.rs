@@ -1,0 +1,49 @@
+//! The transactions that safety rests on, each built in one place.
+
+use meridian_model::group::GroupRecord;
+use meridian_model::run::Run;
+
+use crate::codec::encode;
+use crate::keys::Keys;
+use crate::store::{Compare, Txn};
+
+/// Begins a reign: the record, the epoch and the run appear together, if the record is still exactly
+/// at revision `seen` (`None`: does not exist yet).
+///
+/// The run's key must be new: its name contains the epoch.
+#[must_use]
+pub fn claim(keys: &Keys, seen: Option<i64>, record: &GroupRecord, run: Option<&Run>) -> Txn {
+    let key = keys.record(&record.group);
+    let mut txn = Txn {
+        compare: vec![match seen {
+            Some(revision) => Compare::Revision(key.clone(), revision),
+            None => Compare::Absent(key.clone()),
+        }],
+        put: vec![(key, encode(record)), (keys.epoch(&record.group), encode(&record.epoch))],
+        delete: Vec::new(),
+    };
+    if let Some(run) = run {
+        let key = keys.run(&run.id);
+        txn.compare.push(Compare::Absent(key.clone()));
+        txn.put.push((key, encode(run)));
+    }
+    txn
+}
+
+/// Renews (or releases) a lease: replaces the record that was written at revision `seen`.
+#[must_use]
+pub fn renew(keys: &Keys, seen: i64, record: &GroupRecord) -> Txn {
+    let key = keys.record(&record.group);
+    Txn {
+        compare: vec![Compare::Revision(key.clone(), seen)],
+        put: vec![(key, encode(record))],
+        delete: Vec::new(),
+    }
+}
+
+/// Replaces what only one node writes (its reports): no condition. An old value may overwrite a newer
+/// one when its answer was lost; so readers go by the sequence number inside.
+#[must_use]
+pub fn publish(key: String, value: Vec<u8>) -> Txn {
+    Txn { compare: Vec::new(), put: vec![(key, value)], delete: Vec::new() }
+}

@@ -1,0 +1,576 @@
+//! What the control plane decides and sees.
+
+use std::time::Duration;
+
+use meridian_model::health::{Health, Part, Target};
+use meridian_model::run::{RunKind, StepKind};
+use meridian_model::{Epoch, GroupName, RegionName, RunId};
+
+use crate::metrics::{Metrics, Word};
+
+const HEALTH: [Health; 3] = [Health::Up, Health::Down, Health::Unknown];
+
+/// A probe ended.
+#[derive(Debug)]
+pub struct ProbeFinished<'a> {
+    /// What was looked at.
+    pub target: &'a Target,
+    /// How long it took, or what went wrong.
+    pub outcome: Result<Duration, &'a str>,
+}
+
+impl ProbeFinished<'_> {
+    /// Tells it: `debug`.
+    pub fn emit(self, metrics: &Metrics) {
+        let (region, part) = (&self.target.region, self.target.part);
+        let control = metrics.control();
+        let word = match self.outcome {
+            Ok(took) => {
+                control.probe_seconds.at([region.into(), part_word(part)]).observe(took.as_secs_f64());
+                tracing::debug!(target: "meridian::probes", event = "probe-finished", %region, %part, ?took, "probe succeeded");
+                "ok"
+            }
+            Err(detail) => {
+                tracing::debug!(target: "meridian::probes", event = "probe-finished", %region, %part, detail, "probe failed");
+                "failed"
+            }
+        };
+        control.probes.at([region.into(), part_word(part), word.into()]).inc();
+    }
+}
+
+/// A region is held to be in another state than before.
+#[derive(Debug)]
+pub struct RegionVerdictChanged<'a> {
+    /// Which region.
+    pub target: &'a RegionName,
+    /// Before.
+    pub from: Health,
+    /// Now.
+    pub to: Health,
+    /// The sentence that says why.
+    pub reason: &'a str,
+}
+
+impl RegionVerdictChanged<'_> {
+    /// Tells it: `info` when up, else `warn`.
+    pub fn emit(self, metrics: &Metrics) {
+        let Self { target, from, to, reason } = self;
+        for health in HEALTH {
+            let gauge = metrics.control().region_health.at([target.into(), health_word(health)]);
+            gauge.set(i64::from(health == to));
+        }
+        metrics.control().verdict_changes.at([target.into(), health_word(to)]).inc();
+        if to == Health::Up {
+            tracing::info!(target: "meridian::health", event = "region-verdict-changed", region = %target, %from, %to, reason, "region is up");
+        } else {
+            tracing::warn!(target: "meridian::health", event = "region-verdict-changed", region = %target, %from, %to, reason, "region is not up");
+        }
+    }
+}
+
+/// A part of a region is held to be in another state than before.
+#[derive(Debug)]
+pub struct PartVerdictChanged<'a> {
+    /// Which part.
+    pub target: &'a Target,
+    /// Before.
+    pub from: Health,
+    /// Now.
+    pub to: Health,
+    /// The sentence that says why.
+    pub reason: &'a str,
+}
+
+impl PartVerdictChanged<'_> {
+    /// Tells it: `info`.
+    pub fn emit(self, metrics: &Metrics) {
+        let Self { target: Target { region, part }, from, to, reason } = self;
+        let value = match to {
+            Health::Up => 1,
+            Health::Down => 0,
+            Health::Unknown => -1,
+        };
+        metrics.control().part_health.at([region.into(), part_word(*part), "verdict".into()]).set(value);
+        tracing::info!(target: "meridian::health", event = "part-verdict-changed", %region, %part, %from, %to, reason, "part changed");
+    }
+}
+
+/// The holder renewed its lease.
+#[derive(Debug)]
+pub struct LeaseRenewed<'a> {
+    /// Of which group.
+    pub group: &'a GroupName,
+    /// Its reign.
+    pub epoch: Epoch,
+    /// From sending to the answer.
+    pub took: Duration,
+    /// Acknowledged by every other member directly, because etcd is not reachable.
+    pub by_promises: bool,
+}
+
+impl LeaseRenewed<'_> {
+    /// Tells it: `trace`; by promises `debug`.
+    pub fn emit(self, metrics: &Metrics) {
+        let Self { group, epoch, took, by_promises } = self;
+        let outcome = if by_promises { "promised" } else { "acknowledged" };
+        metrics.control().lease_renewals.at([group.into(), outcome.into()]).inc();
+        metrics.control().lease_renewal_seconds.at([group.into()]).observe(took.as_secs_f64());
+        if by_promises {
+            tracing::debug!(target: "meridian::lease", event = "lease-renewed", %group, %epoch, ?took, by_promises, "lease renewed");
+        } else {
+            tracing::trace!(target: "meridian::lease", event = "lease-renewed", %group, %epoch, ?took, by_promises, "lease renewed");
+        }
+    }
+}
+
+/// A renewal did not succeed.
+#[derive(Debug)]
+pub struct LeaseRenewalFailed<'a> {
+    /// Of which group.
+    pub group: &'a GroupName,
+    /// Its reign.
+    pub epoch: Epoch,
+    /// The compare failed: somebody else holds the record. Otherwise the outcome is unknown.
+    pub lost: bool,
+    /// What happened.
+    pub reason: &'a str,
+    /// How long the write right still runs.
+    pub remaining: Duration,
+}
+
+impl LeaseRenewalFailed<'_> {
+    /// Tells it: `error` when lost, else `warn`.
+    pub fn emit(self, metrics: &Metrics) {
+        let Self { group, epoch, lost, reason, remaining } = self;
+        let outcome = if lost { "lost" } else { "unknown" };
+        metrics.control().lease_renewals.at([group.into(), outcome.into()]).inc();
+        if lost {
+            tracing::error!(target: "meridian::lease", event = "lease-renewal-failed", %group, %epoch, lost, reason, ?remaining, "the lease is lost");
+        } else {
+            tracing::warn!(target: "meridian::lease", event = "lease-renewal-failed", %group, %epoch, lost, reason, ?remaining, "the lease could not be renewed");
+        }
+    }
+}
+
+/// This node was asked for a promise.
+#[derive(Debug)]
+pub struct PromiseAnswered<'a> {
+    /// For which group.
+    pub group: &'a GroupName,
+    /// By whom.
+    pub holder: &'a RegionName,
+    /// For which reign.
+    pub epoch: Epoch,
+    /// Why not, if refused.
+    pub refused: Option<&'a str>,
+}
+
+impl PromiseAnswered<'_> {
+    /// Tells it: `debug` when given, `warn` when refused.
+    pub fn emit(self, metrics: &Metrics) {
+        let Self { group, holder, epoch, refused } = self;
+        let answer = if refused.is_some() { "refused" } else { "given" };
+        metrics.control().promises.at([group.into(), answer.into()]).inc();
+        match refused {
+            None => {
+                tracing::debug!(target: "meridian::lease", event = "promise-answered", %group, %holder, %epoch, answer, "promise given");
+            }
+            Some(reason) => {
+                tracing::warn!(target: "meridian::lease", event = "promise-answered", %group, %holder, %epoch, answer, reason, "promise refused");
+            }
+        }
+    }
+}
+
+/// Why writes were closed or the database was stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FenceReason {
+    /// The write right ran out: no renewal was acknowledged in time.
+    RightExpired,
+    /// Another region holds a newer epoch.
+    NewerEpoch,
+    /// The lease was released on purpose: a switchover or a stop.
+    Released,
+    /// The database does not work.
+    DatabaseFailed,
+    /// The node stops.
+    Shutdown,
+}
+
+impl FenceReason {
+    /// The word for labels and logs.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::RightExpired => "right-expired",
+            Self::NewerEpoch => "newer-epoch",
+            Self::Released => "released",
+            Self::DatabaseFailed => "database-failed",
+            Self::Shutdown => "shutdown",
+        }
+    }
+}
+
+/// The gateway lets no more writes through.
+#[derive(Debug)]
+pub struct WritesClosed<'a> {
+    /// Of which group.
+    pub group: &'a GroupName,
+    /// The reign that ends or pauses.
+    pub epoch: Epoch,
+    /// Why.
+    pub reason: FenceReason,
+}
+
+impl WritesClosed<'_> {
+    /// Tells it: `warn`.
+    pub fn emit(self, metrics: &Metrics) {
+        let (group, epoch, reason) = (self.group, self.epoch, self.reason.word());
+        metrics.control().writes_closed.at([group.into(), reason.into()]).inc();
+        metrics.control().writes_open.at([group.into()]).set(0);
+        tracing::warn!(target: "meridian::fence", event = "writes-closed", %group, %epoch, reason, "writes are closed");
+    }
+}
+
+/// The gateway lets writes through to the database of this region.
+#[derive(Debug)]
+pub struct WritesOpened<'a> {
+    /// Of which group.
+    pub group: &'a GroupName,
+    /// Under which reign.
+    pub epoch: Epoch,
+}
+
+impl WritesOpened<'_> {
+    /// Tells it: `info`.
+    pub fn emit(self, metrics: &Metrics) {
+        let Self { group, epoch } = self;
+        metrics.control().writes_open.at([group.into()]).set(1);
+        tracing::info!(target: "meridian::fence", event = "writes-opened", %group, %epoch, "writes are open");
+    }
+}
+
+/// PostgreSQL was stopped so that it cannot write.
+#[derive(Debug)]
+pub struct DatabaseFenced<'a> {
+    /// Of which group.
+    pub group: &'a GroupName,
+    /// Which reign it wrote under.
+    pub epoch: Epoch,
+    /// Why.
+    pub reason: FenceReason,
+    /// How long stopping took.
+    pub took: Duration,
+}
+
+impl DatabaseFenced<'_> {
+    /// Tells it: `warn`.
+    pub fn emit(self, metrics: &Metrics) {
+        let Self { group, epoch, reason, took } = self;
+        let reason = reason.word();
+        metrics.control().database_fenced.at([group.into(), reason.into()]).inc();
+        tracing::warn!(target: "meridian::fence", event = "database-fenced", %group, %epoch, reason, ?took, "the database was stopped");
+    }
+}
+
+/// A crashed PostgreSQL was started again in place.
+#[derive(Debug)]
+pub struct DatabaseRestarted<'a> {
+    /// Of which group.
+    pub group: &'a GroupName,
+    /// Which attempt within the budget, from 1.
+    pub attempt: u32,
+    /// What was seen.
+    pub reason: &'a str,
+}
+
+impl DatabaseRestarted<'_> {
+    /// Tells it: `warn`.
+    pub fn emit(self, metrics: &Metrics) {
+        let Self { group, attempt, reason } = self;
+        metrics.control().database_restarts.at([group.into()]).inc();
+        tracing::warn!(target: "meridian::database", event = "database-restarted", %group, attempt, reason, "the database was started again");
+    }
+}
+
+/// An old writer came back as a standby.
+#[derive(Debug)]
+pub struct DatabaseRejoined<'a> {
+    /// Of which group.
+    pub group: &'a GroupName,
+    /// Which reign it follows now.
+    pub epoch: Epoch,
+    /// `rewound` or `recloned`.
+    pub method: &'static str,
+    /// Where its diverged log was kept.
+    pub kept_wal: &'a std::path::Path,
+    /// How long it took.
+    pub took: Duration,
+}
+
+impl DatabaseRejoined<'_> {
+    /// Tells it: `info`.
+    pub fn emit(self, metrics: &Metrics) {
+        let Self { group, epoch, method, kept_wal, took } = self;
+        metrics.control().rejoins.at([group.into(), method.into()]).inc();
+        let kept_wal = kept_wal.display();
+        tracing::info!(target: "meridian::database", event = "database-rejoined", %group, %epoch, method, %kept_wal, ?took, "the database rejoined as a standby");
+    }
+}
+
+/// This node won an epoch.
+#[derive(Debug)]
+pub struct EpochClaimed<'a> {
+    /// Of which group.
+    pub group: &'a GroupName,
+    /// The new reign.
+    pub epoch: Epoch,
+    /// What for.
+    pub kind: RunKind,
+    /// The run that was journalled with it.
+    pub run: &'a RunId,
+    /// Why, with the evidence.
+    pub cause: &'a str,
+}
+
+impl EpochClaimed<'_> {
+    /// Tells it: `info`.
+    pub fn emit(self, metrics: &Metrics) {
+        let Self { group, epoch, kind, run, cause } = self;
+        metrics.control().epochs_claimed.at([group.into(), kind_word(kind)]).inc();
+        tracing::info!(target: "meridian::failover", event = "epoch-claimed", %group, %epoch, kind = %kind_word(kind), %run, cause, "the epoch is ours");
+    }
+}
+
+/// This node saw a group's reign: its own or another's.
+#[derive(Debug)]
+pub struct EpochObserved<'a> {
+    /// Of which group.
+    pub group: &'a GroupName,
+    /// The reign.
+    pub epoch: Epoch,
+    /// Who writes now, if anybody may.
+    pub writer: Option<&'a RegionName>,
+    /// All regions, so that those that do not write are set to 0.
+    pub regions: &'a [RegionName],
+}
+
+impl EpochObserved<'_> {
+    /// Tells it: `info`. Call it on changes only.
+    pub fn emit(self, metrics: &Metrics) {
+        let Self { group, epoch, writer, regions } = self;
+        metrics.control().epoch.at([group.into()]).set(i64::try_from(epoch.0).unwrap_or(i64::MAX));
+        for region in regions {
+            let gauge = metrics.control().writer.at([group.into(), region.into()]);
+            gauge.set(i64::from(writer == Some(region)));
+        }
+        let writer = writer.map_or("nobody", RegionName::as_str);
+        tracing::info!(target: "meridian::failover", event = "epoch-observed", %group, %epoch, writer, "who writes");
+    }
+}
+
+/// A step of a run began: it was journalled, its first action comes next.
+#[derive(Debug)]
+pub struct StepStarted<'a> {
+    /// Of which group.
+    pub group: &'a GroupName,
+    /// In which run.
+    pub run: &'a RunId,
+    /// Under which reign.
+    pub epoch: Epoch,
+    /// Which step.
+    pub step: StepKind,
+}
+
+impl StepStarted<'_> {
+    /// Tells it: `info`.
+    pub fn emit(self, metrics: &Metrics) {
+        let Self { group, run, epoch, step } = self;
+        metrics.control().steps.at([group.into(), step_word(step), "started".into()]).inc();
+        tracing::info!(target: "meridian::failover", event = "step-started", %group, %run, %epoch, %step, "step started");
+    }
+}
+
+/// An attempt at a step ended.
+#[derive(Debug)]
+pub struct StepFinished<'a> {
+    /// Of which group.
+    pub group: &'a GroupName,
+    /// In which run.
+    pub run: &'a RunId,
+    /// Under which reign.
+    pub epoch: Epoch,
+    /// Which step.
+    pub step: StepKind,
+    /// How long it took.
+    pub took: Duration,
+    /// What was seen, or why it is tried again.
+    pub outcome: Result<&'a str, &'a str>,
+}
+
+impl StepFinished<'_> {
+    /// Tells it: `info` when done, `warn` when it must be tried again.
+    pub fn emit(self, metrics: &Metrics) {
+        let Self { group, run, epoch, step, took, outcome } = self;
+        let word = if outcome.is_ok() { "done" } else { "failed" };
+        metrics.control().steps.at([group.into(), step_word(step), word.into()]).inc();
+        match outcome {
+            Ok(detail) => {
+                metrics
+                    .control()
+                    .step_seconds
+                    .at([group.into(), step_word(step)])
+                    .observe(took.as_secs_f64());
+                tracing::info!(target: "meridian::failover", event = "step-finished", %group, %run, %epoch, %step, ?took, detail, "step done");
+            }
+            Err(reason) => {
+                tracing::warn!(target: "meridian::failover", event = "step-finished", %group, %run, %epoch, %step, ?took, reason, "step failed, it will be tried again");
+            }
+        }
+    }
+}
+
+/// A run ended: the group is protected again.
+#[derive(Debug)]
+pub struct RunFinished<'a> {
+    /// Of which group.
+    pub group: &'a GroupName,
+    /// Which run.
+    pub run: &'a RunId,
+    /// What it was for.
+    pub kind: RunKind,
+    /// The reign that it made.
+    pub epoch: Epoch,
+    /// From the claim to the end.
+    pub took: Duration,
+}
+
+impl RunFinished<'_> {
+    /// Tells it: `info`.
+    pub fn emit(self, metrics: &Metrics) {
+        let Self { group, run, kind, epoch, took } = self;
+        metrics.control().runs.at([group.into(), kind_word(kind)]).inc();
+        metrics.control().run_seconds.at([group.into(), kind_word(kind)]).observe(took.as_secs_f64());
+        tracing::info!(target: "meridian::failover", event = "run-finished", %group, %run, kind = %kind_word(kind), %epoch, ?took, "protected again");
+    }
+}
+
+/// The reason for not acting is another than before.
+#[derive(Debug)]
+pub struct WaitExplained<'a> {
+    /// Of which group.
+    pub group: &'a GroupName,
+    /// The rule that holds action back.
+    pub rule: &'a str,
+    /// Its evidence.
+    pub evidence: &'a str,
+}
+
+impl WaitExplained<'_> {
+    /// Tells it: `info`. Call it on changes only; nothing is counted.
+    pub fn emit(self, _metrics: &Metrics) {
+        let Self { group, rule, evidence } = self;
+        tracing::info!(target: "meridian::failover", event = "wait-explained", %group, rule, evidence, "no action");
+    }
+}
+
+/// How far a standby is behind; counted, not logged.
+#[derive(Debug)]
+pub struct ReplicationMeasured<'a> {
+    /// Of which group.
+    pub group: &'a GroupName,
+    /// Which standby.
+    pub standby: &'a RegionName,
+    /// Log that it has yet to receive.
+    pub lag_bytes: u64,
+    /// Age of the last transaction that it replayed, if known.
+    pub lag: Option<Duration>,
+}
+
+impl ReplicationMeasured<'_> {
+    /// Sets the gauges.
+    pub fn emit(self, metrics: &Metrics) {
+        let Self { group, standby, lag_bytes, lag } = self;
+        let gauge = |value: u128| i64::try_from(value).unwrap_or(i64::MAX);
+        let bytes = metrics.control().replication_lag_bytes.at([group.into(), standby.into()]);
+        bytes.set(gauge(u128::from(lag_bytes)));
+        if let Some(lag) = lag {
+            let millis = metrics.control().replication_lag_milliseconds.at([group.into(), standby.into()]);
+            millis.set(gauge(lag.as_millis()));
+        }
+    }
+}
+
+/// The data planes answer from a new snapshot.
+#[derive(Debug)]
+pub struct SnapshotPublished {
+    /// Its generation.
+    pub generation: u64,
+}
+
+impl SnapshotPublished {
+    /// Tells it: `debug`.
+    pub fn emit(self, metrics: &Metrics) {
+        let generation = self.generation;
+        metrics.control().snapshots.at(["published".into()]).inc();
+        metrics.control().snapshot_generation.at([]).set(i64::try_from(generation).unwrap_or(i64::MAX));
+        tracing::debug!(target: "meridian::snapshot", event = "snapshot-published", generation, "snapshot published");
+    }
+}
+
+/// A snapshot was refused; the data planes go on with the one before.
+#[derive(Debug)]
+pub struct SnapshotRefused<'a> {
+    /// Its generation.
+    pub generation: u64,
+    /// Why, such as `it would empty the answer for shop`.
+    pub reason: &'a str,
+}
+
+impl SnapshotRefused<'_> {
+    /// Tells it: `warn`.
+    pub fn emit(self, metrics: &Metrics) {
+        let Self { generation, reason } = self;
+        metrics.control().snapshots.at(["refused".into()]).inc();
+        tracing::warn!(target: "meridian::snapshot", event = "snapshot-refused", generation, reason, "snapshot refused");
+    }
+}
+
+fn health_word(health: Health) -> Word {
+    Word::Fixed(match health {
+        Health::Up => "up",
+        Health::Down => "down",
+        Health::Unknown => "unknown",
+    })
+}
+
+fn part_word(part: Part) -> Word {
+    Word::Fixed(match part {
+        Part::Node => "node",
+        Part::Edge => "edge",
+        Part::App => "app",
+        Part::Gateway => "gateway",
+        Part::Database => "database",
+    })
+}
+
+fn step_word(step: StepKind) -> Word {
+    Word::Fixed(match step {
+        StepKind::Fence => "fence",
+        StepKind::Promote => "promote",
+        StepKind::Repoint => "repoint",
+        StepKind::Scale => "scale",
+        StepKind::Shift => "shift",
+        StepKind::Verify => "verify",
+        StepKind::Protect => "protect",
+    })
+}
+
+fn kind_word(kind: RunKind) -> Word {
+    Word::Fixed(match kind {
+        RunKind::Start => "start",
+        RunKind::Failover => "failover",
+        RunKind::Resume => "resume",
+    })
+}

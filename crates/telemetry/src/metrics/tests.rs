@@ -1,0 +1,45 @@
+//! Names, labels and limits of what `/metrics` says.
+
+use super::*;
+
+fn region() -> RegionName {
+    RegionName::new("eu-central-1").unwrap()
+}
+
+#[test]
+fn every_sample_has_the_prefix_and_the_region() {
+    let metrics = Metrics::new(Some(&region()));
+    metrics.control().epoch.at([Word::Fixed("orders")]).set(7);
+    metrics.control().run_seconds.at([Word::Fixed("orders"), Word::Fixed("failover")]).observe(2.0);
+    let text = metrics.render();
+    assert!(text.ends_with("# EOF\n"), "{text}");
+    let samples: Vec<_> = text.lines().filter(|l| !l.starts_with('#')).collect();
+    assert!(samples.len() > 10);
+    for sample in samples {
+        assert!(sample.starts_with("meridian_"), "{sample}");
+        assert!(sample.contains(r#"region="eu-central-1""#), "{sample}");
+    }
+    assert!(text.contains(r#"meridian_epoch{region="eu-central-1",group="orders"} 7"#), "{text}");
+}
+
+#[test]
+fn a_family_stops_growing_at_its_limit() {
+    let metrics = Metrics::new(None);
+    for n in 0..SERIES_MAX + 50 {
+        let group = RegionName::new(&format!("g{n}")).unwrap();
+        metrics.control().epoch.at([Word::from(&group)]).set(1);
+    }
+    let count = metrics.render().lines().filter(|l| l.starts_with("meridian_epoch{")).count();
+    assert_eq!(count, SERIES_MAX);
+}
+
+#[test]
+fn no_name_is_declared_twice() {
+    let text = Metrics::new(None).render();
+    let mut names: Vec<_> = text.lines().filter_map(|l| l.strip_prefix("# TYPE ")).collect();
+    let all = names.len();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), all);
+    assert!(all > 0);
+}
