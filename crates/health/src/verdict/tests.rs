@@ -35,7 +35,7 @@ fn received(names: &[RegionName], from: usize, says: &str, age_ms: u64) -> Recei
     }
 }
 
-/// The verdicts of region 1 of as many regions as there are words; a word `ddu@700` is a vantage's view
+/// What the second region (of as many as there are words) concludes; a word `ddu@700` is a vantage's view
 /// and its age in ms, `` is a vantage that never reported.
 fn judged(words: &[&str], alive: bool) -> String {
     let names = names(words.len());
@@ -48,7 +48,7 @@ fn judged(words: &[&str], alive: bool) -> String {
             received(&names, i, says, age.parse().unwrap())
         })
         .collect();
-    let all = verdicts(&names, &names[1], &reports, alive, NOW, &Timers::default());
+    let all = verdicts(&names, &names[words.len().min(2) - 1], &reports, alive, NOW, &Timers::default());
     all.iter()
         .map(|r| match r.health {
             Health::Up => 'u',
