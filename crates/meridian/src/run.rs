@@ -1,0 +1,67 @@
+//! `meridian run`: the node of one region, in the foreground, until SIGTERM or SIGINT.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use meridian_model::RegionName;
+use meridian_telemetry::{Format, Options};
+
+/// Run the node of one region, as in production.
+///
+/// It binds what the spec gives its own region and reaches the others by the addresses that they have in
+/// this same spec. It runs PostgreSQL and the instances of services as its children. SIGTERM drains.
+#[derive(Args)]
+pub(crate) struct RunArgs {
+    /// Whose node this is.
+    #[arg(long)]
+    region: RegionName,
+    /// The spec: one or more YAML files.
+    #[arg(required = true)]
+    spec: Vec<PathBuf>,
+    /// How logs are written to standard error.
+    #[arg(long, value_enum, default_value = "text")]
+    log_format: LogFormat,
+    /// What is logged, such as `info` or `warn,meridian_gateway=debug`.
+    #[arg(long, env = "MERIDIAN_LOG", default_value = "info")]
+    log: String,
+}
+
+#[derive(clap::ValueEnum, Clone, Copy)]
+enum LogFormat {
+    /// One line for people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+pub(crate) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
+    let system = crate::check::read_or_report(&args.spec)?;
+    let Some(system) = system else { return Ok(ExitCode::FAILURE) };
+    if system.region(&args.region).is_none() {
+        let names: Vec<&str> = system.region_names().map(|n| n.as_str()).collect();
+        bail!("the spec has no region `{}`; it has {}", args.region, names.join(", "));
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    let served = runtime.block_on(async {
+        let _telemetry = meridian_telemetry::init(&Options {
+            format: match args.log_format {
+                LogFormat::Text => Format::Text,
+                LogFormat::Json => Format::Json,
+            },
+            level: args.log,
+            otlp_endpoint: system.topology.otlp_endpoint.clone(),
+            region: Some(args.region.clone()),
+            colour: std::io::IsTerminal::is_terminal(&std::io::stderr()),
+        })
+        .context("cannot start telemetry")?;
+        meridian_node::run(system, args.region).await.context("the node cannot run")
+    });
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    served.map(|()| ExitCode::SUCCESS)
+}

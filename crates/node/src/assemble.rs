@@ -1,0 +1,335 @@
+//! The life of a node: bind early, serve late, drain last. Each part brings its own `bind` or `new`;
+//! here they are only called in order.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use meridian_actuators::{ActuatorError, ComputeActuator, DatabaseActuator};
+use meridian_coordination::{Etcd, Keys, Store};
+use meridian_gateway::Fence;
+use meridian_model::health::Report;
+use meridian_model::topology::{NodeAddresses, Region, Role};
+use meridian_model::{Database, RegionName, System};
+use meridian_steering::View;
+use meridian_telemetry::Metrics;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+
+use crate::board::Board;
+use crate::compute::{Compute, Instances};
+use crate::control::{self, Control};
+use crate::group::{Group, GroupEnds, Tools};
+use crate::knowledge::Knowledge;
+use crate::loops::{self, Observer};
+use crate::memory::{Memory, MemoryError};
+use crate::publish::Publisher;
+use crate::secret::{Secret, SecretError};
+use crate::status::CoordinationStatus;
+use crate::steps::Steps;
+
+/// How long everything together may take to drain when the node ends.
+const DRAIN_WITHIN: Duration = Duration::from_secs(10);
+
+/// Why a node cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The region is not in the spec.
+    #[error("the spec has no region `{0}`")]
+    UnknownRegion(RegionName),
+    /// The node's own files.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+    /// The control secret.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// A listener of the node itself.
+    #[error("cannot listen on {address} for the {what}: {source}; is another node running, or does the address not belong to this machine?")]
+    Bind {
+        /// For what.
+        what: &'static str,
+        /// Where.
+        address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// PostgreSQL or the instances of a service.
+    #[error(transparent)]
+    Actuator(#[from] ActuatorError),
+    /// The probes.
+    #[error(transparent)]
+    Probes(#[from] meridian_probes::ProberError),
+    /// The name server.
+    #[error(transparent)]
+    Dns(#[from] meridian_dns::Error),
+    /// The edge.
+    #[error(transparent)]
+    Edge(#[from] meridian_edge::Error),
+    /// The gateway.
+    #[error(transparent)]
+    Gateway(#[from] meridian_gateway::Error),
+    /// Etcd's address is none.
+    #[error(transparent)]
+    Coordination(#[from] meridian_coordination::ConnectError),
+    /// Signals cannot be waited for.
+    #[error("cannot wait for signals: {0}")]
+    Signals(std::io::Error),
+}
+
+/// Runs the node of `here` until SIGTERM or SIGINT, then drains.
+///
+/// # Errors
+/// [`Error`] when a part cannot start: a port in use, a missing program, an unreadable file. Once it
+/// runs it does not give up by itself.
+pub async fn run(system: System, here: RegionName) -> Result<(), Error> {
+    let node = Node::bind(Arc::new(system), here).await?;
+    let (stop, stopped) = watch::channel(false);
+    let running = node.serve(stopped);
+    ended().await?;
+    tracing::info!("shutting down");
+    stop.send_replace(true);
+    drain(running).await;
+    Ok(())
+}
+
+/// Everything bound, nothing served yet.
+struct Node {
+    listeners: Listeners,
+    observer: Observer,
+    prober: meridian_probes::Prober,
+    reports: watch::Sender<Option<Report>>,
+    groups: Vec<Group>,
+    publisher: Publisher,
+    states: Vec<watch::Receiver<meridian_model::snapshot::GroupState>>,
+    nudge: Arc<Notify>,
+    control: Control,
+    compute: Arc<Compute>,
+    etcd: Arc<Etcd>,
+    own_etcd: Option<String>,
+}
+
+struct Listeners {
+    control: TcpListener,
+    dns: meridian_dns::Server,
+    edge: meridian_edge::Server,
+    gateway: meridian_gateway::Server,
+}
+
+impl Node {
+    async fn bind(system: Arc<System>, here: RegionName) -> Result<Self, Error> {
+        let region = system.region(&here).cloned().ok_or_else(|| Error::UnknownRegion(here.clone()))?;
+        let metrics = Metrics::new(Some(&here));
+        let memory = Memory::open(&region.node.data_dir)?;
+        let secret = Secret::read(&system.topology.coordination.control_secret_file)?;
+        let fence = Fence::new();
+        let publisher = Publisher::new(Arc::clone(&system), here.clone(), memory.clone());
+        let listeners = bind(&system, &region, &publisher, &fence, &metrics).await?;
+        let coordination = &system.topology.coordination;
+        let etcd = Arc::new(Etcd::connect(&coordination.endpoints, metrics.clone())?);
+        let compute = Arc::new(Compute::new(here.clone(), instances(&system, &here)?));
+        let nudge = Arc::new(Notify::new());
+        let parts = Parts { system: &system, region: &region, memory, secret: secret.clone(), fence, nudge: &nudge };
+        let (groups, ends) = parts.groups(&etcd, &compute, &publisher)?;
+        let names: Vec<_> = system.databases.iter().map(|d| d.name.clone()).collect();
+        let knowledge = Arc::new(Mutex::new(Knowledge::new(&system.topology.name, names.clone())));
+        let (reports, own) = watch::channel(None);
+        let (verdicts, verdicts_out) = watch::channel(Arc::default());
+        let (coordination_in, coordination_out) = watch::channel(CoordinationStatus::default());
+        let observer = Observer {
+            here: here.clone(),
+            regions: system.region_names().cloned().collect(),
+            timers: system.topology.timers,
+            store: Arc::clone(&etcd) as Arc<dyn Store>,
+            keys: Keys::new(&system.topology.name),
+            knowledge: Arc::clone(&knowledge),
+            groups: names.iter().cloned().zip(ends.iter().map(|e| e.events.clone())).collect(),
+            own,
+            verdicts,
+            coordination: coordination_in,
+            nudge: Arc::clone(&nudge),
+        };
+        let board = Board {
+            here: here.clone(),
+            verdicts: verdicts_out,
+            coordination: coordination_out,
+            groups: ends.iter().map(|e| e.facts.clone()).collect(),
+            knowledge,
+            views: publisher.views(),
+            compute: Arc::clone(&compute),
+        };
+        let promises = names.into_iter().zip(ends.iter().map(|e| e.promises.clone())).collect();
+        Ok(Self {
+            listeners,
+            observer,
+            prober: meridian_probes::Prober::new(Arc::clone(&system), here)?,
+            reports,
+            groups,
+            publisher,
+            states: ends.into_iter().map(|e| e.state).collect(),
+            nudge,
+            control: Control { secret, metrics, board, groups: promises },
+            compute,
+            etcd,
+            own_etcd: coordination.endpoints.first().cloned(),
+        })
+    }
+
+    /// Starts every loop. The groups are last in the list to drain: traffic ends before databases do.
+    fn serve(self, stop: watch::Receiver<bool>) -> Running {
+        let (mut planes, mut groups, mut others) = (JoinSet::new(), JoinSet::new(), JoinSet::new());
+        let views = self.publisher.views();
+        let names = self.observer.groups.iter().map(|(name, _)| name.clone()).collect();
+        let verdicts = self.observer.verdicts.subscribe();
+        planes.spawn(self.listeners.dns.serve(stop.clone()));
+        planes.spawn(self.listeners.edge.serve(stop.clone()));
+        planes.spawn(self.listeners.gateway.serve(stop.clone()));
+        for group in self.groups {
+            groups.spawn(group.run(stop.clone()));
+        }
+        others.spawn(control::serve(self.listeners.control, Arc::new(self.control), stop.clone()));
+        others.spawn(self.observer.run(stop.clone()));
+        others.spawn(self.prober.run(self.reports, stop.clone()));
+        others.spawn(self.compute.follow(views.clone(), names));
+        others.spawn(loops::publish(self.publisher, self.nudge, verdicts, self.states));
+        if let Some(own) = self.own_etcd {
+            others.spawn(loops::lead_where_the_writer_is(self.etcd, own, views));
+        }
+        Running { planes, groups, _others: others }
+    }
+}
+
+/// What drains in order when the node ends; the rest is dropped.
+struct Running {
+    planes: JoinSet<()>,
+    groups: JoinSet<()>,
+    _others: JoinSet<()>,
+}
+
+async fn drain(mut running: Running) {
+    let all = async {
+        while running.planes.join_next().await.is_some() {}
+        while running.groups.join_next().await.is_some() {}
+    };
+    if tokio::time::timeout(DRAIN_WITHIN, all).await.is_err() {
+        tracing::warn!(within = ?DRAIN_WITHIN, "not everything had ended in time");
+    }
+}
+
+async fn ended() -> Result<(), Error> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(Error::Signals)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Signals)?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+async fn bind(
+    system: &Arc<System>,
+    region: &Region,
+    publisher: &Publisher,
+    fence: &Arc<Fence>,
+    metrics: &Metrics,
+) -> Result<Listeners, Error> {
+    let NodeAddresses { control, dns, edge_http, edge_https, .. } = region.node;
+    let views = publisher.views();
+    let failed = |source| Error::Bind { what: "control interface", address: control, source };
+    let dns = meridian_dns::Config { listen: dns };
+    let edge = meridian_edge::Config::new(edge_http, edge_https, system);
+    let gateway = meridian_gateway::Config::new(region, system);
+    Ok(Listeners {
+        control: TcpListener::bind(control).await.map_err(failed)?,
+        dns: meridian_dns::bind(dns, views.clone(), metrics.clone()).await?,
+        edge: meridian_edge::bind(edge, views.clone(), metrics.clone()).await?,
+        gateway: meridian_gateway::bind(gateway, views, Arc::clone(fence), metrics.clone()).await?,
+    })
+}
+
+fn instances(system: &System, here: &RegionName) -> Result<Vec<Instances>, Error> {
+    let mut all = Vec::new();
+    for service in &system.services {
+        let Some(backend) = service.backends.iter().find(|b| &b.region == here) else { continue };
+        let Some(process) = &backend.compute else { continue };
+        let actuator = meridian_actuators::ProcessInstances::new(system, service, here)?;
+        let actuator: Arc<dyn ComputeActuator> = Arc::new(actuator);
+        let (standby, primary) = (process.instances_standby, process.instances_primary);
+        all.push(Instances { service: service.name.clone(), actuator, standby, primary });
+    }
+    Ok(all)
+}
+
+/// What the loops of the groups are made from.
+struct Parts<'a> {
+    system: &'a Arc<System>,
+    region: &'a Region,
+    memory: Memory,
+    secret: Secret,
+    fence: Arc<Fence>,
+    nudge: &'a Arc<Notify>,
+}
+
+impl Parts<'_> {
+    fn groups(
+        &self,
+        etcd: &Arc<Etcd>,
+        compute: &Arc<Compute>,
+        publisher: &Publisher,
+    ) -> Result<(Vec<Group>, Vec<GroupEnds>), Error> {
+        let mut loops = Vec::new();
+        for database in &self.system.databases {
+            let tools = self.tools(database, etcd, compute, publisher.views())?;
+            loops.push(Group::new(self.config(database), tools, Arc::clone(self.nudge)));
+        }
+        Ok(loops.into_iter().unzip())
+    }
+
+    fn config(&self, database: &Database) -> meridian_failover::Config {
+        let primary = self.system.topology.regions.iter().find(|r| r.role == Role::Primary);
+        let members: Vec<RegionName> = database.members.iter().map(|m| m.region.clone()).collect();
+        let first = primary.map(|r| r.name.clone()).filter(|name| members.contains(name));
+        meridian_failover::Config {
+            group: database.name.clone(),
+            me: self.region.name.clone(),
+            initial_primary: first.or_else(|| members.first().cloned()).unwrap_or_else(|| self.region.name.clone()),
+            members,
+            replication: database.replication,
+            rpo: self.system.topology.objectives.rpo,
+            max_read_lag: database.max_read_lag,
+            timers: self.system.topology.timers,
+        }
+    }
+
+    fn tools(
+        &self,
+        database: &Database,
+        etcd: &Arc<Etcd>,
+        compute: &Arc<Compute>,
+        views: watch::Receiver<Arc<View>>,
+    ) -> Result<Tools, Error> {
+        let here = &self.region.name;
+        let member = database.member(here);
+        let actuator = member.map(|_| meridian_actuators::Postgres::new(self.system, database, here)).transpose()?;
+        let others = self.system.topology.regions.iter().filter(|r| &r.name != here);
+        let members: HashMap<_, _> = database.members.iter().map(|m| (m.region.clone(), m.address)).collect();
+        Ok(Tools {
+            store: Arc::clone(etcd) as Arc<dyn Store>,
+            keys: Keys::new(&self.system.topology.name),
+            database: actuator.map(|a| Arc::new(a) as Arc<dyn DatabaseActuator>),
+            members,
+            peers: others.map(|r| (r.name.clone(), r.node.control)).collect(),
+            secret: self.secret.clone(),
+            fence: Arc::clone(&self.fence),
+            memory: self.memory.clone(),
+            steps: Arc::new(Steps {
+                here: here.clone(),
+                database: database.clone(),
+                views,
+                compute: Arc::clone(compute),
+            }),
+        })
+    }
+}

@@ -1,0 +1,107 @@
+//! Puts the answer of `GET /v1/status` together, when somebody asks.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use meridian_failover::{Explanation, Machine};
+use meridian_model::group::DatabaseStatus;
+use meridian_model::health::RegionHealth;
+use meridian_model::snapshot::GroupState;
+use meridian_model::{Moment, RegionName};
+use meridian_steering::{Client, View};
+use meridian_telemetry::clock;
+use tokio::sync::watch;
+
+use crate::compute::Compute;
+use crate::knowledge::Knowledge;
+use crate::status::{CoordinationStatus, GroupStatus, NodeStatus, RuleStatus, TrafficShare};
+
+/// What a group's loop tells after each turn.
+#[derive(Debug, Clone)]
+pub struct GroupFacts {
+    /// Who writes.
+    pub state: GroupState,
+    /// Why the machine acts or does not.
+    pub explanation: Explanation,
+    /// The local database.
+    pub database: Option<DatabaseStatus>,
+}
+
+impl GroupFacts {
+    /// The facts of now.
+    #[must_use]
+    pub fn of(machine: &Machine, database: Option<DatabaseStatus>, now: Moment) -> Self {
+        Self { state: machine.group_state(now), explanation: machine.explain(now), database }
+    }
+}
+
+/// All that a status is made from.
+pub struct Board {
+    pub(crate) here: RegionName,
+    pub(crate) verdicts: watch::Receiver<Arc<Vec<RegionHealth>>>,
+    pub(crate) coordination: watch::Receiver<CoordinationStatus>,
+    pub(crate) groups: Vec<watch::Receiver<GroupFacts>>,
+    pub(crate) knowledge: Arc<Mutex<Knowledge>>,
+    pub(crate) views: watch::Receiver<Arc<View>>,
+    pub(crate) compute: Arc<Compute>,
+}
+
+impl Board {
+    /// The status of now.
+    #[must_use]
+    pub fn status(&self) -> NodeStatus {
+        let view = Arc::clone(&self.views.borrow());
+        NodeStatus {
+            region: self.here.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            at: clock::wall(),
+            generation: view.snapshot.generation,
+            coordination: self.coordination.borrow().clone(),
+            verdicts: self.verdicts.borrow().to_vec(),
+            groups: self.groups.iter().map(|facts| self.group(&facts.borrow())).collect(),
+            compute: self.compute.status(),
+            traffic: traffic(&view),
+        }
+    }
+
+    fn group(&self, facts: &GroupFacts) -> GroupStatus {
+        let group = &facts.state.group;
+        let knowledge = self.knowledge.lock().unwrap_or_else(PoisonError::into_inner);
+        let rule = |rule: &meridian_failover::RuleState| RuleStatus {
+            rule: format!("{:?}", rule.rule),
+            allows: rule.allows,
+            evidence: rule.evidence.clone(),
+        };
+        GroupStatus {
+            group: group.clone(),
+            epoch: facts.state.epoch,
+            writer: facts.state.writer.clone(),
+            reason: facts.state.reason.clone(),
+            state: format!("{:?}", facts.explanation.state),
+            doing: facts.explanation.doing.clone(),
+            database: facts.database.clone(),
+            record: knowledge.record(group),
+            members: knowledge.members(group),
+            rules: facts.explanation.rules.iter().map(rule).collect(),
+            runs: knowledge.runs(group),
+        }
+    }
+}
+
+/// Where steering sends each population, as shares of all users.
+fn traffic(view: &View) -> Vec<TrafficShare> {
+    let mut shares = Vec::new();
+    for service in &view.system.services {
+        let mut by_region: BTreeMap<RegionName, f64> = BTreeMap::new();
+        for population in &view.system.topology.users {
+            let Some(network) = population.networks.first() else { continue };
+            let answer = view.answer(service, Client { address: network.addr() });
+            if let Some(first) = answer.candidates.first() {
+                *by_region.entry(first.region.clone()).or_default() += population.share.as_f64();
+            }
+        }
+        let share = |(region, share)| TrafficShare { service: service.name.clone(), region, share };
+        shares.extend(by_region.into_iter().map(share));
+    }
+    shares
+}

@@ -1,0 +1,171 @@
+//! The control interface of a node: status, promises, metrics. HTTP/1.1 on the region's control address.
+//!
+//! Everything but `/healthz` and `/metrics` asks for the shared secret. It decides nothing: it reads the
+//! status that the loops publish and hands promises to the group's loop.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use meridian_model::GroupName;
+use meridian_model::group::Promise;
+use meridian_telemetry::Metrics;
+use serde::{Deserialize, Serialize};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+
+use crate::board::Board;
+use crate::secret::Secret;
+
+/// Control connections at once; the next ones wait in the kernel's queue.
+const CONNECTIONS_MAX: usize = 128;
+/// The most that a question may hold.
+const QUESTION_MAX: usize = 64 << 10;
+/// A connection that sends no whole head within this is closed.
+const HEAD_WITHIN: Duration = Duration::from_secs(5);
+/// How long a group's loop may think about a promise; its disk write is in this.
+const PROMISE_WITHIN: Duration = Duration::from_millis(800);
+
+/// A promise that was asked for, on its way to the group's loop.
+#[derive(Debug)]
+pub struct PromiseAsked {
+    /// What is asked.
+    pub promise: Promise,
+    /// Where the answer goes.
+    pub answer: oneshot::Sender<PromiseAnswer>,
+}
+
+/// The answer to a promise that was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PromiseAnswer {
+    /// It is promised, and on disk.
+    pub granted: bool,
+    /// Why, or why not.
+    pub reason: String,
+}
+
+/// What the control interface needs.
+pub struct Control {
+    /// The secret that callers prove.
+    pub secret: Secret,
+    /// All metrics of this process.
+    pub metrics: Metrics,
+    /// What the status is made from.
+    pub board: Board,
+    /// The loops of the data groups.
+    pub groups: Vec<(GroupName, mpsc::Sender<PromiseAsked>)>,
+}
+
+/// Serves until `shutdown` says so.
+pub async fn serve(listener: TcpListener, control: Arc<Control>, mut shutdown: watch::Receiver<bool>) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut connections = JoinSet::new();
+    loop {
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else { break };
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = shutdown.wait_for(|stop| *stop) => break,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                let control = Arc::clone(&control);
+                connections.spawn(async move {
+                    connection(stream, peer, control).await;
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the control interface cannot accept");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+        while connections.try_join_next().is_some() {}
+    }
+}
+
+async fn connection(stream: TcpStream, peer: SocketAddr, control: Arc<Control>) {
+    let service = service_fn(|request| answer(request, Arc::clone(&control)));
+    let served = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_WITHIN)
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
+    if let Err(error) = served {
+        tracing::debug!(%peer, %error, "a control connection ended badly");
+    }
+}
+
+type Answer = Response<Full<Bytes>>;
+
+async fn answer(request: Request<Incoming>, control: Arc<Control>) -> Result<Answer, std::convert::Infallible> {
+    let (head, body) = request.into_parts();
+    let open = match (&head.method, head.uri.path()) {
+        (&Method::GET, "/healthz") => Some(text(StatusCode::OK, "ok\n")),
+        (&Method::GET, "/metrics") => Some(metrics(&control.metrics)),
+        _ => None,
+    };
+    if let Some(answer) = open {
+        return Ok(answer);
+    }
+    if !control.secret.proves(head.headers.get(header::AUTHORIZATION).map(|v| v.as_bytes())) {
+        return Ok(text(StatusCode::UNAUTHORIZED, "the control secret is missing or wrong\n"));
+    }
+    Ok(match (&head.method, head.uri.path()) {
+        (&Method::GET, "/v1/status") => json(&control.board.status()),
+        (&Method::POST, "/v1/promise") => promise(body, &control).await,
+        _ => text(StatusCode::NOT_FOUND, "there is /healthz, /metrics, /v1/status and /v1/promise\n"),
+    })
+}
+
+async fn promise(body: Incoming, control: &Control) -> Answer {
+    let Ok(body) = Limited::new(body, QUESTION_MAX).collect().await else {
+        return text(StatusCode::BAD_REQUEST, "the question did not arrive whole\n");
+    };
+    let promise: Promise = match serde_json::from_slice(&body.to_bytes()) {
+        Ok(promise) => promise,
+        Err(error) => return text(StatusCode::BAD_REQUEST, &format!("this is no promise: {error}\n")),
+    };
+    let Some((_, group)) = control.groups.iter().find(|(name, _)| *name == promise.group) else {
+        return text(StatusCode::NOT_FOUND, "this node knows no such data group\n");
+    };
+    let (answer, answered) = oneshot::channel();
+    if group.try_send(PromiseAsked { promise, answer }).is_err() {
+        return text(StatusCode::SERVICE_UNAVAILABLE, "the data group's loop is busy\n");
+    }
+    match tokio::time::timeout(PROMISE_WITHIN, answered).await {
+        Ok(Ok(answer)) => json(&answer),
+        _ => text(StatusCode::SERVICE_UNAVAILABLE, "the data group's loop did not answer in time\n"),
+    }
+}
+
+fn metrics(metrics: &Metrics) -> Answer {
+    let mut answer = text(StatusCode::OK, &metrics.render());
+    let kind = header::HeaderValue::from_static(meridian_telemetry::CONTENT_TYPE);
+    answer.headers_mut().insert(header::CONTENT_TYPE, kind);
+    answer
+}
+
+fn json<T: Serialize>(value: &T) -> Answer {
+    match serde_json::to_vec(value) {
+        Ok(bytes) => {
+            let mut answer = Response::new(Full::new(Bytes::from(bytes)));
+            let kind = header::HeaderValue::from_static("application/json");
+            answer.headers_mut().insert(header::CONTENT_TYPE, kind);
+            answer
+        }
+        Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, &format!("{error}\n")),
+    }
+}
+
+fn text(status: StatusCode, body: &str) -> Answer {
+    let mut answer = Response::new(Full::new(Bytes::from(body.to_owned())));
+    *answer.status_mut() = status;
+    answer
+}

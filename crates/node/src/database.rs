@@ -1,0 +1,102 @@
+//! The database actions of one group: one at a time, in order; a stop goes before all others.
+
+use std::sync::Arc;
+
+use meridian_actuators::{ActuatorError, DatabaseActuator, StopMode};
+use meridian_failover::{Completed, DatabaseAction, Event};
+use meridian_model::RegionName;
+use meridian_model::group::{DatabaseRole, DatabaseStatus};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use crate::group::Tools;
+
+/// What a witness has.
+pub(crate) fn absent() -> DatabaseStatus {
+    DatabaseStatus::stopped(DatabaseRole::Absent)
+}
+
+/// The queue of actions on one database.
+pub(crate) struct DatabaseQueue {
+    worker: Worker,
+    queue: mpsc::UnboundedSender<(u64, DatabaseAction)>,
+    running: JoinHandle<()>,
+}
+
+#[derive(Clone)]
+struct Worker {
+    database: Arc<dyn DatabaseActuator>,
+    members: Arc<std::collections::HashMap<RegionName, std::net::SocketAddr>>,
+    events: mpsc::Sender<Event>,
+}
+
+impl DatabaseQueue {
+    /// A queue with nothing in it.
+    pub(crate) fn new(database: Arc<dyn DatabaseActuator>, tools: &Tools, events: mpsc::Sender<Event>) -> Self {
+        let worker = Worker { database, members: Arc::new(tools.members.clone()), events };
+        let (queue, running) = worker.clone().start();
+        Self { worker, queue, running }
+    }
+
+    /// Adds an action. A stop ends the running one and forgets those that wait: the machine has
+    /// decided otherwise, and each of them is idempotent.
+    pub(crate) fn push(&mut self, id: u64, action: DatabaseAction) {
+        if action == DatabaseAction::Stop {
+            self.running.abort();
+            (self.queue, self.running) = self.worker.clone().start();
+        }
+        tracing::info!(id, action = action.word(), "database action begins");
+        let _ = self.queue.send((id, action));
+    }
+}
+
+impl Drop for DatabaseQueue {
+    fn drop(&mut self) {
+        self.running.abort();
+    }
+}
+
+impl Worker {
+    fn start(self) -> (mpsc::UnboundedSender<(u64, DatabaseAction)>, JoinHandle<()>) {
+        let (queue, mut waiting) = mpsc::unbounded_channel::<(u64, DatabaseAction)>();
+        let running = tokio::spawn(async move {
+            while let Some((id, action)) = waiting.recv().await {
+                let word = action.word();
+                let result = self.carry_out(action).await;
+                match &result {
+                    Ok(done) => tracing::info!(id, action = word, detail = %done.detail, "database action done"),
+                    Err(reason) => tracing::warn!(id, action = word, %reason, "database action failed"),
+                }
+                let _ = self.events.send(Event::Finished { id, result }).await;
+            }
+        });
+        (queue, running)
+    }
+
+    async fn carry_out(&self, action: DatabaseAction) -> Result<Completed, String> {
+        let detail = self.act(action).await?;
+        Ok(Completed { status: self.database.status().await, detail })
+    }
+
+    async fn act(&self, action: DatabaseAction) -> Result<String, String> {
+        let plain = |done: Result<(), ActuatorError>| done.map(|()| String::new()).map_err(|e| e.to_string());
+        let database = &self.database;
+        match action {
+            DatabaseAction::Initialise => plain(database.initialise().await),
+            DatabaseAction::StartPrimary { epoch } => plain(database.start_primary(epoch).await),
+            DatabaseAction::Stop => plain(database.stop(StopMode::Immediate).await),
+            DatabaseAction::Promote { epoch } => plain(database.promote(epoch).await),
+            DatabaseAction::Follow { upstream, epoch } => plain(database.follow(self.address(&upstream)?, epoch).await),
+            DatabaseAction::Clone { source } => plain(database.clone_from(self.address(&source)?).await),
+            DatabaseAction::Rejoin { source, epoch } => {
+                let rejoined = database.rejoin(self.address(&source)?, epoch).await.map_err(|e| e.to_string())?;
+                Ok(rejoined.detail)
+            }
+            DatabaseAction::Seal => plain(database.seal().await),
+        }
+    }
+
+    fn address(&self, region: &RegionName) -> Result<std::net::SocketAddr, String> {
+        self.members.get(region).copied().ok_or_else(|| format!("region {region} has no member of this group"))
+    }
+}

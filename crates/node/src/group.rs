@@ -1,0 +1,244 @@
+//! The loop of one data group: events in, one step of the machine, commands out.
+//!
+//! It owns no rule: what is decided, [`Machine`] decides. What it guarantees is the order in which
+//! commands are carried out (see `meridian_failover::command`).
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use meridian_actuators::{DatabaseActuator, StopMode};
+use meridian_coordination::Store;
+use meridian_coordination::keys::Keys;
+use meridian_failover::{At, Command, Config, Event, Level, Machine};
+use meridian_gateway::Fence;
+use meridian_model::snapshot::GroupState;
+use meridian_model::{Moment, RegionName};
+use meridian_telemetry::clock;
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+
+use crate::board::GroupFacts;
+use crate::control::{PromiseAnswer, PromiseAsked};
+use crate::database::DatabaseQueue;
+use crate::memory::Memory;
+use crate::secret::Secret;
+use crate::steps::Steps;
+
+mod effects;
+
+/// Events that may wait for the loop; senders wait beyond it.
+pub(crate) const INBOX: usize = 1_024;
+/// How often the state of the local database is read.
+const STATUS_EVERY: Duration = Duration::from_millis(500);
+/// How long PostgreSQL may take for an orderly stop when the node ends; then it is killed.
+const ORDERLY_STOP: Duration = Duration::from_secs(3);
+
+/// What the loop of a group works with.
+pub(crate) struct Tools {
+    /// Etcd.
+    pub(crate) store: Arc<dyn Store>,
+    /// Where things are in it.
+    pub(crate) keys: Keys,
+    /// The local database; none on a witness.
+    pub(crate) database: Option<Arc<dyn DatabaseActuator>>,
+    /// The databases of the members, as seen from here.
+    pub(crate) members: HashMap<RegionName, SocketAddr>,
+    /// The control interfaces of the other nodes, as seen from here.
+    pub(crate) peers: HashMap<RegionName, SocketAddr>,
+    /// What peers are shown.
+    pub(crate) secret: Secret,
+    /// What closes the local gateway.
+    pub(crate) fence: Arc<Fence>,
+    /// What must survive a restart.
+    pub(crate) memory: Memory,
+    /// Scale, shift, verify.
+    pub(crate) steps: Arc<Steps>,
+}
+
+/// The loop of one data group.
+pub(crate) struct Group {
+    config: Config,
+    machine: Machine,
+    tools: Arc<Tools>,
+    events: mpsc::Sender<Event>,
+    inbox: mpsc::Receiver<Event>,
+    promises: mpsc::Receiver<PromiseAsked>,
+    asked: HashMap<u64, oneshot::Sender<PromiseAnswer>>,
+    asks: u64,
+    database: Option<DatabaseQueue>,
+    facts: watch::Sender<GroupFacts>,
+    state: watch::Sender<GroupState>,
+    nudge: Arc<Notify>,
+}
+
+/// The ends of a group's channels that others hold.
+pub(crate) struct GroupEnds {
+    /// Where events go in.
+    pub(crate) events: mpsc::Sender<Event>,
+    /// Where promises are asked for.
+    pub(crate) promises: mpsc::Sender<PromiseAsked>,
+    /// For status.
+    pub(crate) facts: watch::Receiver<GroupFacts>,
+    /// For the snapshot.
+    pub(crate) state: watch::Receiver<GroupState>,
+}
+
+impl Group {
+    /// Makes the loop and the ends of its channels; nothing runs yet.
+    pub(crate) fn new(config: Config, tools: Tools, nudge: Arc<Notify>) -> (Self, GroupEnds) {
+        let machine = Machine::new(config.clone());
+        let now = clock::now();
+        let (events, inbox) = mpsc::channel(INBOX);
+        let (promises_in, promises) = mpsc::channel(16);
+        let (facts, facts_out) = watch::channel(GroupFacts::of(&machine, None, now));
+        let (state, state_out) = watch::channel(machine.group_state(now));
+        let tools = Arc::new(tools);
+        let database = tools.database.clone().map(|actuator| DatabaseQueue::new(actuator, &tools, events.clone()));
+        let ends = GroupEnds { events: events.clone(), promises: promises_in, facts: facts_out, state: state_out };
+        let asked = HashMap::new();
+        let asks = 0;
+        let group =
+            Self { config, machine, tools, events, inbox, promises, asked, asks, database, facts, state, nudge };
+        (group, ends)
+    }
+
+    /// Runs until `shutdown`, then stops the database in good order.
+    pub(crate) async fn run(mut self, mut shutdown: watch::Receiver<bool>) {
+        self.start().await;
+        loop {
+            let wake = self.machine.wake_at().map(|(at, _)| at);
+            let event = tokio::select! {
+                biased;
+                _ = shutdown.wait_for(|stop| *stop) => break,
+                () = until(wake) => Event::Tick,
+                Some(asked) = self.promises.recv() => self.ask(asked),
+                Some(event) = self.inbox.recv() => event,
+            };
+            self.turn(event).await;
+        }
+        self.stop().await;
+    }
+
+    async fn start(&mut self) {
+        let kept = match self.tools.memory.read(&self.memory_file()) {
+            Ok(kept) => kept,
+            Err(error) => {
+                // Without its memory a member could break a promise or go back to an old epoch.
+                tracing::error!(%error, group = %self.config.group, "this member stays passive");
+                return std::future::pending().await;
+            }
+        };
+        let database = match &self.tools.database {
+            Some(database) => {
+                let status = database.status().await;
+                tokio::spawn(effects::watch_database(Arc::clone(database), self.events.clone()));
+                status
+            }
+            None => crate::database::absent(),
+        };
+        self.turn(Event::Started { database, memory: kept }).await;
+    }
+
+    async fn turn(&mut self, event: Event) {
+        if let Event::Database(status) = &event {
+            self.facts.send_modify(|facts| facts.database = Some(status.clone()));
+        }
+        let mut next = Some(event);
+        while let Some(event) = next.take() {
+            let at = At { now: clock::now(), wall: clock::wall() };
+            let before = self.machine.state();
+            let commands = self.machine.step(event, at);
+            if self.machine.state() != before {
+                tracing::info!(group = %self.config.group, from = ?before, to = ?self.machine.state(), "state");
+            }
+            next = self.carry_out(commands).await;
+        }
+        self.tell();
+    }
+
+    /// Starts every command, in order. Gives an event back when the rest must not happen.
+    async fn carry_out(&mut self, commands: Vec<Command>) -> Option<Event> {
+        for command in commands {
+            match command {
+                Command::Remember(memory) => {
+                    let (tools, file) = (Arc::clone(&self.tools), self.memory_file());
+                    let kept = tokio::task::spawn_blocking(move || tools.memory.write(&file, &memory)).await;
+                    let failed = match kept {
+                        Ok(Ok(())) => continue,
+                        Ok(Err(error)) => error.to_string(),
+                        Err(error) => error.to_string(),
+                    };
+                    tracing::error!(group = %self.config.group, reason = %failed, "memory cannot be kept");
+                    return Some(Event::NotRemembered { reason: failed });
+                }
+                Command::AnswerPromise { ask, granted, reason } => {
+                    if let Some(answer) = self.asked.remove(&ask) {
+                        let _ = answer.send(PromiseAnswer { granted, reason });
+                    }
+                }
+                Command::OpenWrites { until, .. } => self.tools.fence.allow_until(&self.config.group, until),
+                Command::CloseWrites { reason } => {
+                    tracing::warn!(group = %self.config.group, %reason, "writes are closed");
+                    self.tools.fence.close(&self.config.group, &reason);
+                }
+                Command::DatabaseFence { at } => {
+                    if let Some(database) = &self.tools.database {
+                        database.fence_at(at);
+                    }
+                }
+                Command::Database { id, action } => match &mut self.database {
+                    Some(queue) => queue.push(id, action),
+                    None => tracing::error!(group = %self.config.group, ?action, "a witness has no database"),
+                },
+                Command::Log { level: Level::Info, text } => tracing::info!(group = %self.config.group, "{text}"),
+                Command::Log { level: Level::Warn, text } => tracing::warn!(group = %self.config.group, "{text}"),
+                other => effects::spawn(other, Arc::clone(&self.tools), self.config.clone(), self.events.clone()),
+            }
+        }
+        None
+    }
+
+    fn ask(&mut self, asked: PromiseAsked) -> Event {
+        self.asks = self.asks.wrapping_add(1);
+        self.asked.retain(|_, answer| !answer.is_closed());
+        self.asked.insert(self.asks, asked.answer);
+        Event::PromiseAsked { ask: self.asks, promise: asked.promise }
+    }
+
+    fn tell(&self) {
+        let now = clock::now();
+        let state = self.machine.group_state(now);
+        if *self.state.borrow() != state {
+            self.state.send_replace(state);
+            self.nudge.notify_one();
+        }
+        self.facts.send_modify(|facts| *facts = GroupFacts::of(&self.machine, facts.database.take(), now));
+    }
+
+    async fn stop(self) {
+        self.tools.fence.close(&self.config.group, "the node of this region is shutting down");
+        let Some(database) = &self.tools.database else { return };
+        drop(self.database);
+        let orderly = tokio::time::timeout(ORDERLY_STOP, database.stop(StopMode::Fast)).await;
+        if !matches!(orderly, Ok(Ok(()))) {
+            if let Err(error) = database.stop(StopMode::Immediate).await {
+                tracing::error!(%error, "PostgreSQL could not be stopped");
+            }
+        }
+    }
+
+    fn memory_file(&self) -> String {
+        format!("group-{}.json", self.config.group)
+    }
+}
+
+/// Sleeps until that moment of the boot-time clock; for ever when there is none. After a sleep of the
+/// machine the timer is late, but the moment is compared again by the machine itself.
+async fn until(at: Option<Moment>) {
+    match at {
+        Some(at) => tokio::time::sleep(at.since(clock::now())).await,
+        None => std::future::pending().await,
+    }
+}
+

@@ -1,0 +1,166 @@
+//! What etcd has told this node, in model types: each change becomes a list of things learnt.
+//!
+//! Values that cannot be read are reported and passed over: one bad key must not stop a node.
+
+use std::collections::BTreeMap;
+
+use meridian_coordination::keys::{Key, Keys};
+use meridian_coordination::store::{Change, Listing, Versioned};
+use meridian_coordination::decode;
+use meridian_health::Received;
+use meridian_model::group::{GroupRecord, MemberReport};
+use meridian_model::health::Report;
+use meridian_model::run::Run;
+use meridian_model::{GroupName, Moment, Name, RegionName, RunId};
+use serde::de::DeserializeOwned;
+
+/// Runs kept for people to look at, each group.
+const RUNS_KEPT: usize = 10;
+
+/// One thing that a change has taught.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Learned {
+    /// A group's lease and epoch, as of this revision; `None`: etcd has no record.
+    Record(GroupName, Option<GroupRecord>, i64),
+    /// What a member says of itself.
+    Member(GroupName, MemberReport),
+    /// A run, new or with another step.
+    Run(Run),
+    /// The vantage points have new reports.
+    Reports,
+    /// Etcd answered just now.
+    Alive,
+    /// What is known may be out of date.
+    Stale(String),
+}
+
+/// All that is known.
+pub struct Knowledge {
+    keys: Keys,
+    groups: Vec<GroupName>,
+    reports: BTreeMap<RegionName, Received>,
+    members: BTreeMap<(GroupName, RegionName), MemberReport>,
+    records: BTreeMap<GroupName, (GroupRecord, i64)>,
+    runs: BTreeMap<RunId, Run>,
+}
+
+impl Knowledge {
+    /// Nothing is known of these groups yet.
+    #[must_use]
+    pub fn new(system: &Name, groups: Vec<GroupName>) -> Self {
+        Self {
+            keys: Keys::new(system),
+            groups,
+            reports: BTreeMap::new(),
+            members: BTreeMap::new(),
+            records: BTreeMap::new(),
+            runs: BTreeMap::new(),
+        }
+    }
+
+    /// Takes one change in, seen at `now`.
+    pub fn apply(&mut self, change: Change, now: Moment) -> Vec<Learned> {
+        match change {
+            Change::Reset(listing) => self.reset(&listing, now),
+            Change::Put(entry) => self.put(&entry, now).into_iter().collect(),
+            Change::Delete { key, revision } => self.delete(&key, revision).into_iter().collect(),
+            Change::Alive { .. } => vec![Learned::Alive],
+            Change::Stale { reason } => vec![Learned::Stale(reason)],
+        }
+    }
+
+    /// What the vantage points said last, each with the moment at which it was new here.
+    #[must_use]
+    pub fn reports(&self) -> Vec<Received> {
+        self.reports.values().cloned().collect()
+    }
+
+    /// What the members of a group say of themselves.
+    #[must_use]
+    pub fn members(&self, group: &GroupName) -> Vec<MemberReport> {
+        self.members.iter().filter(|((g, _), _)| g == group).map(|(_, m)| m.clone()).collect()
+    }
+
+    /// The record of a group.
+    #[must_use]
+    pub fn record(&self, group: &GroupName) -> Option<GroupRecord> {
+        self.records.get(group).map(|(record, _)| record.clone())
+    }
+
+    /// The last runs of a group, newest first.
+    #[must_use]
+    pub fn runs(&self, group: &GroupName) -> Vec<Run> {
+        let mut runs: Vec<Run> = self.runs.values().filter(|r| &r.group == group).cloned().collect();
+        runs.sort_by_key(|r| std::cmp::Reverse(r.epoch));
+        runs.truncate(RUNS_KEPT);
+        runs
+    }
+
+    fn reset(&mut self, listing: &Listing, now: Moment) -> Vec<Learned> {
+        let mut learned: Vec<Learned> = listing.items.iter().filter_map(|entry| self.put(entry, now)).collect();
+        for group in self.groups.clone() {
+            let there = listing.items.iter().any(|entry| entry.key == self.keys.record(&group));
+            if !there {
+                self.records.remove(&group);
+                learned.push(Learned::Record(group, None, listing.revision));
+            }
+        }
+        learned.push(Learned::Alive);
+        learned
+    }
+
+    fn put(&mut self, entry: &Versioned, now: Moment) -> Option<Learned> {
+        match self.keys.parse(&entry.key)? {
+            Key::Record(group) => {
+                let record: GroupRecord = read(entry)?;
+                self.records.insert(group.clone(), (record.clone(), entry.revision));
+                Some(Learned::Record(group, Some(record), entry.revision))
+            }
+            Key::Member(group, region) => {
+                let report: MemberReport = read(entry)?;
+                self.members.insert((group.clone(), region), report.clone());
+                Some(Learned::Member(group, report))
+            }
+            Key::Report(region) => {
+                let report: Report = read(entry)?;
+                let known = self.reports.get(&region).is_some_and(|r| r.report == report);
+                if !known {
+                    self.reports.insert(region, Received { report, observed_at: now });
+                }
+                Some(Learned::Reports)
+            }
+            Key::Run(id) => {
+                let run: Run = read(entry)?;
+                self.runs.insert(id, run.clone());
+                Some(Learned::Run(run))
+            }
+            Key::Epoch(_) => None,
+        }
+    }
+
+    fn delete(&mut self, key: &str, revision: i64) -> Option<Learned> {
+        match self.keys.parse(key)? {
+            Key::Record(group) => {
+                self.records.remove(&group);
+                Some(Learned::Record(group, None, revision))
+            }
+            Key::Member(group, region) => {
+                self.members.remove(&(group, region));
+                None
+            }
+            Key::Report(region) => {
+                self.reports.remove(&region);
+                Some(Learned::Reports)
+            }
+            Key::Run(id) => {
+                self.runs.remove(&id);
+                None
+            }
+            Key::Epoch(_) => None,
+        }
+    }
+}
+
+fn read<T: DeserializeOwned>(entry: &Versioned) -> Option<T> {
+    decode(entry).map_err(|error| tracing::error!(%error, "a value in etcd is passed over")).ok()
+}

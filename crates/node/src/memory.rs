@@ -1,0 +1,84 @@
+//! What a node must not forget when it restarts: the highest epoch that it has seen, its promises (both in
+//! [`meridian_failover::Memory`]), and the last good snapshot.
+//!
+//! Written to a new file, synced and renamed before the answer that depends on it is given.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// Why memory could not be kept or read.
+#[derive(Debug, thiserror::Error)]
+pub enum MemoryError {
+    /// The file system refused.
+    #[error("cannot {action} {path}: {source}")]
+    Io {
+        /// `read` or `write`.
+        action: &'static str,
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The file is there but is not ours.
+    #[error("{path} cannot be understood ({reason}); it holds the highest epoch seen, so it is not replaced: restore it, or remove it if this node has never run")]
+    Unreadable {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// The folder of what one node remembers.
+#[derive(Debug, Clone)]
+pub struct Memory {
+    folder: PathBuf,
+}
+
+impl Memory {
+    /// Opens the folder and makes it if it is not there.
+    ///
+    /// # Errors
+    /// [`MemoryError::Io`] when it cannot be made.
+    pub fn open(folder: &Path) -> Result<Self, MemoryError> {
+        let failed = |source| MemoryError::Io { action: "make", path: folder.to_owned(), source };
+        std::fs::create_dir_all(folder).map_err(failed)?;
+        Ok(Self { folder: folder.to_owned() })
+    }
+
+    /// Reads one of the files; `None` when there is none.
+    ///
+    /// # Errors
+    /// [`MemoryError`] when the file is there and cannot be read.
+    pub fn read<T: DeserializeOwned>(&self, file: &str) -> Result<Option<T>, MemoryError> {
+        let path = self.folder.join(file);
+        let bytes = match std::fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(MemoryError::Io { action: "read", path, source }),
+        };
+        let unreadable = |e: serde_json::Error| MemoryError::Unreadable { path, reason: e.to_string() };
+        serde_json::from_slice(&bytes).map(Some).map_err(unreadable)
+    }
+
+    /// Replaces one of the files; on disk when this returns.
+    ///
+    /// # Errors
+    /// [`MemoryError::Io`] when it could not be written; the old file is then still there.
+    pub fn write<T: Serialize>(&self, file: &str, value: &T) -> Result<(), MemoryError> {
+        let path = self.folder.join(file);
+        let new = self.folder.join(format!("{file}.new"));
+        let replace = || -> io::Result<()> {
+            let mut out = File::create(&new)?;
+            out.write_all(&serde_json::to_vec(value)?)?;
+            out.sync_all()?;
+            std::fs::rename(&new, &path)?;
+            File::open(&self.folder)?.sync_all()
+        };
+        replace().map_err(|source| MemoryError::Io { action: "write", path: path.clone(), source })
+    }
+}

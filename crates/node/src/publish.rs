@@ -1,0 +1,122 @@
+//! Makes the snapshot that the data planes answer from, swaps it whole, and keeps it on disk.
+//!
+//! A snapshot is made anew only when what it says has changed: verdicts without the ages of their
+//! evidence, writers, epochs and readers. One that would leave no region to send anybody to is refused
+//! and reported, and the last good one stays (design, rule 9).
+
+use std::sync::Arc;
+
+use meridian_model::health::{Health, RegionHealth, Verdict};
+use meridian_model::snapshot::GroupState;
+use meridian_model::{RegionName, Snapshot, System};
+use meridian_steering::View;
+use meridian_telemetry::clock;
+use tokio::sync::watch;
+
+use crate::memory::Memory;
+
+/// The file in the node's folder.
+const FILE: &str = "snapshot.json";
+
+/// The one who swaps snapshots.
+pub struct Publisher {
+    views: watch::Sender<Arc<View>>,
+    memory: Memory,
+    refused: Option<String>,
+}
+
+impl Publisher {
+    /// Starts from the snapshot on disk, or from one that knows nothing.
+    ///
+    /// The kept snapshot names no writer: who writes must be learnt anew, for a reign may have ended
+    /// while this node was away. Where to send readers and requests it still knows.
+    #[must_use]
+    pub fn new(system: Arc<System>, here: RegionName, memory: Memory) -> Self {
+        let kept: Option<Snapshot> = memory.read(FILE).unwrap_or_else(|error| {
+            tracing::warn!(%error, "the kept snapshot cannot be used; starting from nothing");
+            None
+        });
+        let mut snapshot = kept
+            .filter(|kept| kept.region == here && kept.regions.iter().map(|r| &r.region).eq(system.region_names()))
+            .unwrap_or_else(|| Snapshot::unknown(here.clone(), system.region_names().cloned()));
+        for group in &mut snapshot.groups {
+            group.writer = None;
+            "this node has just started and has not heard who writes".clone_into(&mut group.reason);
+        }
+        let (views, _) = watch::channel(View::new(system, here, Arc::new(snapshot)));
+        Self { views, memory, refused: None }
+    }
+
+    /// What data planes hold: always the newest view.
+    #[must_use]
+    pub fn views(&self) -> watch::Receiver<Arc<View>> {
+        self.views.subscribe()
+    }
+
+    /// The view of now.
+    #[must_use]
+    pub fn view(&self) -> Arc<View> {
+        Arc::clone(&self.views.borrow())
+    }
+
+    /// Publishes what is known now, if it says anything new. Returns the new generation if so.
+    pub fn publish(&mut self, regions: &[RegionHealth], groups: Vec<GroupState>) -> Option<u64> {
+        let view = self.view();
+        let old = &view.snapshot;
+        let mut regions: Vec<RegionHealth> = regions.iter().map(without_evidence).collect();
+        if let Err(reason) = keeps_somebody(&old.regions, &regions) {
+            self.refuse(reason);
+            regions.clone_from(&old.regions);
+        } else {
+            self.refused = None;
+        }
+        if regions == old.regions && groups == old.groups {
+            return None;
+        }
+        let generation = old.generation.saturating_add(1);
+        let snapshot =
+            Snapshot { generation, region: old.region.clone(), made_at: clock::wall(), regions, groups };
+        if let Err(error) = self.memory.write(FILE, &snapshot) {
+            tracing::warn!(%error, "the snapshot could not be kept on disk; serving from it all the same");
+        }
+        self.views.send_replace(view.with_snapshot(Arc::new(snapshot)));
+        Some(generation)
+    }
+
+    fn refuse(&mut self, reason: String) {
+        if self.refused.as_ref() != Some(&reason) {
+            tracing::error!(%reason, "a snapshot was refused; the last good one stays");
+            self.refused = Some(reason);
+        }
+    }
+}
+
+/// The reason of a verdict counts its witnesses, so it may change; the ages of evidence always do.
+fn without_evidence(region: &RegionHealth) -> RegionHealth {
+    let bare = |verdict: &Verdict| Verdict {
+        target: verdict.target.clone(),
+        health: verdict.health,
+        reason: verdict.health.to_string(),
+        evidence: Vec::new(),
+    };
+    RegionHealth {
+        region: region.region.clone(),
+        health: region.health,
+        reason: region.health.to_string(),
+        parts: region.parts.iter().map(bare).collect(),
+    }
+}
+
+/// Refuses a state in which every region is down when there was one that was not.
+fn keeps_somebody(old: &[RegionHealth], new: &[RegionHealth]) -> Result<(), String> {
+    let left = |regions: &[RegionHealth]| regions.iter().filter(|r| r.health != Health::Down).count();
+    match (left(old), left(new)) {
+        (before, 0) if before > 0 => {
+            Err(format!("it would call all {} regions down, and no user could be sent anywhere", new.len()))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

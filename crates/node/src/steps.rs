@@ -1,0 +1,101 @@
+//! The steps of a run that are neither the database's nor the machine's: scale, shift, verify.
+//!
+//! Each is idempotent and bounded; when one fails, the machine asks again.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use meridian_model::run::{Run, StepKind};
+use meridian_model::{Database, RegionName};
+use meridian_steering::View;
+use tokio::sync::watch;
+use tokio_postgres::NoTls;
+
+use crate::compute::Compute;
+
+/// The longest that one attempt of a step takes.
+const STEP_WITHIN: Duration = Duration::from_secs(5);
+
+/// What the steps of one group need.
+pub(crate) struct Steps {
+    /// Whose node this is.
+    pub(crate) here: RegionName,
+    /// The database of the group.
+    pub(crate) database: Database,
+    /// What the data planes hold.
+    pub(crate) views: watch::Receiver<Arc<View>>,
+    /// The instances here.
+    pub(crate) compute: Arc<Compute>,
+}
+
+impl Steps {
+    /// Carries a step out; says what was seen, or what went wrong.
+    pub(crate) async fn carry_out(&self, kind: StepKind, run: &Run) -> Result<String, String> {
+        let step = async {
+            match kind {
+                StepKind::Scale => self.compute.scale_as_primary().await,
+                StepKind::Shift => self.shift(run).await,
+                StepKind::Verify => self.verify(run).await,
+                other => Err(format!("{other} is not for the node to carry out")),
+            }
+        };
+        let late = || format!("{kind} did not end within {STEP_WITHIN:?}");
+        tokio::time::timeout(STEP_WITHIN, step).await.unwrap_or_else(|_| Err(late()))
+    }
+
+    /// Traffic follows the published view: done when it names the new writer.
+    async fn shift(&self, run: &Run) -> Result<String, String> {
+        let mut views = self.views.clone();
+        let moved = |view: &Arc<View>| {
+            view.snapshot.group(&run.group).is_some_and(|g| g.epoch == run.epoch && g.writer.as_ref() == Some(&run.to))
+        };
+        let view = views.wait_for(moved).await.map_err(|_| "the node is shutting down".to_owned())?;
+        Ok(format!("snapshot {} names {} as the writer of epoch {}", view.snapshot.generation, run.to, run.epoch))
+    }
+
+    /// A write and a read through the gateway of this region, as an application would.
+    async fn verify(&self, run: &Run) -> Result<String, String> {
+        let view = Arc::clone(&self.views.borrow());
+        let region = view.system.region(&self.here).ok_or("this region is not in the spec")?;
+        let member = self.database.member(&self.here).ok_or("this region has no member")?;
+        let password = read(member.postgres.app_password_file.clone()).await?;
+        let session = |address: std::net::SocketAddr| {
+            let mut config = tokio_postgres::Config::new();
+            config.host(address.ip().to_string()).port(address.port());
+            config.user(&member.postgres.app_user).dbname(&self.database.dbname).password(&password);
+            config.application_name("meridian-verify").connect_timeout(Duration::from_secs(2));
+            config
+        };
+        let epoch = i64::try_from(run.epoch.0).unwrap_or(i64::MAX);
+        let write = async |client: &tokio_postgres::Client| {
+            client.batch_execute(TABLE).await?;
+            client.execute(WRITE, &[&self.here.as_str(), &epoch]).await
+        };
+        let read = async |client: &tokio_postgres::Client| client.query_one("select 1", &[]).await;
+        within(session(region.node.gateway_write), write).await.map_err(|e| format!("the write failed: {e}"))?;
+        within(session(region.node.gateway_read), read).await.map_err(|e| format!("the read failed: {e}"))?;
+        Ok("a write and a read through the gateway succeeded".to_owned())
+    }
+}
+
+const TABLE: &str = "create table if not exists meridian_verify \
+                     (region text primary key, epoch bigint not null, at timestamptz not null)";
+const WRITE: &str = "insert into meridian_verify values ($1, $2, now()) \
+                     on conflict (region) do update set epoch = excluded.epoch, at = excluded.at";
+
+async fn within<T>(
+    config: tokio_postgres::Config,
+    work: impl AsyncFnOnce(&tokio_postgres::Client) -> Result<T, tokio_postgres::Error>,
+) -> Result<T, tokio_postgres::Error> {
+    let (client, connection) = config.connect(NoTls).await?;
+    let driver = tokio::spawn(connection);
+    let done = work(&client).await;
+    driver.abort();
+    done
+}
+
+async fn read(path: PathBuf) -> Result<String, String> {
+    let text = tokio::fs::read_to_string(&path).await.map_err(|e| format!("cannot read {}: {e}", path.display()))?;
+    Ok(text.trim().to_owned())
+}
