@@ -129,13 +129,13 @@ pub trait DatabaseActuator: Send + Sync + 'static {
     /// A source that is no primary or not reachable, a full disk, a stale epoch.
     fn rejoin(&self, source: SocketAddr, epoch: Epoch) -> BoxFuture<'_, Result<Rejoined, ActuatorError>>;
 
-    /// Makes the data directory by a base backup from `source`; does not start it. Only where there is
-    /// no data directory yet; otherwise it changes nothing and succeeds when the directory is of the
+    /// (Not `clone_from`: on an `Arc` that would be `Clone`'s.) Makes the data directory by a base backup from `source`; does not start it. Only where there is
+    /// no data directory yet (a base backup with our slot); otherwise it changes nothing and succeeds when the directory is of the
     /// same system.
     ///
     /// # Errors
     /// A source that is not reachable, a directory of another system, a full disk.
-    fn clone_from(&self, source: SocketAddr) -> BoxFuture<'_, Result<(), ActuatorError>>;
+    fn copy_from(&self, source: SocketAddr) -> BoxFuture<'_, Result<(), ActuatorError>>;
 
     /// Arms the fence: at `at` (boot-time clock) the server is killed unless armed anew before. `None`
     /// disarms it: only for a member that is no primary.

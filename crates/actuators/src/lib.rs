@@ -11,6 +11,13 @@
 pub mod deadline;
 pub mod error;
 pub mod execute;
+pub mod guard;
+pub mod postgres;
+pub mod process;
+pub mod watchdog;
 
 pub use error::{ActuatorError, Blame, Retry};
-pub use execute::{BoxFuture, ComputeActuator, DatabaseActuator, RejoinMethod, Rejoined, StopMode};
+pub use execute::{
+    BoxFuture, ComputeActuator, DatabaseActuator, RejoinMethod, Rejoined, StopMode, UnexpectedExit,
+};
+pub use postgres::{PostgresConfig, PostgresDatabase};

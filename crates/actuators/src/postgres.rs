@@ -1,0 +1,236 @@
+//! One member's PostgreSQL, operated as a child of the node.
+//!
+//! The parts, in the order of a member's life: [`layout`] (whose files), `create` (initialise, clone),
+//! `server` (the process), `start` (start, follow, seal), `promote`, `rejoin`, `status`. One command runs
+//! at a time; an immediate stop and the fence overtake all others.
+
+mod binaries;
+mod cluster;
+mod config;
+mod control;
+mod create;
+mod keep;
+mod layout;
+mod link;
+mod promote;
+mod rejoin;
+mod server;
+mod settings;
+mod start;
+mod status;
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::Mutex as StdMutex;
+use std::time::Duration;
+
+use meridian_model::group::DatabaseStatus;
+use meridian_model::{Epoch, Moment};
+use meridian_telemetry::clock;
+use tokio::sync::{Mutex, watch};
+
+use crate::error::ActuatorError;
+use crate::execute::{BoxFuture, DatabaseActuator, Rejoined, StopMode, UnexpectedExit};
+use crate::guard::Guard;
+use crate::process::{Spawner, User};
+use crate::watchdog::Watchdog;
+
+pub use binaries::Binaries;
+pub(crate) use cluster::kill_all as kill_cluster;
+pub use config::PostgresConfig;
+
+use layout::{DataDir, Layout};
+use link::Link;
+use server::Server;
+
+/// One member's PostgreSQL. When it is dropped, the server is killed.
+pub struct PostgresDatabase {
+    member: Arc<Member>,
+}
+
+/// What all commands share.
+pub(crate) struct Member {
+    config: PostgresConfig,
+    binaries: Binaries,
+    layout: Layout,
+    spawner: Spawner,
+    password: String,
+    server: Arc<Server>,
+    watchdog: Watchdog,
+    guard: Option<Guard>,
+    /// For [`DatabaseActuator::status`]; apart from `work`, so that a long command does not hold it up.
+    watching: Link,
+    work: Link,
+    commands: Mutex<()>,
+    seen: StdMutex<status::Seen>,
+}
+
+impl PostgresDatabase {
+    /// Finds the programs, checks the folders and passwords, and kills a server of this data directory that
+    /// an earlier life left running: nobody fences that one.
+    ///
+    /// # Errors
+    /// Missing programs or files, a user that does not exist, a data directory that is not ours.
+    pub async fn open(config: PostgresConfig) -> Result<Self, ActuatorError> {
+        let spawner = Spawner::start()?;
+        let binaries = Binaries::find(config.postgres.bin_dir.as_deref(), &spawner).await?;
+        let user = User::to_drop_to(&config.postgres.run_as)?;
+        let password = read_password(&config.postgres.password_file)?;
+        let layout = Layout::prepare(&config, user, binaries.major)?;
+        let server = Server::new(layout.data_dir.clone(), layout.log(), spawner.clone());
+        server.halt_aside(false).await?;
+        layout.look()?;
+        let fenced = Arc::clone(&server);
+        let watchdog = Watchdog::start(move |_| fenced.fence())?;
+        let guard = start_guard(&config, &layout, &spawner)?;
+        let link = || Link::new(config.address, &config.postgres.superuser, &password, "postgres");
+        let (watching, work) = (link(), link());
+        let member = Member {
+            config,
+            binaries,
+            layout,
+            spawner,
+            password,
+            server,
+            watchdog,
+            guard,
+            watching,
+            work,
+            commands: Mutex::new(()),
+            seen: StdMutex::default(),
+        };
+        Ok(Self { member: Arc::new(member) })
+    }
+
+    /// The programs in use.
+    #[must_use]
+    pub fn binaries(&self) -> &Binaries {
+        &self.member.binaries
+    }
+
+    /// The postmaster's process number, while it runs.
+    #[must_use]
+    pub fn postmaster(&self) -> Option<u32> {
+        self.member.server.child().map(|child| child.pid())
+    }
+}
+
+impl Drop for PostgresDatabase {
+    fn drop(&mut self) {
+        if let Err(error) = self.member.server.halt(true) {
+            tracing::error!(%error, "PostgreSQL was not stopped");
+        }
+    }
+}
+
+impl DatabaseActuator for PostgresDatabase {
+    fn status(&self) -> BoxFuture<'_, DatabaseStatus> {
+        Box::pin(self.member.status())
+    }
+
+    fn exits(&self) -> watch::Receiver<Option<UnexpectedExit>> {
+        self.member.server.exits()
+    }
+
+    fn initialise(&self) -> BoxFuture<'_, Result<(), ActuatorError>> {
+        Box::pin(self.member.initialise())
+    }
+
+    fn start_primary(&self, epoch: Epoch) -> BoxFuture<'_, Result<(), ActuatorError>> {
+        Box::pin(self.member.start_primary(epoch))
+    }
+
+    fn stop(&self, mode: StopMode) -> BoxFuture<'_, Result<(), ActuatorError>> {
+        Box::pin(self.member.stop(mode))
+    }
+
+    fn promote(&self, epoch: Epoch) -> BoxFuture<'_, Result<(), ActuatorError>> {
+        Box::pin(self.member.promote(epoch))
+    }
+
+    fn follow(&self, upstream: SocketAddr, epoch: Epoch) -> BoxFuture<'_, Result<(), ActuatorError>> {
+        Box::pin(self.member.follow(upstream, epoch))
+    }
+
+    fn seal(&self) -> BoxFuture<'_, Result<(), ActuatorError>> {
+        Box::pin(self.member.seal())
+    }
+
+    fn rejoin(&self, source: SocketAddr, epoch: Epoch) -> BoxFuture<'_, Result<Rejoined, ActuatorError>> {
+        Box::pin(self.member.rejoin(source, epoch))
+    }
+
+    fn copy_from(&self, source: SocketAddr) -> BoxFuture<'_, Result<(), ActuatorError>> {
+        Box::pin(self.member.copy_from(source))
+    }
+
+    fn fence_at(&self, at: Option<Moment>) {
+        match at {
+            Some(at) => self.member.watchdog.arm(at),
+            None => self.member.watchdog.disarm(),
+        }
+        if let Some(guard) = &self.member.guard {
+            guard.fence_at(at);
+        }
+    }
+}
+
+impl Member {
+    async fn stop(&self, mode: StopMode) -> Result<(), ActuatorError> {
+        self.watching.close().await;
+        match mode {
+            StopMode::Immediate => self.server.halt_aside(true).await,
+            StopMode::Fast => {
+                let _one_at_a_time = self.commands.lock().await;
+                self.server.stop_fast().await
+            }
+        }
+    }
+
+    /// A primary may run only while its end is already decided unless it is put off.
+    fn require_fence(&self) -> Result<(), ActuatorError> {
+        match self.watchdog.armed() {
+            Some(at) if at > clock::now() => Ok(()),
+            _ => Err(ActuatorError::NotFenced),
+        }
+    }
+
+    fn require_data(&self, command: &'static str) -> Result<(), ActuatorError> {
+        match self.layout.look()? {
+            DataDir::Ours => Ok(()),
+            DataDir::Absent => {
+                let dir = self.layout.data_dir.display();
+                let problem = format!("{dir} is empty; initialise it or clone it from another member first");
+                Err(ActuatorError::WrongState { command, problem })
+            }
+        }
+    }
+}
+
+fn start_guard(
+    config: &PostgresConfig,
+    layout: &Layout,
+    spawner: &Spawner,
+) -> Result<Option<Guard>, ActuatorError> {
+    if config.guard.is_empty() {
+        return Ok(None);
+    }
+    let log = layout.work_dir.join("guard.log");
+    Guard::start(spawner.clone(), config.guard.clone(), layout.data_dir.clone(), log).map(Some)
+}
+
+/// A password, without the line's end. Never in an error.
+fn read_password(file: &Path) -> Result<String, ActuatorError> {
+    let reading = |e| ActuatorError::file("reading the password file", file, e);
+    let text = std::fs::read_to_string(file).map_err(reading)?;
+    let password = text.trim_end_matches(['\r', '\n']);
+    if password.is_empty() || password.contains(['\n', '\0']) {
+        let problem = "it must hold the password on one line";
+        return Err(reading(std::io::Error::new(std::io::ErrorKind::InvalidData, problem)));
+    }
+    Ok(password.to_owned())
+}
+
+/// A statement that only looks at memory.
+const QUICK: Duration = Duration::from_secs(2);

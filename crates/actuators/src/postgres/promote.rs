@@ -1,0 +1,64 @@
+//! Making a standby the primary.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use meridian_model::Epoch;
+
+use super::config::slot_of;
+use super::create::slots_sql;
+use super::{Member, QUICK};
+use crate::deadline::Deadline;
+use crate::error::ActuatorError;
+
+impl Member {
+    pub(super) async fn promote(self: &Arc<Self>, epoch: Epoch) -> Result<(), ActuatorError> {
+        let _one_at_a_time = self.commands.lock().await;
+        self.require_fence()?;
+        self.layout.raise_epoch(epoch)?;
+        if self.server.child().is_none() {
+            let problem = "it does not run; seal it first".to_owned();
+            return Err(ActuatorError::WrongState { command: "promote", problem });
+        }
+        if self.in_recovery().await? {
+            // Slots first: a standby that is re-pointed meets the slot that it needs.
+            self.make_slots_for_others().await?;
+            PROMOTE.run("the promotion", self.turn()).await?;
+        }
+        self.layout.configure(&self.config, None, &self.password)?;
+        self.layout.signal_standby(true)?;
+        self.checkpoint_in_background();
+        Ok(())
+    }
+
+    /// On a primary, and on a standby that is about to be one.
+    pub(super) async fn make_slots_for_others(&self) -> Result<(), ActuatorError> {
+        let slots = slots_sql(self.config.others.iter().map(slot_of));
+        self.work.rows("making slots for the standbys", &slots, SLOTS).await.map(drop)
+    }
+
+    /// `pg_promote(true)` would look only every 100 ms.
+    async fn turn(&self) -> Result<(), ActuatorError> {
+        self.work.rows("promoting", "select pg_promote(false)", QUICK).await?;
+        while self.in_recovery().await? {
+            tokio::time::sleep(POLL).await;
+        }
+        Ok(())
+    }
+
+    /// `pg_rewind` reads the source's control file, which shows the new timeline only after a checkpoint.
+    fn checkpoint_in_background(self: &Arc<Self>) {
+        let link = self.link_to(self.config.address);
+        tokio::spawn(async move {
+            if let Err(error) = link.rows("the checkpoint after promotion", "checkpoint", CHECKPOINT).await {
+                tracing::warn!(%error, "the next checkpoint will come by itself");
+            }
+        });
+    }
+}
+
+const POLL: Duration = Duration::from_millis(2);
+const SLOTS: Duration = Duration::from_secs(5);
+pub(super) const CHECKPOINT: Duration = Duration::from_secs(600);
+const PROMOTE: Deadline =
+    Deadline::new(Duration::from_secs(60), "it replays first what it has received but not yet applied");

@@ -1,0 +1,151 @@
+//! The texts of PostgreSQL's configuration files. Pure: no file is touched here.
+//!
+//! Everything that Meridian sets is in `meridian.conf`, included last by `postgresql.conf` and written
+//! anew before each start, because `pg_basebackup` and `pg_rewind` copy the other server's files. What
+//! must never be wrong (address, port, access rules) is on the command line, which beats all files.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use meridian_model::database::Replication;
+
+use super::config::{PostgresConfig, slot_of};
+
+/// `meridian.conf` for a member that follows `upstream`, or nobody.
+pub(crate) fn meridian_conf(
+    config: &PostgresConfig,
+    upstream: Option<SocketAddr>,
+    passfile: &Path,
+) -> String {
+    let mut text = String::from("# Written by Meridian before each start; changes here are lost.\n");
+    let mut set = |name: &str, value: &str| {
+        text.push_str(name);
+        text.push_str(" = ");
+        text.push_str(&conf_quoted(value));
+        text.push('\n');
+    };
+    DEFAULTS.iter().for_each(|(name, value)| set(name, value));
+    config.postgres.settings.iter().for_each(|(name, value)| set(name, value));
+    set("cluster_name", config.group.as_str());
+    set("wal_log_hints", "on");
+    set("hot_standby", "on");
+    set("synchronous_standby_names", &synchronous_standby_names(config));
+    let conninfo =
+        upstream.map(|a| conninfo(a, &config.postgres.superuser, config.region.as_str(), passfile));
+    set("primary_conninfo", conninfo.as_deref().unwrap_or_default());
+    set("primary_slot_name", &upstream.map(|_| slot_of(&config.region)).unwrap_or_default());
+    text
+}
+
+/// The names that `meridian.conf` decides; lines of `postgresql.auto.conf` with them are taken out.
+pub(crate) const MANAGED: [&str; 6] = [
+    "primary_conninfo",
+    "primary_slot_name",
+    "synchronous_standby_names",
+    "restore_command",
+    "recovery_target_timeline",
+    "cluster_name",
+];
+
+/// `postgresql.auto.conf` without the names that we decide.
+pub(crate) fn without_managed(auto_conf: &str) -> String {
+    let name = |line: &str| line.split(['=', ' ', '\t']).next().unwrap_or_default().to_ascii_lowercase();
+    auto_conf.lines().filter(|line| !MANAGED.contains(&name(line.trim()).as_str())).fold(
+        String::new(),
+        |mut text, line| {
+            text.push_str(line);
+            text.push('\n');
+            text
+        },
+    )
+}
+
+/// The access rules: a password for everybody, from everywhere; nobody gets in by the local socket.
+pub(crate) fn hba(superuser: &str) -> String {
+    let user = superuser.replace('"', "\"\"");
+    format!(
+        "# Written by Meridian before each start; changes here are lost.\n\
+         host replication \"{user}\" all scram-sha-256\n\
+         host replication all all reject\n\
+         host all all all scram-sha-256\n"
+    )
+}
+
+/// A libpq connection string; the password is in `passfile`.
+pub(crate) fn conninfo(address: SocketAddr, user: &str, application: &str, passfile: &Path) -> String {
+    let passfile = passfile.to_string_lossy();
+    let fields = [
+        ("host", address.ip().to_string()),
+        ("port", address.port().to_string()),
+        ("user", user.to_owned()),
+        ("dbname", "postgres".to_owned()),
+        ("application_name", application.to_owned()),
+        ("passfile", passfile.into_owned()),
+    ];
+    let mut text = String::new();
+    for (name, value) in fields {
+        let value = value.replace('\\', "\\\\").replace('\'', "\\'");
+        text.push_str(&format!("{name}='{value}' "));
+    }
+    text + LIBPQ_OPTIONS
+}
+
+/// The line of a libpq password file for this user anywhere.
+pub(crate) fn passfile_line(user: &str, password: &str) -> String {
+    let escaped = |text: &str| text.replace('\\', "\\\\").replace(':', "\\:");
+    format!("*:*:*:{}:{}\n", escaped(user), escaped(password))
+}
+
+/// A text as an SQL identifier.
+pub(crate) fn identifier(text: &str) -> String {
+    format!("\"{}\"", text.replace('"', "\"\""))
+}
+
+/// A text as an SQL string.
+pub(crate) fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+/// `ANY w ("a","b")` of all other members; it means nothing on a standby, so it is always set.
+fn synchronous_standby_names(config: &PostgresConfig) -> String {
+    let Replication::Quorum { acknowledgers } = config.replication else { return String::new() };
+    let names: Vec<_> = config.others.iter().map(|region| identifier(region.as_str())).collect();
+    format!("ANY {acknowledgers} ({})", names.join(","))
+}
+
+fn conf_quoted(value: &str) -> String {
+    format!("'{}'", value.replace('\\', "\\\\").replace('\'', "''"))
+}
+
+/// No round trip for GSSAPI; dead peers are noticed within seconds.
+const LIBPQ_OPTIONS: &str = "connect_timeout='4' keepalives_idle='3' keepalives_interval='1' \
+     keepalives_count='3' tcp_user_timeout='5000' gssencmode='disable'";
+
+/// Settings that worked in measurements; the member's own settings beat them.
+const DEFAULTS: [(&str, &str); 22] = [
+    ("wal_level", "replica"),
+    ("max_connections", "200"),
+    ("max_wal_senders", "20"),
+    ("max_replication_slots", "20"),
+    ("wal_keep_size", "256MB"),
+    ("max_slot_wal_keep_size", "1GB"),
+    ("wal_receiver_timeout", "3s"),
+    ("wal_sender_timeout", "3s"),
+    ("wal_receiver_status_interval", "1s"),
+    ("wal_retrieve_retry_interval", "100ms"),
+    ("password_encryption", "scram-sha-256"),
+    ("synchronous_commit", "on"),
+    ("tcp_keepalives_idle", "10"),
+    ("tcp_keepalives_interval", "5"),
+    ("tcp_keepalives_count", "3"),
+    ("client_connection_check_interval", "2s"),
+    ("log_line_prefix", "%m [%p] %q%u@%d "),
+    ("log_timezone", "UTC"),
+    ("log_statement", "none"),
+    ("log_min_messages", "warning"),
+    ("lc_messages", "C"),
+    ("max_standby_streaming_delay", "10s"),
+];
+
+#[cfg(test)]
+mod tests;

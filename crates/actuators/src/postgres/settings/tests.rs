@@ -1,0 +1,74 @@
+//! The texts that PostgreSQL will read.
+
+use std::path::PathBuf;
+
+use meridian_model::database::PostgresMember;
+use meridian_model::{GroupName, RegionName};
+
+use super::*;
+
+fn config(replication: Replication) -> PostgresConfig {
+    let region = |name| RegionName::new(name).unwrap();
+    PostgresConfig {
+        group: GroupName::new("orders").unwrap(),
+        region: region("eu-central-1"),
+        address: "127.0.0.1:5432".parse().unwrap(),
+        postgres: PostgresMember {
+            bin_dir: None,
+            data_dir: "/data".into(),
+            run_as: "postgres".into(),
+            superuser: "meridian".into(),
+            password_file: PathBuf::new(),
+            app_user: "app".into(),
+            app_password_file: PathBuf::new(),
+            settings: vec![("shared_buffers".into(), "64MB".into())],
+        },
+        dbname: "shop".into(),
+        replication,
+        others: vec![region("us-east-1"), region("ap-southeast-1")],
+        work_dir: "/work".into(),
+        kept_wal_dir: "/kept".into(),
+        guard: Vec::new(),
+    }
+}
+
+#[test]
+fn a_follower_names_its_upstream_its_slot_and_its_password_file() {
+    let upstream = Some("10.0.0.1:5433".parse().unwrap());
+    let text = meridian_conf(&config(Replication::Async), upstream, Path::new("/it's/pass"));
+    let line = text.lines().find(|l| l.starts_with("primary_conninfo")).unwrap();
+    assert!(line.contains("host=''10.0.0.1'' port=''5433''"), "{line}");
+    assert!(line.contains("application_name=''eu-central-1''"), "{line}");
+    assert!(line.contains(r"passfile=''/it\\''s/pass''"), "{line}");
+    assert!(text.contains("primary_slot_name = 'eu_central_1'\n"));
+    assert!(text.contains("synchronous_standby_names = ''\n"));
+    assert!(text.contains("shared_buffers = '64MB'\n"));
+}
+
+#[test]
+fn quorum_waits_for_any_of_the_others_and_nobody_is_followed_without_an_upstream() {
+    let text = meridian_conf(&config(Replication::Quorum { acknowledgers: 1 }), None, Path::new("/p"));
+    assert!(
+        text.contains("synchronous_standby_names = 'ANY 1 (\"us-east-1\",\"ap-southeast-1\")'\n"),
+        "{text}"
+    );
+    assert!(text.contains("primary_conninfo = ''\n"));
+    assert!(text.contains("primary_slot_name = ''\n"));
+}
+
+#[test]
+fn what_somebody_set_by_alter_system_cannot_redirect_replication() {
+    let auto = "# comment\nwork_mem = '8MB'\nprimary_conninfo = 'host=old'\nPRIMARY_SLOT_NAME='x'\n";
+    assert_eq!(without_managed(auto), "# comment\nwork_mem = '8MB'\n");
+}
+
+#[test]
+fn a_password_with_separators_is_escaped() {
+    assert_eq!(passfile_line("me", r"a:b\c"), "*:*:*:me:a\\:b\\\\c\n");
+}
+
+#[test]
+fn names_and_texts_cannot_break_out_of_their_quotes() {
+    assert_eq!(identifier("a\"b"), "\"a\"\"b\"");
+    assert_eq!(literal("a'b"), "'a''b'");
+}

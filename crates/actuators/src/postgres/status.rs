@@ -1,0 +1,111 @@
+//! What the server says about itself, made honest.
+//!
+//! Three figures need care. The *timeline* that a standby has received is not in the control file until
+//! the next restart point, and its receiver is gone once it is sealed: segment files tell, because none
+//! of a timeline exists before its log is written. The *received place* is the further of flushed and
+//! replayed, since either may be behind after a restart. The *lag* is 0 only while the upstream is heard.
+
+use std::time::Duration;
+
+use meridian_model::group::{DatabaseRole, DatabaseStatus, StandbyStatus, WalPosition};
+use meridian_model::{Lsn, Moment, RegionName};
+use meridian_telemetry::clock;
+use tokio_postgres::SimpleQueryRow;
+
+use super::layout::DataDir;
+use super::{Member, control};
+
+/// What is remembered between two looks.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    /// When the standby was last streaming with everything replayed, or how far behind it was then.
+    streaming: Option<(Moment, Duration)>,
+}
+
+impl Member {
+    pub(super) async fn status(&self) -> DatabaseStatus {
+        if self.server.child().is_none() {
+            return DatabaseStatus::stopped(match self.layout.look() {
+                Ok(DataDir::Absent) => DatabaseRole::Absent,
+                _ => DatabaseRole::Stopped,
+            });
+        }
+        match self.watching.rows("asking for its status", STATUS, WITHIN).await {
+            Ok(rows) => self.read(&rows).unwrap_or_else(|| DatabaseStatus::stopped(DatabaseRole::Starting)),
+            Err(error) => {
+                tracing::debug!(%error, "no status");
+                DatabaseStatus::stopped(DatabaseRole::Starting)
+            }
+        }
+    }
+
+    fn read(&self, rows: &[SimpleQueryRow]) -> Option<DatabaseStatus> {
+        let (first, standbys) = rows.split_first()?;
+        let standby = first.get("standby")? == "t";
+        let lsn = |name: &str| first.get(name).and_then(|text| text.parse::<Lsn>().ok());
+        let timeline =
+            first.get("timeline").and_then(|t| t.parse().ok()).unwrap_or(0).max(self.written_timeline());
+        let replayed = lsn("replayed").unwrap_or_default();
+        let received = lsn("received").unwrap_or_default().max(replayed);
+        let streaming = standby && first.get("streaming") == Some("t");
+        let behind = first.get("behind_ms").and_then(|t| t.parse().ok());
+        Some(DatabaseStatus {
+            role: if standby { DatabaseRole::Standby } else { DatabaseRole::Primary },
+            received: WalPosition { timeline, lsn: received },
+            replayed: if standby { replayed } else { received },
+            streaming,
+            replay_lag_ms: if standby { self.lag(streaming, behind) } else { None },
+            standbys: standbys.iter().filter_map(standby_of).collect(),
+        })
+    }
+
+    /// While it streams: what the server says. Later: that, and the time since.
+    fn lag(&self, streaming: bool, behind_ms: Option<u64>) -> Option<u64> {
+        let mut seen = self.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if streaming {
+            seen.streaming = behind_ms.map(|ms| (clock::now(), Duration::from_millis(ms)));
+            return behind_ms;
+        }
+        let (at, behind) = seen.streaming?;
+        u64::try_from((clock::now().since(at) + behind).as_millis()).ok()
+    }
+
+    /// The highest timeline of which there is a segment file.
+    fn written_timeline(&self) -> u32 {
+        let Ok(files) = std::fs::read_dir(self.layout.data_dir.join("pg_wal")) else { return 0 };
+        let timeline = |name: &str| control::segment(name, 16 << 20).map(|(timeline, _)| timeline);
+        files.flatten().filter_map(|file| timeline(file.file_name().to_str()?)).max().unwrap_or(0)
+    }
+}
+
+fn standby_of(row: &SimpleQueryRow) -> Option<StandbyStatus> {
+    Some(StandbyStatus {
+        region: RegionName::new(row.get("region")?).ok()?,
+        flushed: row.get("received")?.parse().ok()?,
+        synchronous: row.get("synchronous") == Some("t"),
+    })
+}
+
+const WITHIN: Duration = Duration::from_millis(1000);
+
+/// The first row is the server itself, the others are its standbys.
+///
+/// Lag: everything received was replayed and the upstream was heard within 2.5 s (it speaks at least
+/// every 1.5 s): 0. Otherwise the older of the last message and the last replayed transaction counts.
+const STATUS: &str = "
+  with me as (select pg_is_in_recovery() as standby),
+       lsn as (select case when standby then pg_last_wal_receive_lsn() else pg_current_wal_flush_lsn() end as received,
+                      case when standby then pg_last_wal_replay_lsn() end as replayed from me),
+       receiver as (select status = 'streaming' as streaming, received_tli, last_msg_receipt_time as heard
+                      from pg_stat_wal_receiver)
+  select me.standby, lsn.received, lsn.replayed, null as region, null as synchronous,
+         coalesce(receiver.streaming, false) as streaming,
+         greatest((select timeline_id from pg_control_checkpoint()), receiver.received_tli) as timeline,
+         case when clock_timestamp() - receiver.heard > interval '2.5 s'
+              then ceil(1000 * extract(epoch from clock_timestamp() - receiver.heard))
+              when lsn.received <= lsn.replayed then 0
+              else greatest(0, ceil(1000 * extract(epoch from clock_timestamp() - pg_last_xact_replay_timestamp())))
+         end::bigint as behind_ms
+    from me cross join lsn left join receiver on true;
+  select application_name as region, flush_lsn as received, sync_state in ('sync', 'quorum') as synchronous
+    from pg_stat_replication where state = 'streaming' and flush_lsn is not null and not pg_is_in_recovery()";
