@@ -1,0 +1,161 @@
+//! What makes the local writer unable to acknowledge, before anyone else may write.
+//!
+//! Each data group has a gate: one atomic number, the [`Moment`] until which the *local* writer may
+//! acknowledge. It starts closed. The owner of the lease (the node's loop) moves it ahead with each
+//! acknowledged renewal ([`Fence::allow_until`]) and closes it when the reign ends ([`Fence::close`]).
+//! The gateway compares it with the boot-time clock immediately before each `send` toward a client
+//! of the local writer (`stream.rs`), so that no timer has to fire and no task has to be scheduled: a
+//! process that was frozen beyond the moment and wakes late cannot pass an acknowledgement on.
+//!
+//! **The window that remains**: bytes that were given to the kernel before the freeze are sent by the
+//! kernel whenever it runs again, and between reading the clock and the `send` there are some hundred
+//! nanoseconds in which the process itself can be frozen. Both concern only answers that PostgreSQL gave while
+//! the lease was good.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use meridian_model::{GroupName, Moment};
+use meridian_telemetry::clock;
+use tokio::sync::watch;
+
+/// The fence of all local writers of one node.
+#[derive(Debug)]
+pub struct Fence {
+    gates: RwLock<HashMap<GroupName, Arc<Gate>>>,
+}
+
+/// The fence of one data group.
+#[derive(Debug)]
+pub struct Gate {
+    until: AtomicU64,
+    reason: Mutex<String>,
+    changes: watch::Sender<()>,
+}
+
+impl Fence {
+    /// All gates closed.
+    #[must_use]
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self { gates: RwLock::default() })
+    }
+
+    /// The local writer of `group` may acknowledge while `clock::now() < until`. An earlier moment than
+    /// the one that holds changes nothing (answers to renewals may overtake each other).
+    pub fn allow_until(&self, group: &GroupName, until: Moment) {
+        let gate = self.gate(group);
+        gate.until.fetch_max(until.as_nanos(), Ordering::SeqCst);
+        gate.changes.send_replace(());
+    }
+
+    /// The local writer of `group` may not acknowledge anything from now on. When this returns, no
+    /// `send` begins any more; the reason is told to the clients whose sessions it ends.
+    pub fn close(&self, group: &GroupName, reason: &str) {
+        let gate = self.gate(group);
+        reason.clone_into(&mut gate.reason());
+        gate.until.store(0, Ordering::SeqCst);
+        gate.changes.send_replace(());
+    }
+
+    /// Until when the local writer of `group` may acknowledge; [`Moment::ZERO`] when closed.
+    #[must_use]
+    pub fn allowed_until(&self, group: &GroupName) -> Moment {
+        self.gate(group).until()
+    }
+
+    /// The gate of `group`; made, closed, when there is none.
+    #[must_use]
+    pub fn gate(&self, group: &GroupName) -> Arc<Gate> {
+        let read = self.gates.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(gate) = read.get(group) {
+            return Arc::clone(gate);
+        }
+        drop(read);
+        let mut write = self.gates.write().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(write.entry(group.clone()).or_default())
+    }
+}
+
+impl Default for Gate {
+    fn default() -> Self {
+        let reason = Mutex::new("no lease has been granted to this node yet".to_owned());
+        Self { until: AtomicU64::new(0), reason, changes: watch::Sender::new(()) }
+    }
+}
+
+impl Gate {
+    /// The local writer may acknowledge at this instant.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        clock::now() < self.until()
+    }
+
+    /// Until when it may; [`Moment::ZERO`] when closed.
+    #[must_use]
+    pub fn until(&self) -> Moment {
+        Moment::from_nanos(self.until.load(Ordering::SeqCst))
+    }
+
+    /// Why it is closed, in words for a client.
+    #[must_use]
+    pub fn why_closed(&self) -> String {
+        if self.until() == Moment::ZERO {
+            return self.reason().clone();
+        }
+        "the lease of the local writer was not renewed in time".to_owned()
+    }
+
+    /// Wakes with each change.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.changes.subscribe()
+    }
+
+    fn reason(&self) -> MutexGuard<'_, String> {
+        self.reason.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn group() -> GroupName {
+        GroupName::new("orders").unwrap()
+    }
+
+    #[test]
+    fn closed_until_allowed_and_after_the_moment() {
+        let fence = Fence::new();
+        let gate = fence.gate(&group());
+        assert!(!gate.is_open(), "starts closed");
+        fence.allow_until(&group(), clock::now() + Duration::from_secs(60));
+        assert!(gate.is_open());
+        assert_eq!(fence.allowed_until(&group()), gate.until());
+        fence.close(&group(), "the region is being switched over");
+        assert!(!gate.is_open());
+        assert_eq!(gate.why_closed(), "the region is being switched over");
+        fence.allow_until(&group(), clock::now());
+        assert!(!gate.is_open(), "the moment itself is outside");
+        assert!(gate.why_closed().contains("not renewed"));
+    }
+
+    #[test]
+    fn an_overtaken_renewal_takes_nothing_back() {
+        let fence = Fence::new();
+        let late = clock::now() + Duration::from_secs(60);
+        fence.allow_until(&group(), late);
+        fence.allow_until(&group(), late - Duration::from_secs(1));
+        assert_eq!(fence.allowed_until(&group()), late);
+    }
+
+    #[test]
+    fn groups_do_not_share_a_gate() {
+        let fence = Fence::new();
+        fence.allow_until(&group(), clock::now() + Duration::from_secs(60));
+        assert!(!fence.gate(&GroupName::new("users").unwrap()).is_open());
+    }
+}

@@ -1,0 +1,125 @@
+//! The messages that the gateway says or understands itself: errors, and the state of a session.
+
+/// The SQLSTATEs that the gateway uses.
+pub mod sqlstate {
+    /// The client broke the protocol.
+    pub const PROTOCOL_VIOLATION: &str = "08P01";
+    /// The connection to the server failed.
+    pub const CONNECTION_FAILURE: &str = "08006";
+    /// The gateway does not do that.
+    pub const FEATURE_NOT_SUPPORTED: &str = "0A000";
+    /// Over a limit of sessions.
+    pub const TOO_MANY_CONNECTIONS: &str = "53300";
+    /// The session is ended from outside.
+    pub const ADMIN_SHUTDOWN: &str = "57P01";
+    /// Nobody can serve now.
+    pub const CANNOT_CONNECT_NOW: &str = "57P03";
+}
+
+/// The type byte of an ErrorResponse.
+pub const ERROR: u8 = b'E';
+
+/// How bad it is, in PostgreSQL's words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Severity {
+    /// The session ends.
+    Fatal,
+    /// The statement failed.
+    Error,
+}
+
+/// What the gateway tells a client that it cannot serve.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// How bad.
+    pub severity: Severity,
+    /// Five characters.
+    pub sqlstate: &'static str,
+    /// What happened, in one sentence.
+    pub message: String,
+    /// What to do.
+    pub hint: String,
+}
+
+impl Fault {
+    /// One that ends the session.
+    pub fn fatal(sqlstate: &'static str, message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { severity: Severity::Fatal, sqlstate, message: message.into(), hint: hint.into() }
+    }
+
+    /// The ErrorResponse message. Zero bytes in the texts are left out, long texts are cut.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let severity = match self.severity {
+            Severity::Fatal => "FATAL",
+            Severity::Error => "ERROR",
+        };
+        let fields = [
+            (b'S', severity),
+            (b'V', severity),
+            (b'C', self.sqlstate),
+            (b'M', &self.message),
+            (b'H', &self.hint),
+        ];
+        let mut body = Vec::with_capacity(128);
+        for (kind, text) in fields.into_iter().filter(|(_, text)| !text.is_empty()) {
+            body.push(kind);
+            body.extend(text.bytes().take(TEXT_MAX).filter(|b| *b != 0));
+            body.push(0);
+        }
+        body.push(0);
+        let length = u32::try_from(body.len() + 4).unwrap_or(u32::MAX);
+        let mut message = vec![ERROR];
+        message.extend_from_slice(&length.to_be_bytes());
+        message.extend_from_slice(&body);
+        message
+    }
+}
+
+/// The longest text in one field of a message of ours.
+const TEXT_MAX: usize = 1_000;
+
+/// One field of an ErrorResponse's body, such as `C` for the SQLSTATE or `M` for the message.
+#[must_use]
+pub fn error_field(body: &[u8], kind: u8) -> Option<&[u8]> {
+    body.split(|b| *b == 0).find_map(|field| field.split_first().filter(|(k, _)| **k == kind)).map(|(_, v)| v)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::protocol::Frames;
+
+    #[test]
+    fn an_error_is_one_whole_message_with_its_fields() {
+        let fault = Fault::fatal(sqlstate::CANNOT_CONNECT_NOW, "no \0writer", "wait");
+        let bytes = fault.encode();
+        let mut seen = Vec::new();
+        Frames::default().scan(&bytes, |tag, body| seen.push((tag, body.to_vec()))).unwrap();
+        let [(ERROR, body)] = seen.as_slice() else { panic!("one error expected, got {seen:?}") };
+        assert_eq!(error_field(body, b'C'), Some(&b"57P03"[..]));
+        assert_eq!(error_field(body, b'M'), Some(&b"no writer"[..]));
+        assert_eq!(error_field(body, b'S'), Some(&b"FATAL"[..]));
+        assert_eq!(error_field(body, b'X'), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_makes_one_message(message in ".{0,2000}", hint in ".{0,50}") {
+            let bytes = Fault::fatal("XX000", message, hint).encode();
+            let mut frames = Frames::default();
+            let mut count = 0;
+            frames.scan(&bytes, |_, _| count += 1).unwrap();
+            prop_assert_eq!((count, frames.cleared()), (1, bytes.len()));
+        }
+
+        #[test]
+        fn any_body_can_be_asked_for_a_field(body in proptest::collection::vec(any::<u8>(), 0..200), kind: u8) {
+            if let Some(text) = error_field(&body, kind) {
+                prop_assert!(!text.contains(&0));
+            }
+        }
+    }
+}

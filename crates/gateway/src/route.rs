@@ -1,0 +1,184 @@
+//! Where sessions of one data group go, and which of the running ones may stay.
+//!
+//! The one place of this crate that reads a [`View`]. A keeper task per database joins the view with
+//! the fence and publishes [`Routes`]; sessions watch those and nothing else.
+//!
+//! - The write port leads to the writer: in this region straight to its PostgreSQL, else to the write
+//!   port of the writer's own gateway, because that is where its fence stands. Such a second-hand
+//!   session carries a mark and is never sent on ([`HOP`]), so that two gateways with different views
+//!   cannot play ball with it.
+//! - The read port leads to the readers in the order of the view, straight to their PostgreSQL.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use meridian_model::{Epoch, GroupName, RegionName};
+use meridian_steering::{View, WriterChoice};
+use meridian_telemetry::clock;
+use tokio::sync::watch;
+
+use crate::fence::Gate;
+
+/// The startup parameter that marks a session which another gateway sends. It never reaches
+/// PostgreSQL. A client that sets it itself only gets less: the writer of this region or none.
+pub(crate) const HOP: &str = "meridian.hop";
+
+/// Which of a database's two ports.
+pub use meridian_telemetry::events::GatewayPort as Port;
+
+/// A server that a session may be led to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Target {
+    pub(crate) region: RegionName,
+    pub(crate) address: SocketAddr,
+    pub(crate) epoch: Epoch,
+    /// It is the database of this region.
+    pub(crate) local: bool,
+    /// Another gateway stands between.
+    pub(crate) hop: bool,
+}
+
+/// All routes of one data group at one instant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Routes {
+    pub(crate) epoch: Epoch,
+    /// Where writes go, or why nowhere.
+    pub(crate) write: Result<Target, String>,
+    /// Where reads go, the best first.
+    pub(crate) read: Vec<Target>,
+    /// The database of this region is the writer, or was the last one that was known. Sessions to it
+    /// stand behind the fence, whichever port they came by.
+    pub(crate) fenced_here: bool,
+}
+
+impl Routes {
+    /// Nothing is known.
+    pub(crate) fn none() -> Self {
+        let write = Err("nothing is known yet".to_owned());
+        Self { epoch: Epoch::NONE, write, read: Vec::new(), fenced_here: false }
+    }
+
+    /// What the view says, cut down by the fence. `before` carries over who wrote last.
+    fn new(view: &View, group: &GroupName, gate: &Gate, before: &Self) -> Self {
+        let choice = view.writer(group);
+        let epoch = choice.epoch();
+        let fenced_here = match &choice {
+            WriterChoice::Local { .. } => true,
+            WriterChoice::Remote { .. } => false,
+            WriterChoice::Nobody { .. } => before.fenced_here,
+        };
+        let shut = fenced_here && !gate.is_open();
+        let write = match choice {
+            WriterChoice::Local { .. } if shut => Err(gate.why_closed()),
+            WriterChoice::Local { database, epoch } => {
+                Ok(Target { region: view.here.clone(), address: database, epoch, local: true, hop: false })
+            }
+            WriterChoice::Remote { region, gateway, epoch, .. } => {
+                let address = nth(gateway, position(view, group));
+                Ok(Target { region, address, epoch, local: false, hop: true })
+            }
+            WriterChoice::Nobody { reason, .. } => Err(reason),
+        };
+        let readers = view.readers(group).into_iter().map(|reader| {
+            let local = reader.region == view.here;
+            Target { region: reader.region, address: reader.database, epoch, local, hop: false }
+        });
+        let read = readers.filter(|target| !(target.local && shut)).collect();
+        Self { epoch, write, read, fenced_here }
+    }
+
+    /// Where a new session may go, the best first. One that another gateway sent stays in this region.
+    pub(crate) fn targets(&self, port: Port, hopped: bool) -> &[Target] {
+        let targets = match port {
+            Port::Write => self.write.as_ref().map(std::slice::from_ref).unwrap_or_default(),
+            Port::Read => &self.read,
+        };
+        if hopped && targets.iter().any(|t| !t.local) { &[] } else { targets }
+    }
+
+    /// Why a new session has nowhere to go.
+    pub(crate) fn why_nowhere(&self, port: Port) -> String {
+        match (port, &self.write) {
+            (Port::Write, Err(reason)) => reason.clone(),
+            (Port::Write, Ok(writer)) => format!("the writer is in `{}`, not in this region", writer.region),
+            (Port::Read, _) => "no database is known to be up and fresh enough for reads".to_owned(),
+        }
+    }
+
+    /// Why a running session must end, if it must.
+    ///
+    /// A session to a remote writer stays while it is only unknown who writes: it ends when a newer
+    /// epoch is known. One to the local writer ends at once.
+    pub(crate) fn unseats(&self, port: Port, target: &Target) -> Option<String> {
+        match (port, &self.write) {
+            (Port::Write, Ok(now)) if now.region == target.region && now.epoch == target.epoch => None,
+            (Port::Write, Ok(now)) => Some(format!(
+                "epoch {} has ended; `{}` writes in epoch {}",
+                target.epoch, now.region, now.epoch
+            )),
+            (Port::Write, Err(_)) if !target.local && self.epoch <= target.epoch => None,
+            (Port::Write, Err(reason)) => Some(format!("epoch {} is fenced: {reason}", target.epoch)),
+            (Port::Read, _) if self.read.iter().any(|t| t.region == target.region) => None,
+            (Port::Read, _) => Some(format!("the database in `{}` may not serve reads now", target.region)),
+        }
+    }
+}
+
+/// Publishes routes until the views or all readers of the routes are gone. After the views are gone
+/// the fence still counts: the last view goes on (static stability).
+pub(crate) async fn keep(
+    group: GroupName,
+    mut views: watch::Receiver<Arc<View>>,
+    gate: Arc<Gate>,
+    routes: watch::Sender<Arc<Routes>>,
+) {
+    let mut fence = gate.changes();
+    let mut viewing = true;
+    loop {
+        fence.mark_unchanged();
+        publish(&group, &views.borrow_and_update(), &gate, &routes);
+        tokio::select! {
+            changed = views.changed(), if viewing => viewing = changed.is_ok(),
+            _ = fence.changed() => {}
+            () = until_shut(&gate) => {}
+            () = routes.closed() => return,
+        }
+    }
+}
+
+fn publish(group: &GroupName, view: &View, gate: &Gate, routes: &watch::Sender<Arc<Routes>>) {
+    routes.send_if_modified(|current| {
+        let next = Routes::new(view, group, gate, current);
+        let differs = **current != next;
+        if differs {
+            *current = Arc::new(next);
+        }
+        differs
+    });
+}
+
+/// The port of the `nth` database of a spec, counted from 0: each has two.
+pub(crate) fn nth(first: SocketAddr, nth: u16) -> SocketAddr {
+    match first.port() {
+        0 => first,
+        port => SocketAddr::new(first.ip(), port.saturating_add(nth.saturating_mul(2))),
+    }
+}
+
+fn position(view: &View, group: &GroupName) -> u16 {
+    let at = view.system.databases.iter().position(|d| &d.name == group);
+    at.and_then(|at| u16::try_from(at).ok()).unwrap_or(0)
+}
+
+/// Returns when an open gate has shut by itself; never for a closed one.
+async fn until_shut(gate: &Gate) {
+    if !gate.is_open() {
+        return std::future::pending().await;
+    }
+    while gate.is_open() {
+        tokio::time::sleep(gate.until().since(clock::now())).await;
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,119 @@
+//! Which routes a view gives, and which sessions it ends.
+
+use std::time::Duration;
+
+use super::*;
+use crate::fence::Fence;
+use crate::testing::{group, here, snapshot, system, there};
+
+fn routes(view: &View, gate: &Gate, before: &Routes) -> Routes {
+    Routes::new(view, &group(), gate, before)
+}
+
+fn open() -> Arc<Fence> {
+    let fence = Fence::new();
+    fence.allow_until(&group(), clock::now() + Duration::from_secs(3_600));
+    fence
+}
+
+fn view(epoch: u64, writer: Option<RegionName>, readers: &[RegionName]) -> Arc<View> {
+    View::new(Arc::new(system()), here(), Arc::new(snapshot(epoch, writer, readers)))
+}
+
+#[test]
+fn the_local_writer_is_reached_directly_and_only_through_an_open_fence() {
+    let view = view(1, Some(here()), &[here()]);
+    let fence = open();
+    let now = routes(&view, &fence.gate(&group()), &Routes::none());
+    let target = now.write.clone().unwrap();
+    assert!(target.local && !target.hop && now.fenced_here);
+    assert_eq!(target.address.port(), 5432);
+    fence.close(&group(), "the lease is gone");
+    let later = routes(&view, &fence.gate(&group()), &now);
+    assert_eq!(later.write, Err("the lease is gone".to_owned()));
+    assert!(later.read.is_empty(), "reads could be made writes");
+    let why = later.unseats(Port::Write, &target).unwrap();
+    assert!(why.contains("epoch 1") && why.contains("the lease is gone"), "{why}");
+}
+
+#[test]
+fn a_remote_writer_is_reached_through_its_gateway() {
+    let now = routes(&view(3, Some(there()), &[]), &Fence::new().gate(&group()), &Routes::none());
+    let target = now.write.clone().unwrap();
+    assert!(target.hop && !target.local && !now.fenced_here);
+    assert_eq!(target.address.port(), 6432);
+    assert_eq!(now.targets(Port::Write, false).len(), 1);
+    assert_eq!(now.targets(Port::Write, true), [], "what another gateway sent stays in this region");
+    assert!(now.why_nowhere(Port::Write).contains("not in this region"));
+}
+
+#[test]
+fn a_remote_session_outlives_doubt_but_not_a_newer_epoch() {
+    let gate = Fence::new().gate(&group());
+    let now = routes(&view(3, Some(there()), &[]), &gate, &Routes::none());
+    let target = now.write.clone().unwrap();
+    let ends = |epoch, writer| routes(&view(epoch, writer, &[]), &gate, &now).unseats(Port::Write, &target);
+    assert_eq!(ends(3, Some(there())), None);
+    assert_eq!(ends(3, None), None, "only unknown");
+    assert!(ends(4, None).is_some(), "claimed");
+    assert!(ends(4, Some(there())).is_some(), "resumed under a new epoch");
+    assert!(ends(4, Some(here())).is_some(), "moved");
+}
+
+#[test]
+fn the_fence_stays_in_front_of_a_writer_that_was_last_known() {
+    let gate = Fence::new().gate(&group());
+    let writer = routes(&view(1, Some(here()), &[]), &gate, &Routes::none());
+    let nobody = routes(&view(1, None, &[]), &gate, &writer);
+    assert!(nobody.fenced_here, "its PostgreSQL may still run");
+    assert!(!routes(&view(2, Some(there()), &[]), &gate, &nobody).fenced_here);
+}
+
+#[test]
+fn a_reader_stays_while_it_is_listed() {
+    let gate = Fence::new().gate(&group());
+    let now = routes(&view(1, Some(there()), &[here(), there()]), &gate, &Routes::none());
+    let regions: Vec<_> = now.read.iter().map(|t| t.region.clone()).collect();
+    assert_eq!(regions, [here(), there()], "the nearest first");
+    let local = now.read.first().cloned().unwrap();
+    assert_eq!(now.unseats(Port::Read, &local), None);
+    let later = routes(&view(1, Some(there()), &[there()]), &gate, &now);
+    assert!(later.unseats(Port::Read, &local).is_some());
+}
+
+#[test]
+fn each_further_database_is_two_ports_higher() {
+    let first: SocketAddr = "127.0.0.1:6432".parse().unwrap();
+    assert_eq!(nth(first, 0).port(), 6432);
+    assert_eq!(nth(first, 2).port(), 6436);
+    assert_eq!(nth("127.0.0.1:0".parse().unwrap(), 2).port(), 0, "any free port");
+}
+
+#[test]
+fn the_same_again_is_no_news() {
+    let fence = open();
+    let (routes_out, mut routes) = watch::channel(Arc::new(Routes::none()));
+    publish(&group(), &view(1, Some(here()), &[]), &fence.gate(&group()), &routes_out);
+    assert!(routes.borrow_and_update().write.is_ok());
+    publish(&group(), &view(1, Some(here()), &[]), &fence.gate(&group()), &routes_out);
+    assert!(!routes.has_changed().unwrap());
+}
+
+#[tokio::test]
+async fn the_keeper_follows_views_and_fence_and_goes_on_without_views() {
+    let (views_in, views) = watch::channel(view(1, Some(here()), &[]));
+    let fence = open();
+    let (routes_out, mut routes) = watch::channel(Arc::new(Routes::none()));
+    let keeper = tokio::spawn(keep(group(), views, fence.gate(&group()), routes_out));
+    assert!(routes.wait_for(|r| r.write.is_ok()).await.is_ok());
+    fence.close(&group(), "closed");
+    assert!(routes.wait_for(|r| r.write.is_err()).await.is_ok());
+    views_in.send_replace(view(2, Some(here()), &[]));
+    assert!(routes.wait_for(|r| r.epoch == Epoch(2)).await.is_ok());
+    drop(views_in);
+    fence.allow_until(&group(), clock::now() + Duration::from_millis(300));
+    assert!(routes.wait_for(|r| r.write.is_ok()).await.is_ok(), "the fence still counts");
+    assert!(routes.wait_for(|r| r.write.is_err()).await.is_ok(), "and shuts by itself");
+    drop(routes);
+    keeper.await.unwrap();
+}
