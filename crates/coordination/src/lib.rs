@@ -19,10 +19,16 @@
 //! Open [`store`] first.
 
 pub mod codec;
+pub mod etcd;
+pub mod journal;
 pub mod keys;
+pub mod memory;
 pub mod store;
 pub mod txns;
 
 pub use codec::{DecodeError, decode, encode};
+pub use etcd::{ConnectError, Etcd, Timeouts};
+pub use journal::{Journal, JournalError};
 pub use keys::{Key, Keys};
+pub use memory::{Faults, Memory};
 pub use store::{BoxFuture, Change, Commit, Compare, Listing, Store, StoreError, Txn, Versioned};

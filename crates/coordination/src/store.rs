@@ -79,6 +79,40 @@ pub struct Txn {
     pub delete: Vec<String>,
 }
 
+impl Txn {
+    /// What it is about, for errors: its first key.
+    pub(crate) fn subject(&self) -> String {
+        let compared = self.compare.first().map(|c| match c {
+            Compare::Absent(key) | Compare::Revision(key, _) | Compare::Value(key, _) => key,
+        });
+        let first = self.put.first().map(|(key, _)| key).or(self.delete.first()).or(compared);
+        first.cloned().unwrap_or_else(|| "an empty transaction".to_owned())
+    }
+
+    /// Refuses what etcd would refuse, before it is sent.
+    pub(crate) fn check(&self) -> Result<(), StoreError> {
+        let refused = |advice| {
+            Err(StoreError {
+                operation: Operation::Commit,
+                subject: self.subject(),
+                attempts: Vec::new(),
+                took: Duration::ZERO,
+                advice,
+            })
+        };
+        if self.put.iter().any(|(_, value)| value.len() > VALUE_MAX) {
+            return refused("It was not sent: a value is over 256 KiB");
+        }
+        let written = self.put.iter().map(|(key, _)| key).chain(&self.delete);
+        let mut keys: Vec<_> = written.collect();
+        keys.sort_unstable();
+        if keys.windows(2).any(|pair| pair.first() == pair.last()) {
+            return refused("It was not sent: a key is written twice");
+        }
+        Ok(())
+    }
+}
+
 /// How a commit ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Commit {

@@ -14,6 +14,7 @@
 
 pub mod control;
 pub mod coordination;
+pub(crate) mod own;
 pub mod traffic;
 
 pub use control::*;

@@ -16,4 +16,10 @@ pub mod events;
 pub mod metrics;
 pub mod spans;
 
+mod format;
+mod init;
+mod otlp;
+mod stderr;
+
+pub use init::{Error, FLUSH_LIMIT, Format, Guard, Options, init};
 pub use metrics::{CONTENT_TYPE, Metrics};

@@ -25,19 +25,29 @@ pub struct Metrics(Arc<Inner>);
 
 struct Inner {
     registry: Registry,
-    control: Control,
+    seen: Seen,
+    reign: Reign,
+    runs: Runs,
     coordination: Coordination,
     traffic: Traffic,
     own: Own,
 }
 
-/// What the control plane counts.
-pub(crate) struct Control {
+/// What a node sees: health, lag, snapshots.
+pub(crate) struct Seen {
     pub(crate) region_health: Gauges<2>,
     pub(crate) part_health: Gauges<3>,
     pub(crate) verdict_changes: Counters<2>,
     pub(crate) probes: Counters<3>,
     pub(crate) probe_seconds: Seconds<2>,
+    pub(crate) replication_lag_bytes: Gauges<2>,
+    pub(crate) replication_lag_milliseconds: Gauges<2>,
+    pub(crate) snapshots: Counters<1>,
+    pub(crate) snapshot_generation: Gauges<0>,
+}
+
+/// Leases, epochs and fences.
+pub(crate) struct Reign {
     pub(crate) lease_renewals: Counters<2>,
     pub(crate) lease_renewal_seconds: Seconds<1>,
     pub(crate) promises: Counters<2>,
@@ -49,14 +59,14 @@ pub(crate) struct Control {
     pub(crate) epoch: Gauges<1>,
     pub(crate) writer: Gauges<2>,
     pub(crate) epochs_claimed: Counters<2>,
+}
+
+/// Runs and their steps.
+pub(crate) struct Runs {
     pub(crate) steps: Counters<3>,
     pub(crate) step_seconds: Seconds<2>,
     pub(crate) runs: Counters<2>,
     pub(crate) run_seconds: Seconds<2>,
-    pub(crate) replication_lag_bytes: Gauges<2>,
-    pub(crate) replication_lag_milliseconds: Gauges<2>,
-    pub(crate) snapshots: Counters<1>,
-    pub(crate) snapshot_generation: Gauges<0>,
 }
 
 /// What the conversation with etcd counts.
@@ -101,7 +111,9 @@ impl Metrics {
             Gauges::declare(&mut registry, "build_info", "The running version; always 1", ["version"]);
         info.at([Word::Fixed(env!("CARGO_PKG_VERSION"))]).set(1);
         Self(Arc::new(Inner {
-            control: Control::declare(&mut registry),
+            seen: Seen::declare(&mut registry),
+            reign: Reign::declare(&mut registry),
+            runs: Runs::declare(&mut registry),
             coordination: Coordination::declare(&mut registry),
             traffic: Traffic::declare(&mut registry),
             own: Own::declare(&mut registry),
@@ -118,8 +130,16 @@ impl Metrics {
         text
     }
 
-    pub(crate) fn control(&self) -> &Control {
-        &self.0.control
+    pub(crate) fn seen(&self) -> &Seen {
+        &self.0.seen
+    }
+
+    pub(crate) fn reign(&self) -> &Reign {
+        &self.0.reign
+    }
+
+    pub(crate) fn runs(&self) -> &Runs {
+        &self.0.runs
     }
 
     pub(crate) fn coordination(&self) -> &Coordination {
@@ -141,7 +161,7 @@ impl std::fmt::Debug for Metrics {
     }
 }
 
-impl Control {
+impl Seen {
     fn declare(r: &mut Registry) -> Self {
         Self {
             region_health: Gauges::declare(
@@ -169,6 +189,32 @@ impl Control {
                 "How long successful probes took",
                 ["target", "part"],
             ),
+            replication_lag_bytes: Gauges::declare(
+                r,
+                "replication_lag_bytes",
+                "Log that a standby has yet to receive",
+                ["group", "target"],
+            ),
+            replication_lag_milliseconds: Gauges::declare(
+                r,
+                "replication_lag_milliseconds",
+                "Age of the last transaction that a standby has replayed, 0 when all is",
+                ["group", "target"],
+            ),
+            snapshots: Counters::declare(r, "snapshots", "Snapshots by what became of them", ["outcome"]),
+            snapshot_generation: Gauges::declare(
+                r,
+                "snapshot_generation",
+                "The generation that the data planes answer from",
+                [],
+            ),
+        }
+    }
+}
+
+impl Reign {
+    fn declare(r: &mut Registry) -> Self {
+        Self {
             lease_renewals: Counters::declare(
                 r,
                 "lease_renewals",
@@ -230,6 +276,13 @@ impl Control {
                 "Epochs that this node won",
                 ["group", "kind"],
             ),
+        }
+    }
+}
+
+impl Runs {
+    fn declare(r: &mut Registry) -> Self {
+        Self {
             steps: Counters::declare(
                 r,
                 "run_steps",
@@ -244,25 +297,6 @@ impl Control {
                 ["group", "kind"],
             ),
             run_seconds: Seconds::declare(r, "run", "How long runs took, from the claim", ["group", "kind"]),
-            replication_lag_bytes: Gauges::declare(
-                r,
-                "replication_lag_bytes",
-                "Log that a standby has yet to receive",
-                ["group", "target"],
-            ),
-            replication_lag_milliseconds: Gauges::declare(
-                r,
-                "replication_lag_milliseconds",
-                "Age of the last transaction that a standby has replayed, 0 when all is",
-                ["group", "target"],
-            ),
-            snapshots: Counters::declare(r, "snapshots", "Snapshots by what became of them", ["outcome"]),
-            snapshot_generation: Gauges::declare(
-                r,
-                "snapshot_generation",
-                "The generation that the data planes answer from",
-                [],
-            ),
         }
     }
 }

@@ -23,7 +23,7 @@ impl ProbeFinished<'_> {
     /// Tells it: `debug`.
     pub fn emit(self, metrics: &Metrics) {
         let (region, part) = (&self.target.region, self.target.part);
-        let control = metrics.control();
+        let control = metrics.seen();
         let word = match self.outcome {
             Ok(took) => {
                 control.probe_seconds.at([region.into(), part_word(part)]).observe(took.as_secs_f64());
@@ -57,10 +57,10 @@ impl RegionVerdictChanged<'_> {
     pub fn emit(self, metrics: &Metrics) {
         let Self { target, from, to, reason } = self;
         for health in HEALTH {
-            let gauge = metrics.control().region_health.at([target.into(), health_word(health)]);
+            let gauge = metrics.seen().region_health.at([target.into(), health_word(health)]);
             gauge.set(i64::from(health == to));
         }
-        metrics.control().verdict_changes.at([target.into(), health_word(to)]).inc();
+        metrics.seen().verdict_changes.at([target.into(), health_word(to)]).inc();
         if to == Health::Up {
             tracing::info!(target: "meridian::health", event = "region-verdict-changed", region = %target, %from, %to, reason, "region is up");
         } else {
@@ -91,7 +91,7 @@ impl PartVerdictChanged<'_> {
             Health::Down => 0,
             Health::Unknown => -1,
         };
-        metrics.control().part_health.at([region.into(), part_word(*part), "verdict".into()]).set(value);
+        metrics.seen().part_health.at([region.into(), part_word(*part), "verdict".into()]).set(value);
         tracing::info!(target: "meridian::health", event = "part-verdict-changed", %region, %part, %from, %to, reason, "part changed");
     }
 }
@@ -114,8 +114,8 @@ impl LeaseRenewed<'_> {
     pub fn emit(self, metrics: &Metrics) {
         let Self { group, epoch, took, by_promises } = self;
         let outcome = if by_promises { "promised" } else { "acknowledged" };
-        metrics.control().lease_renewals.at([group.into(), outcome.into()]).inc();
-        metrics.control().lease_renewal_seconds.at([group.into()]).observe(took.as_secs_f64());
+        metrics.reign().lease_renewals.at([group.into(), outcome.into()]).inc();
+        metrics.reign().lease_renewal_seconds.at([group.into()]).observe(took.as_secs_f64());
         if by_promises {
             tracing::debug!(target: "meridian::lease", event = "lease-renewed", %group, %epoch, ?took, by_promises, "lease renewed");
         } else {
@@ -144,7 +144,7 @@ impl LeaseRenewalFailed<'_> {
     pub fn emit(self, metrics: &Metrics) {
         let Self { group, epoch, lost, reason, remaining } = self;
         let outcome = if lost { "lost" } else { "unknown" };
-        metrics.control().lease_renewals.at([group.into(), outcome.into()]).inc();
+        metrics.reign().lease_renewals.at([group.into(), outcome.into()]).inc();
         if lost {
             tracing::error!(target: "meridian::lease", event = "lease-renewal-failed", %group, %epoch, lost, reason, ?remaining, "the lease is lost");
         } else {
@@ -171,7 +171,7 @@ impl PromiseAnswered<'_> {
     pub fn emit(self, metrics: &Metrics) {
         let Self { group, holder, epoch, refused } = self;
         let answer = if refused.is_some() { "refused" } else { "given" };
-        metrics.control().promises.at([group.into(), answer.into()]).inc();
+        metrics.reign().promises.at([group.into(), answer.into()]).inc();
         match refused {
             None => {
                 tracing::debug!(target: "meridian::lease", event = "promise-answered", %group, %holder, %epoch, answer, "promise given");
@@ -227,8 +227,8 @@ impl WritesClosed<'_> {
     /// Tells it: `warn`.
     pub fn emit(self, metrics: &Metrics) {
         let (group, epoch, reason) = (self.group, self.epoch, self.reason.word());
-        metrics.control().writes_closed.at([group.into(), reason.into()]).inc();
-        metrics.control().writes_open.at([group.into()]).set(0);
+        metrics.reign().writes_closed.at([group.into(), reason.into()]).inc();
+        metrics.reign().writes_open.at([group.into()]).set(0);
         tracing::warn!(target: "meridian::fence", event = "writes-closed", %group, %epoch, reason, "writes are closed");
     }
 }
@@ -246,7 +246,7 @@ impl WritesOpened<'_> {
     /// Tells it: `info`.
     pub fn emit(self, metrics: &Metrics) {
         let Self { group, epoch } = self;
-        metrics.control().writes_open.at([group.into()]).set(1);
+        metrics.reign().writes_open.at([group.into()]).set(1);
         tracing::info!(target: "meridian::fence", event = "writes-opened", %group, %epoch, "writes are open");
     }
 }
@@ -269,7 +269,7 @@ impl DatabaseFenced<'_> {
     pub fn emit(self, metrics: &Metrics) {
         let Self { group, epoch, reason, took } = self;
         let reason = reason.word();
-        metrics.control().database_fenced.at([group.into(), reason.into()]).inc();
+        metrics.reign().database_fenced.at([group.into(), reason.into()]).inc();
         tracing::warn!(target: "meridian::fence", event = "database-fenced", %group, %epoch, reason, ?took, "the database was stopped");
     }
 }
@@ -289,7 +289,7 @@ impl DatabaseRestarted<'_> {
     /// Tells it: `warn`.
     pub fn emit(self, metrics: &Metrics) {
         let Self { group, attempt, reason } = self;
-        metrics.control().database_restarts.at([group.into()]).inc();
+        metrics.reign().database_restarts.at([group.into()]).inc();
         tracing::warn!(target: "meridian::database", event = "database-restarted", %group, attempt, reason, "the database was started again");
     }
 }
@@ -313,7 +313,7 @@ impl DatabaseRejoined<'_> {
     /// Tells it: `info`.
     pub fn emit(self, metrics: &Metrics) {
         let Self { group, epoch, method, kept_wal, took } = self;
-        metrics.control().rejoins.at([group.into(), method.into()]).inc();
+        metrics.reign().rejoins.at([group.into(), method.into()]).inc();
         let kept_wal = kept_wal.display();
         tracing::info!(target: "meridian::database", event = "database-rejoined", %group, %epoch, method, %kept_wal, ?took, "the database rejoined as a standby");
     }
@@ -338,7 +338,7 @@ impl EpochClaimed<'_> {
     /// Tells it: `info`.
     pub fn emit(self, metrics: &Metrics) {
         let Self { group, epoch, kind, run, cause } = self;
-        metrics.control().epochs_claimed.at([group.into(), kind_word(kind)]).inc();
+        metrics.reign().epochs_claimed.at([group.into(), kind_word(kind)]).inc();
         tracing::info!(target: "meridian::failover", event = "epoch-claimed", %group, %epoch, kind = %kind_word(kind), %run, cause, "the epoch is ours");
     }
 }
@@ -360,9 +360,9 @@ impl EpochObserved<'_> {
     /// Tells it: `info`. Call it on changes only.
     pub fn emit(self, metrics: &Metrics) {
         let Self { group, epoch, writer, regions } = self;
-        metrics.control().epoch.at([group.into()]).set(i64::try_from(epoch.0).unwrap_or(i64::MAX));
+        metrics.reign().epoch.at([group.into()]).set(i64::try_from(epoch.0).unwrap_or(i64::MAX));
         for region in regions {
-            let gauge = metrics.control().writer.at([group.into(), region.into()]);
+            let gauge = metrics.reign().writer.at([group.into(), region.into()]);
             gauge.set(i64::from(writer == Some(region)));
         }
         let writer = writer.map_or("nobody", RegionName::as_str);
@@ -387,7 +387,7 @@ impl StepStarted<'_> {
     /// Tells it: `info`.
     pub fn emit(self, metrics: &Metrics) {
         let Self { group, run, epoch, step } = self;
-        metrics.control().steps.at([group.into(), step_word(step), "started".into()]).inc();
+        metrics.runs().steps.at([group.into(), step_word(step), "started".into()]).inc();
         tracing::info!(target: "meridian::failover", event = "step-started", %group, %run, %epoch, %step, "step started");
     }
 }
@@ -414,14 +414,10 @@ impl StepFinished<'_> {
     pub fn emit(self, metrics: &Metrics) {
         let Self { group, run, epoch, step, took, outcome } = self;
         let word = if outcome.is_ok() { "done" } else { "failed" };
-        metrics.control().steps.at([group.into(), step_word(step), word.into()]).inc();
+        metrics.runs().steps.at([group.into(), step_word(step), word.into()]).inc();
         match outcome {
             Ok(detail) => {
-                metrics
-                    .control()
-                    .step_seconds
-                    .at([group.into(), step_word(step)])
-                    .observe(took.as_secs_f64());
+                metrics.runs().step_seconds.at([group.into(), step_word(step)]).observe(took.as_secs_f64());
                 tracing::info!(target: "meridian::failover", event = "step-finished", %group, %run, %epoch, %step, ?took, detail, "step done");
             }
             Err(reason) => {
@@ -450,8 +446,8 @@ impl RunFinished<'_> {
     /// Tells it: `info`.
     pub fn emit(self, metrics: &Metrics) {
         let Self { group, run, kind, epoch, took } = self;
-        metrics.control().runs.at([group.into(), kind_word(kind)]).inc();
-        metrics.control().run_seconds.at([group.into(), kind_word(kind)]).observe(took.as_secs_f64());
+        metrics.runs().runs.at([group.into(), kind_word(kind)]).inc();
+        metrics.runs().run_seconds.at([group.into(), kind_word(kind)]).observe(took.as_secs_f64());
         tracing::info!(target: "meridian::failover", event = "run-finished", %group, %run, kind = %kind_word(kind), %epoch, ?took, "protected again");
     }
 }
@@ -493,10 +489,10 @@ impl ReplicationMeasured<'_> {
     pub fn emit(self, metrics: &Metrics) {
         let Self { group, standby, lag_bytes, lag } = self;
         let gauge = |value: u128| i64::try_from(value).unwrap_or(i64::MAX);
-        let bytes = metrics.control().replication_lag_bytes.at([group.into(), standby.into()]);
+        let bytes = metrics.seen().replication_lag_bytes.at([group.into(), standby.into()]);
         bytes.set(gauge(u128::from(lag_bytes)));
         if let Some(lag) = lag {
-            let millis = metrics.control().replication_lag_milliseconds.at([group.into(), standby.into()]);
+            let millis = metrics.seen().replication_lag_milliseconds.at([group.into(), standby.into()]);
             millis.set(gauge(lag.as_millis()));
         }
     }
@@ -513,8 +509,8 @@ impl SnapshotPublished {
     /// Tells it: `debug`.
     pub fn emit(self, metrics: &Metrics) {
         let generation = self.generation;
-        metrics.control().snapshots.at(["published".into()]).inc();
-        metrics.control().snapshot_generation.at([]).set(i64::try_from(generation).unwrap_or(i64::MAX));
+        metrics.seen().snapshots.at(["published".into()]).inc();
+        metrics.seen().snapshot_generation.at([]).set(i64::try_from(generation).unwrap_or(i64::MAX));
         tracing::debug!(target: "meridian::snapshot", event = "snapshot-published", generation, "snapshot published");
     }
 }
@@ -532,7 +528,7 @@ impl SnapshotRefused<'_> {
     /// Tells it: `warn`.
     pub fn emit(self, metrics: &Metrics) {
         let Self { generation, reason } = self;
-        metrics.control().snapshots.at(["refused".into()]).inc();
+        metrics.seen().snapshots.at(["refused".into()]).inc();
         tracing::warn!(target: "meridian::snapshot", event = "snapshot-refused", generation, reason, "snapshot refused");
     }
 }

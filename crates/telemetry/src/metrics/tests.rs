@@ -9,8 +9,8 @@ fn region() -> RegionName {
 #[test]
 fn every_sample_has_the_prefix_and_the_region() {
     let metrics = Metrics::new(Some(&region()));
-    metrics.control().epoch.at([Word::Fixed("orders")]).set(7);
-    metrics.control().run_seconds.at([Word::Fixed("orders"), Word::Fixed("failover")]).observe(2.0);
+    metrics.reign().epoch.at([Word::Fixed("orders")]).set(7);
+    metrics.runs().run_seconds.at([Word::Fixed("orders"), Word::Fixed("failover")]).observe(2.0);
     let text = metrics.render();
     assert!(text.ends_with("# EOF\n"), "{text}");
     let samples: Vec<_> = text.lines().filter(|l| !l.starts_with('#')).collect();
@@ -27,7 +27,7 @@ fn a_family_stops_growing_at_its_limit() {
     let metrics = Metrics::new(None);
     for n in 0..SERIES_MAX + 50 {
         let group = RegionName::new(&format!("g{n}")).unwrap();
-        metrics.control().epoch.at([Word::from(&group)]).set(1);
+        metrics.reign().epoch.at([Word::from(&group)]).set(1);
     }
     let count = metrics.render().lines().filter(|l| l.starts_with("meridian_epoch{")).count();
     assert_eq!(count, SERIES_MAX);
