@@ -1,0 +1,93 @@
+//! Log files of the parts: bounded, and readable from their end.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+/// A log over this is cut.
+const LOG_MAX: u64 = 16 << 20;
+/// So much of its end is kept beside it, as `NAME.old`.
+const KEPT: u64 = 4 << 20;
+
+/// Cuts the log if it is too long. The writers append, so they go on at the new end.
+pub(crate) fn rotate(log: &Path) -> io::Result<()> {
+    if fs::metadata(log)?.len() <= LOG_MAX {
+        return Ok(());
+    }
+    let mut old = log.as_os_str().to_owned();
+    old.push(".old");
+    fs::write(PathBuf::from(old), end(log, KEPT)?)?;
+    OpenOptions::new().write(true).open(log)?.set_len(0)
+}
+
+/// The last `lines` of the file; empty when there is none.
+#[must_use]
+pub fn tail(log: &Path, lines: usize) -> String {
+    const LINE: u64 = 1 << 10;
+    let bytes = end(log, LINE.saturating_mul(lines as u64)).unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes);
+    let all: Vec<&str> = text.lines().collect();
+    all.get(all.len().saturating_sub(lines)..).unwrap_or_default().join("\n")
+}
+
+fn end(log: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let mut file = File::open(log)?;
+    let from = file.metadata()?.len().saturating_sub(most);
+    file.seek(SeekFrom::Start(from))?;
+    let mut bytes = Vec::new();
+    file.take(most).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Follows a file as it grows, also when it is cut.
+#[derive(Debug)]
+pub struct Tail {
+    path: PathBuf,
+    at: u64,
+}
+
+impl Tail {
+    /// Begins at the present end of `path`.
+    #[must_use]
+    pub fn from_end(path: PathBuf) -> Self {
+        let at = fs::metadata(&path).map_or(0, |m| m.len());
+        Self { path, at }
+    }
+
+    /// What was added since the last call.
+    pub fn read(&mut self) -> String {
+        self.try_read().unwrap_or_default()
+    }
+
+    fn try_read(&mut self) -> io::Result<String> {
+        let mut file = File::open(&self.path)?;
+        if file.metadata()?.len() < self.at {
+            self.at = 0;
+        }
+        file.seek(SeekFrom::Start(self.at))?;
+        let mut bytes = Vec::new();
+        self.at += file.read_to_end(&mut bytes)? as u64;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_log_is_cut_and_its_end_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("node.log");
+        let line = "x".repeat(1023) + "\n";
+        fs::write(&log, line.repeat(17 << 10) + "last words\n").unwrap();
+        let mut follower = Tail::from_end(log.clone());
+        assert_eq!(tail(&log, 1), "last words");
+        rotate(&log).unwrap();
+        assert_eq!(fs::metadata(&log).unwrap().len(), 0);
+        let old = fs::read_to_string(folder.path().join("node.log.old")).unwrap();
+        assert!(old.ends_with("last words\n") && old.len() as u64 <= KEPT);
+        fs::write(&log, "new\n").unwrap();
+        assert_eq!(follower.read(), "new\n");
+    }
+}

@@ -1,0 +1,212 @@
+//! Faults, carried out.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::Duration;
+
+use meridian_model::RegionName;
+use meridian_telemetry::clock;
+use rustix::process::Signal;
+
+use super::cleanup::{kill, signal_all, write_state};
+use super::{Condition, Lab, start};
+use crate::error::LabError;
+use crate::faults::{Fault, FaultPart, FaultRecord};
+use crate::process::{Identity, Process, Territory};
+
+/// Rounds of looking for processes that were born while their region was being frozen.
+const FREEZE_ROUNDS: u32 = 20;
+
+/// Carries `fault` out; faults happen one after the other.
+pub(super) async fn carry_out(lab: &Lab, fault: Fault) -> Result<FaultRecord, LabError> {
+    let _one = lab.0.acting.lock().await;
+    check(&fault)?;
+    let (at, wall) = (clock::now(), clock::wall());
+    let detail = match &fault {
+        Fault::Kill { region, part: None } => kill_region(lab, region).await?,
+        Fault::Kill { region, part: Some(part) } => kill_part(lab, region, *part).await?,
+        Fault::Freeze { region, part } => freeze(lab, region, *part).await?,
+        Fault::Restore { region } => restore(lab, region).await?,
+        network => on_network(lab, network)?,
+    };
+    let region = match &fault {
+        Fault::Kill { region, .. }
+        | Fault::Freeze { region, .. }
+        | Fault::Restore { region }
+        | Fault::Isolate { region } => Some(region.clone()),
+        Fault::Partition { .. } | Fault::Slow { .. } | Fault::Heal => None,
+    };
+    lab.tell(region.as_ref(), format!("{fault}: {detail}"));
+    Ok(FaultRecord { fault, at, done_at: clock::now(), wall, detail })
+}
+
+fn check(fault: &Fault) -> Result<(), LabError> {
+    let refuse = |reason: &str| Err(LabError::Fault { fault: fault.to_string(), reason: reason.to_owned() });
+    match fault {
+        Fault::Partition { from, to, .. } | Fault::Slow { from, to, .. } if from == to => {
+            refuse("a region has no link to itself: name two different ones")
+        }
+        Fault::Slow { loss: Some(loss), .. } if !(0.0..=1.0).contains(loss) => {
+            refuse("a loss is a share from 0 to 1 (0 % to 100 %)")
+        }
+        Fault::Slow { bandwidth: Some(0), .. } => refuse("a bandwidth of 0 is a partition: use that"),
+        Fault::Slow { rtt: Some(rtt), .. } if *rtt > Duration::from_secs(60) => {
+            refuse("a round trip of over a minute is a partition: use that")
+        }
+        Fault::Slow { rtt: None, loss: None, bandwidth: None, .. } => {
+            refuse("nothing is said of how: give a round trip, a loss or a bandwidth")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The number of that region, from 0.
+fn index(lab: &Lab, region: &RegionName) -> Result<usize, LabError> {
+    let names: Vec<String> = lab.system().region_names().map(ToString::to_string).collect();
+    let found = names.iter().position(|n| n == region.as_str());
+    found.ok_or_else(|| LabError::NoRegion { name: region.to_string(), known: names.join(", ") })
+}
+
+fn territory(lab: &Lab, region: &RegionName) -> Result<(usize, Territory), LabError> {
+    let i = index(lab, region)?;
+    let none = || LabError::NoRegion { name: region.to_string(), known: String::new() };
+    Ok((i, lab.territory(i).ok_or_else(none)?))
+}
+
+async fn kill_region(lab: &Lab, region: &RegionName) -> Result<String, LabError> {
+    let (i, territory) = territory(lab, region)?;
+    // Found first, so that dark and dead are a moment apart.
+    let first = territory.processes();
+    lab.0.wan.set_dark(i, true);
+    signal_all(&first, Signal::KILL);
+    lab.with_run(i, |run| {
+        run.condition = Condition::Killed;
+        (run.etcd, run.node) = (None, None);
+        run.frozen.clear();
+    });
+    let late = kill(|| territory.processes().into_iter().filter(|p| !first.contains(p)).collect()).await?;
+    gone(&first).await?;
+    write_state(lab)?;
+    Ok(format!("killed {} processes, its network is dark", first.len() + late))
+}
+
+async fn kill_part(lab: &Lab, region: &RegionName, part: FaultPart) -> Result<String, LabError> {
+    let (i, territory) = territory(lab, region)?;
+    let targets = members(lab, i, &territory, part);
+    if targets.is_empty() {
+        return Err(nothing_runs(&Fault::Kill { region: region.clone(), part: Some(part) }, region, part));
+    }
+    lab.with_run(i, |run| match part {
+        FaultPart::Etcd => run.etcd = None,
+        FaultPart::Node => run.node = None,
+        FaultPart::Postgres | FaultPart::App => {}
+    });
+    signal_all(&targets, Signal::KILL);
+    gone(&targets).await?;
+    write_state(lab)?;
+    Ok(format!("killed {} processes", targets.len()))
+}
+
+async fn freeze(lab: &Lab, region: &RegionName, part: Option<FaultPart>) -> Result<String, LabError> {
+    let (i, territory) = territory(lab, region)?;
+    let fault = Fault::Freeze { region: region.clone(), part };
+    if lab.with_run(i, |run| run.condition) != Some(Condition::Running) {
+        let reason = "it does not run: restore it first".to_owned();
+        return Err(LabError::Fault { fault: fault.to_string(), reason });
+    }
+    if part.is_none() {
+        // A machine that stands still acknowledges nothing either.
+        lab.0.wan.set_dark(i, true);
+    }
+    let mut stopped: BTreeSet<Identity> = BTreeSet::new();
+    for _ in 0..FREEZE_ROUNDS {
+        let all = part.map_or_else(|| territory.processes(), |part| members(lab, i, &territory, part));
+        let new: Vec<Process> = all.into_iter().filter(|p| !stopped.contains(&p.identity)).collect();
+        if new.is_empty() {
+            break;
+        }
+        signal_all(&new, Signal::STOP);
+        stopped.extend(new.iter().map(|p| p.identity));
+    }
+    match part {
+        None => drop(lab.with_run(i, |run| run.condition = Condition::Frozen)),
+        Some(part) if stopped.is_empty() => return Err(nothing_runs(&fault, region, part)),
+        Some(_) => drop(lab.with_run(i, |run| run.frozen.extend(&stopped))),
+    }
+    Ok(format!("stopped {} processes", stopped.len()))
+}
+
+/// Undoes what the lab did to the region, and starts what is missing.
+async fn restore(lab: &Lab, region: &RegionName) -> Result<String, LabError> {
+    let (i, territory) = territory(lab, region)?;
+    let before = lab.with_run(i, |run| std::mem::replace(&mut run.condition, Condition::Running));
+    lab.0.wan.set_dark(i, false);
+    let mut done = Vec::new();
+    let parts = lab.with_run(i, |run| std::mem::take(&mut run.frozen)).unwrap_or_default();
+    if before == Some(Condition::Frozen) {
+        // Children first: a parent must not find them stopped.
+        let mut all = territory.processes();
+        all.reverse();
+        signal_all(&all, Signal::CONT);
+        done.push(format!("{} processes go on", all.len()));
+    } else if !parts.is_empty() {
+        let going = parts.iter().filter(|p| p.signal(Signal::CONT)).count();
+        done.push(format!("{going} processes go on"));
+    }
+    let started = start::start_region(lab, i).await?;
+    done.extend(started.into_iter().map(|part| format!("{part} started")));
+    if done.is_empty() {
+        done.push("nothing was to be restored".to_owned());
+    }
+    Ok(done.join(", "))
+}
+
+fn on_network(lab: &Lab, fault: &Fault) -> Result<String, LabError> {
+    let wan = &lab.0.wan;
+    match fault {
+        Fault::Partition { from, to, one_way } => wan.partition(index(lab, from)?, index(lab, to)?, !one_way),
+        Fault::Isolate { region } => wan.isolate(index(lab, region)?),
+        Fault::Slow { from, to, rtt, loss, bandwidth } => {
+            wan.slow(index(lab, from)?, index(lab, to)?, *rtt, *loss, *bandwidth);
+        }
+        _ => wan.heal(),
+    }
+    let now = wan.network_faults();
+    Ok(if now.is_empty() { "the network is whole".to_owned() } else { format!("now {}", now.join(", ")) })
+}
+
+fn nothing_runs(fault: &Fault, region: &RegionName, part: FaultPart) -> LabError {
+    LabError::Fault { fault: fault.to_string(), reason: format!("no {part} runs in {region}") }
+}
+
+/// The processes of one part of a region.
+fn members(lab: &Lab, i: usize, territory: &Territory, part: FaultPart) -> Vec<Process> {
+    let root = |child: &Option<crate::process::Child>| child.as_ref().map(|c| c.identity);
+    let roots = lab.with_run(i, |run| (root(&run.etcd), root(&run.node)));
+    let (etcd, node) = roots.unwrap_or_default();
+    let apps = app_names(lab);
+    let belongs = |p: &Process| match part {
+        FaultPart::Etcd => Some(p.identity) == etcd,
+        FaultPart::Node => Some(p.identity) == node,
+        FaultPart::Postgres => p.name == "postgres",
+        FaultPart::App => Some(p.identity) != node && apps.contains(&p.name),
+    };
+    territory.processes().into_iter().filter(belongs).collect()
+}
+
+/// The names that the instances' programs have in the process table.
+fn app_names(lab: &Lab) -> BTreeSet<String> {
+    const NAME_MAX: usize = 15;
+    let backends = lab.system().services.iter().flat_map(|s| &s.backends);
+    let programs = backends.filter_map(|b| b.compute.as_ref()?.command.first());
+    let name = |program: &String| {
+        let name = Path::new(program).file_name()?.to_str()?;
+        Some(name.chars().take(NAME_MAX).collect())
+    };
+    programs.filter_map(name).collect()
+}
+
+/// Waits until none of them is alive. They have been killed: it takes as long as the kernel takes.
+async fn gone(processes: &[Process]) -> Result<(), LabError> {
+    kill(|| processes.iter().filter(|p| p.identity.is_alive()).cloned().collect()).await.map(drop)
+}
