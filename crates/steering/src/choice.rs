@@ -58,7 +58,7 @@ impl View {
         let local = region.name == self.here;
         let (health, reason) = if local { self.own_app() } else { self.other_app(region) };
         let rank = backend_rank(region, health)?;
-        let round_trip = self.from_here(&region.name);
+        let round_trip = self.distance_to(&region.name);
         let (via, place) = if local {
             (Via::Local(backend.endpoints.clone()), "own region".to_owned())
         } else {
@@ -182,7 +182,7 @@ impl View {
             gateway: region.node.gateway_write,
             database,
             epoch: state.epoch,
-            round_trip: self.from_here(writer),
+            round_trip: self.distance_to(writer),
         }
     }
 
@@ -210,7 +210,7 @@ impl View {
     ) -> Option<(Health, ReaderChoice)> {
         let (database, region) = self.member(group, &state.region)?;
         let health = self.database_health(&region.name);
-        let round_trip = self.from_here(&region.name);
+        let round_trip = self.distance_to(&region.name);
         let lag = Duration::from_millis(state.lag_ms);
         let what = if is_writer { "the writer" } else { "a standby" };
         let reason = format!("{what}, {health}, {} ms behind, {round_trip} away", state.lag_ms);

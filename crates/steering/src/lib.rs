@@ -13,6 +13,8 @@
 pub mod answer;
 pub mod choice;
 pub mod distance;
+#[cfg(any(test, feature = "fixture"))]
+pub mod fixture;
 pub mod networks;
 pub mod rank;
 pub mod view;

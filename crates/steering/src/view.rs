@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use meridian_model::health::RegionHealth;
-use meridian_model::topology::{Dial, Region};
+use meridian_model::topology::{Dial, Population, Region};
 use meridian_model::{RegionName, Snapshot, System};
 
 use crate::answer::PARTIAL_DIALS_MAX;
@@ -76,7 +76,7 @@ impl View {
     }
 
     /// The distance of a region from here.
-    pub(crate) fn from_here(&self, region: &RegionName) -> RoundTrip {
+    pub(crate) fn distance_to(&self, region: &RegionName) -> RoundTrip {
         let at = self.system.region_names().position(|name| name == region);
         at.and_then(|at| self.geography.from_here.get(at)).copied().unwrap_or(FAR)
     }
@@ -110,8 +110,8 @@ fn is_partial(dial: Dial) -> bool {
 /// so that every name server of the zone gives them the same answer.
 fn people_distances(system: &System) -> Vec<Vec<RoundTrip>> {
     let topology = &system.topology;
-    let row = |from| topology.regions.iter().map(move |r| RoundTrip::between(from, r.location)).collect();
-    let mut rows: Vec<Vec<RoundTrip>> = topology.users.iter().map(|p| row(p.location)).collect();
+    let row = |from: &Population| topology.regions.iter().map(|r| RoundTrip::between(from, r)).collect();
+    let mut rows: Vec<Vec<RoundTrip>> = topology.users.iter().map(row).collect();
     let shares: Vec<f64> = topology.users.iter().map(|p| p.share.as_f64()).collect();
     let mean = |region: usize| {
         let parts = rows.iter().zip(&shares);
@@ -127,7 +127,7 @@ fn here_distances(system: &System, here: &RegionName) -> Vec<RoundTrip> {
     let home = system.region(here);
     let distance = |region: &Region| match home {
         Some(home) if home.name == region.name => RoundTrip::ZERO,
-        Some(home) => RoundTrip::between(home.location, region.location),
+        Some(home) => RoundTrip::between(home, region),
         None => FAR,
     };
     system.topology.regions.iter().map(distance).collect()
