@@ -8,6 +8,7 @@
 //!
 //! Open [`execute`] first.
 
+pub mod compute;
 pub mod deadline;
 pub mod error;
 pub mod execute;
@@ -16,8 +17,9 @@ pub mod postgres;
 pub mod process;
 pub mod watchdog;
 
+pub use compute::{ComputeConfig, ProcessInstances};
 pub use error::{ActuatorError, Blame, Retry};
 pub use execute::{
     BoxFuture, ComputeActuator, DatabaseActuator, RejoinMethod, Rejoined, StopMode, UnexpectedExit,
 };
-pub use postgres::{PostgresConfig, PostgresDatabase};
+pub use postgres::{Postgres, PostgresConfig};

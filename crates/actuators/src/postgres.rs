@@ -26,7 +26,7 @@ use std::sync::Mutex as StdMutex;
 use std::time::Duration;
 
 use meridian_model::group::DatabaseStatus;
-use meridian_model::{Epoch, Moment};
+use meridian_model::{Database, Epoch, Moment, RegionName, System};
 use meridian_telemetry::clock;
 use tokio::sync::{Mutex, watch};
 
@@ -45,7 +45,7 @@ use link::Link;
 use server::Server;
 
 /// One member's PostgreSQL. When it is dropped, the server is killed.
-pub struct PostgresDatabase {
+pub struct Postgres {
     member: Arc<Member>,
 }
 
@@ -66,20 +66,28 @@ pub(crate) struct Member {
     seen: StdMutex<status::Seen>,
 }
 
-impl PostgresDatabase {
+impl Postgres {
+    /// The member of `database` in region `here`, without a guard process: see [`Self::open`].
+    ///
+    /// # Errors
+    /// As [`Self::open`], and a region without a member.
+    pub fn new(system: &System, database: &Database, here: &RegionName) -> Result<Self, ActuatorError> {
+        Self::open(PostgresConfig::of(system, database, here)?)
+    }
+
     /// Finds the programs, checks the folders and passwords, and kills a server of this data directory that
     /// an earlier life left running: nobody fences that one.
     ///
     /// # Errors
     /// Missing programs or files, a user that does not exist, a data directory that is not ours.
-    pub async fn open(config: PostgresConfig) -> Result<Self, ActuatorError> {
+    pub fn open(config: PostgresConfig) -> Result<Self, ActuatorError> {
         let spawner = Spawner::start()?;
-        let binaries = Binaries::find(config.postgres.bin_dir.as_deref(), &spawner).await?;
+        let binaries = Binaries::find(config.postgres.bin_dir.as_deref())?;
         let user = User::to_drop_to(&config.postgres.run_as)?;
         let password = read_password(&config.postgres.password_file)?;
         let layout = Layout::prepare(&config, user, binaries.major)?;
         let server = Server::new(layout.data_dir.clone(), layout.log(), spawner.clone());
-        server.halt_aside(false).await?;
+        server.halt(false)?;
         layout.look()?;
         let fenced = Arc::clone(&server);
         let watchdog = Watchdog::start(move |_| fenced.fence())?;
@@ -116,7 +124,7 @@ impl PostgresDatabase {
     }
 }
 
-impl Drop for PostgresDatabase {
+impl Drop for Postgres {
     fn drop(&mut self) {
         if let Err(error) = self.member.server.halt(true) {
             tracing::error!(%error, "PostgreSQL was not stopped");
@@ -124,7 +132,7 @@ impl Drop for PostgresDatabase {
     }
 }
 
-impl DatabaseActuator for PostgresDatabase {
+impl DatabaseActuator for Postgres {
     fn status(&self) -> BoxFuture<'_, DatabaseStatus> {
         Box::pin(self.member.status())
     }

@@ -1,11 +1,9 @@
 //! Finding PostgreSQL's programs.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::process::Command;
 
-use crate::deadline::Deadline;
 use crate::error::ActuatorError;
-use crate::process::{Launch, Spawner};
 
 /// A folder with PostgreSQL's server programs, all of one version.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,7 +19,7 @@ impl Binaries {
     ///
     /// # Errors
     /// [`ActuatorError::MissingProgram`] or [`ActuatorError::UnsupportedVersion`].
-    pub async fn find(given: Option<&Path>, spawner: &Spawner) -> Result<Self, ActuatorError> {
+    pub fn find(given: Option<&Path>) -> Result<Self, ActuatorError> {
         let dir = match given {
             Some(dir) => dir.to_owned(),
             None => newest_below(Path::new(DEBIAN)).or_else(in_path).ok_or_else(nowhere)?,
@@ -31,14 +29,12 @@ impl Binaries {
                 return Err(missing(program, &dir));
             }
         }
-        let said = spawner
-            .run("asking its version", Launch::tool(dir.join("postgres"), ["--version"]), QUICK)
-            .await?;
-        match major_of(&said.stdout) {
+        let asked = Command::new(dir.join("postgres")).arg("--version").output();
+        let said = asked.map_err(|e| ActuatorError::file("running", dir.join("postgres"), e))?;
+        let said = String::from_utf8_lossy(&said.stdout).trim().to_owned();
+        match major_of(&said) {
             Some(major) if SUPPORTED.contains(&major) => Ok(Self { dir, major }),
-            _ => {
-                Err(ActuatorError::UnsupportedVersion { found: said.stdout.trim().to_owned(), bin_dir: dir })
-            }
+            _ => Err(ActuatorError::UnsupportedVersion { found: said, bin_dir: dir }),
         }
     }
 
@@ -93,7 +89,6 @@ fn missing(program: &str, dir: &Path) -> ActuatorError {
 const DEBIAN: &str = "/usr/lib/postgresql";
 const NEEDED: [&str; 5] = ["postgres", "initdb", "pg_basebackup", "pg_rewind", "pg_controldata"];
 const SUPPORTED: std::ops::RangeInclusive<u32> = 14..=18;
-const QUICK: Deadline = Deadline::new(Duration::from_secs(10), "it only prints a line");
 
 #[cfg(test)]
 mod tests {

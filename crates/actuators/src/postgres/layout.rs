@@ -149,8 +149,8 @@ impl Layout {
     ) -> Result<(), ActuatorError> {
         self.protect_upstream(config, upstream, password)?;
         let conf = settings::meridian_conf(config, upstream, &self.upstream_passfile());
-        self.put(&self.data_dir.join("meridian.conf"), &conf, 0o600)?;
-        self.put(&self.data_dir.join(HBA), &settings::hba(&config.postgres.superuser), 0o600)?;
+        self.edit("meridian.conf", |_| conf.clone())?;
+        self.edit(HBA, |_| settings::hba(&config.postgres.superuser))?;
         self.edit("postgresql.conf", |text| match text.contains(INCLUDE) {
             true => text.to_owned(),
             false => format!("{text}\n{INCLUDE}\n"),
@@ -238,6 +238,9 @@ impl Layout {
         password: &str,
     ) -> Result<(), ActuatorError> {
         let file = self.upstream_passfile();
+        if upstream.is_some() && file.exists() {
+            return Ok(());
+        }
         if upstream.is_some() {
             return self.put(&file, &settings::passfile_line(&config.postgres.superuser, password), 0o600);
         }

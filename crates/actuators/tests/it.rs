@@ -1,0 +1,11 @@
+//! The actuators against the real PostgreSQL and real processes.
+
+#[cfg(test)]
+mod it {
+    mod compute;
+    mod failover;
+    mod fence;
+    mod life;
+    mod refusals;
+    mod support;
+}

@@ -1,0 +1,154 @@
+//! The fence: by the watchdog's thread, by the guard's process, by the kernel when the node dies.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use meridian_actuators::{ActuatorError, DatabaseActuator as _, Postgres, guard};
+use meridian_model::Epoch;
+use meridian_model::database::Replication;
+use meridian_telemetry::clock;
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::support::*;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_fence_kills_a_busy_and_a_frozen_server_in_time_and_tells() {
+    for frozen in [false, true] {
+        let rig = Rig::new(Replication::Async);
+        let database = rig.primary().await;
+        let app = rig.app(0).await;
+        let busy = tokio::spawn(async move { app.batch_execute("select pg_sleep(60)").await });
+        if frozen {
+            kill_process(Pid::from_raw(database.postmaster().unwrap().cast_signed()).unwrap(), Signal::STOP)
+                .unwrap();
+        }
+        let mut exits = database.exits();
+        let at = clock::now() + Duration::from_millis(100);
+        database.fence_at(Some(at));
+        let exit = exits.wait_for(Option::is_some).await.unwrap().clone().unwrap();
+        println!(
+            "measured: fence of a {} server took {:?}",
+            if frozen { "frozen" } else { "busy" },
+            exit.at.since(at)
+        );
+        assert!(exit.fenced && exit.at >= at, "{exit:?}");
+        assert!(exit.at.since(at) < Duration::from_millis(500), "{:?}", exit.at.since(at));
+        assert_eq!(processes_in(&rig.config(0).postgres.data_dir).len(), 0);
+        assert!(busy.await.unwrap().is_err());
+        assert!(matches!(database.start_primary(Epoch(1)).await, Err(ActuatorError::NotFenced)));
+        fence_late(&database);
+        database.start_primary(Epoch(1)).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guard_kills_at_the_deadline_that_a_frozen_node_cannot_keep() {
+    let rig = Rig::new(Replication::Async);
+    let database = rig.primary().await;
+    let mut guard = start_guard(&rig);
+    let at = clock::now() + Duration::from_millis(300);
+    order(&mut guard, &format!("kill-at {}", (clock::now() + Duration::from_millis(100)).as_nanos()));
+    order(&mut guard, &format!("kill-at {}", at.as_nanos()));
+    let mut exits = database.exits();
+    let exit = exits.wait_for(Option::is_some).await.unwrap().clone().unwrap();
+    assert!(!exit.fenced, "it was not our own watchdog");
+    assert!(exit.at >= at, "the later order replaces the earlier");
+    assert_eq!(processes_in(&rig.config(0).postgres.data_dir).len(), 0);
+    end(guard);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guard_kills_what_is_left_when_its_node_is_gone() {
+    let rig = Rig::new(Replication::Async);
+    let database = rig.primary().await;
+    let guard = start_guard(&rig);
+    let mut exits = database.exits();
+    end(guard);
+    exits.wait_for(Option::is_some).await.unwrap();
+    assert_eq!(processes_in(&rig.config(0).postgres.data_dir).len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_node_leaves_no_server_and_no_guard() {
+    let rig = Rig::new(Replication::Async);
+    drop(rig.primary().await);
+    let words = errand("it::fence::errand_node");
+    let mut node = Command::new(&words[0])
+        .args(&words[1..])
+        .env("MERIDIAN_RIG", rig.folder.path())
+        .env("MERIDIAN_ADDRESS", rig.addresses[0].to_string())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(node.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let pids =
+        lines.find_map(|line| line.split_once("serving with ").map(|(_, pids)| pids.to_owned())).unwrap();
+    let app = rig.app(0).await;
+    let busy = tokio::spawn(async move { app.batch_execute("select pg_sleep(60)").await });
+    let began = clock::now();
+    node.kill().unwrap();
+    node.wait().unwrap();
+    until("nothing is left", || async {
+        let gone = |pid: &str| !std::path::Path::new(&format!("/proc/{pid}")).exists();
+        processes_in(&rig.config(0).postgres.data_dir).is_empty() && pids.split(' ').all(gone)
+    })
+    .await;
+    println!("measured: nothing left after a killed node {:?}", clock::now().since(began));
+    assert!(busy.await.unwrap().is_err());
+}
+
+/// The node of the test above: opens the first member with a guard, starts it and waits for its end.
+#[tokio::test(flavor = "multi_thread")]
+async fn errand_node() {
+    let Some(folder) = std::env::var_os("MERIDIAN_RIG").filter(|_| on_errand()) else { return };
+    let address = std::env::var_os("MERIDIAN_ADDRESS").unwrap().into_string().unwrap().parse().unwrap();
+    let mut other = Rig::new(Replication::Async);
+    other.addresses[0] = address;
+    let mut config = other.config(0);
+    let home = std::path::Path::new(&folder).join(REGIONS[0]);
+    config.postgres.data_dir = home.join("data");
+    config.work_dir = home.join("postgres-orders");
+    let database = Postgres::open(config.guarded_by(errand("it::fence::errand_guard"))).unwrap();
+    fence_late(&database);
+    database.start_primary(Epoch(1)).await.unwrap();
+    let me = std::process::id();
+    let children = std::fs::read_dir(format!("/proc/{me}/task"))
+        .unwrap()
+        .flatten()
+        .map(|task| std::fs::read_to_string(task.path().join("children")).unwrap_or_default());
+    println!("serving with {}", children.collect::<String>().trim());
+    std::future::pending::<()>().await;
+}
+
+/// A guard process.
+#[test]
+fn errand_guard() {
+    if on_errand() {
+        guard::run(std::io::stdin().lock()).unwrap();
+    }
+}
+
+#[test]
+fn a_guard_refuses_to_guess_what_to_watch() {
+    let error = guard::run(&b"hello\n"[..]).unwrap_err();
+    assert!(error.to_string().contains("its first line is `hello`"), "{error}");
+}
+
+fn start_guard(rig: &Rig) -> Child {
+    let words = errand("it::fence::errand_guard");
+    let mut command = Command::new(&words[0]);
+    let mut guard = command.args(&words[1..]).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    let data_dir = rig.config(0).postgres.data_dir.canonicalize().unwrap();
+    order(&mut guard, &format!("watch {}", data_dir.display()));
+    guard
+}
+
+fn order(guard: &mut Child, line: &str) {
+    writeln!(guard.stdin.as_mut().unwrap(), "{line}").unwrap();
+}
+
+fn end(mut guard: Child) {
+    drop(guard.stdin.take());
+    assert!(guard.wait().unwrap().success());
+}

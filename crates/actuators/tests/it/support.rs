@@ -1,0 +1,153 @@
+//! A rig: folders, addresses and passwords of a group whose members live on loopback; gone when dropped.
+
+use std::future::Future;
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use meridian_actuators::{DatabaseActuator as _, Postgres, PostgresConfig};
+use meridian_model::database::{PostgresMember, Replication};
+use meridian_model::group::DatabaseStatus;
+use meridian_model::{Epoch, GroupName, RegionName};
+use meridian_telemetry::clock;
+use tempfile::TempDir;
+use tokio_postgres::{Client, NoTls};
+
+pub(crate) const REGIONS: [&str; 3] = ["us-east-1", "eu-central-1", "ap-southeast-1"];
+pub(crate) const APP_PASSWORD: &str = "app'pass:word\\1";
+pub(crate) const SUPER_PASSWORD: &str = "super:secret\\2";
+
+pub(crate) struct Rig {
+    pub(crate) folder: TempDir,
+    pub(crate) replication: Replication,
+    pub(crate) addresses: Vec<SocketAddr>,
+}
+
+impl Rig {
+    pub(crate) fn new(replication: Replication) -> Self {
+        let folder = tempfile::Builder::new().prefix("meridian-actuators-").tempdir().unwrap();
+        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+        std::fs::write(folder.path().join("super"), format!("{SUPER_PASSWORD}\n")).unwrap();
+        std::fs::write(folder.path().join("app"), APP_PASSWORD).unwrap();
+        let addresses = REGIONS.iter().map(|_| free_address()).collect();
+        Self { folder, replication, addresses }
+    }
+
+    pub(crate) fn config(&self, index: usize) -> PostgresConfig {
+        let region = |name: &str| RegionName::new(name).unwrap();
+        let home = self.folder.path().join(REGIONS[index]);
+        let settings = [("fsync", "off"), ("shared_buffers", "16MB"), ("max_connections", "20")];
+        PostgresConfig {
+            group: GroupName::new("orders").unwrap(),
+            region: region(REGIONS[index]),
+            address: self.addresses[index],
+            postgres: PostgresMember {
+                bin_dir: None,
+                data_dir: home.join("data"),
+                run_as: "postgres".to_owned(),
+                superuser: "meridian".to_owned(),
+                password_file: self.folder.path().join("super"),
+                app_user: "app".to_owned(),
+                app_password_file: self.folder.path().join("app"),
+                settings: settings.map(|(n, v)| (n.to_owned(), v.to_owned())).to_vec(),
+            },
+            dbname: "shop".to_owned(),
+            replication: self.replication,
+            others: REGIONS.iter().filter(|r| **r != REGIONS[index]).map(|r| region(r)).collect(),
+            work_dir: home.join("postgres-orders"),
+            kept_wal_dir: home.join("kept-wal"),
+            guard: Vec::new(),
+        }
+    }
+
+    pub(crate) fn open(&self, index: usize) -> Postgres {
+        Postgres::open(self.config(index)).unwrap()
+    }
+
+    /// The first member as a primary.
+    pub(crate) async fn primary(&self) -> Postgres {
+        let database = self.open(0);
+        database.initialise().await.unwrap();
+        fence_late(&database);
+        database.start_primary(Epoch(1)).await.unwrap();
+        database
+    }
+
+    /// Another member as a standby of the first, streaming.
+    pub(crate) async fn standby(&self, index: usize) -> Postgres {
+        let database = self.open(index);
+        database.copy_from(self.addresses[0]).await.unwrap();
+        database.follow(self.addresses[0], Epoch(1)).await.unwrap();
+        until("it streams", || async { database.status().await.streaming }).await;
+        database
+    }
+
+    pub(crate) async fn app(&self, index: usize) -> Client {
+        connect(self.addresses[index], "app", APP_PASSWORD, "shop").await.unwrap()
+    }
+}
+
+pub(crate) fn fence_late(database: &Postgres) {
+    database.fence_at(Some(clock::now() + Duration::from_secs(300)));
+}
+
+pub(crate) async fn connect(
+    address: SocketAddr,
+    user: &str,
+    password: &str,
+    dbname: &str,
+) -> Result<Client, tokio_postgres::Error> {
+    let mut config = tokio_postgres::Config::new();
+    config.host(address.ip().to_string()).port(address.port()).user(user).password(password).dbname(dbname);
+    let (client, connection) = config.connect(NoTls).await?;
+    tokio::spawn(connection);
+    Ok(client)
+}
+
+/// Waits until a condition holds; fails after a minute.
+pub(crate) async fn until<F: Future<Output = bool>>(what: &str, condition: impl Fn() -> F) {
+    let end = clock::now() + Duration::from_secs(60);
+    while !condition().await {
+        assert!(clock::now() < end, "not within a minute: {what}");
+        tokio::time::sleep(Duration::from_millis(3)).await;
+    }
+}
+
+pub(crate) async fn status_until(
+    database: &Postgres,
+    what: &str,
+    condition: impl Fn(&DatabaseStatus) -> bool,
+) -> DatabaseStatus {
+    until(what, || async { condition(&database.status().await) }).await;
+    database.status().await
+}
+
+/// The processes that have this folder as their working directory.
+pub(crate) fn processes_in(folder: &Path) -> Vec<PathBuf> {
+    let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
+    let all = std::fs::read_dir("/proc").unwrap().flatten().map(|e| e.path());
+    all.filter(|p| std::fs::read_link(p.join("cwd")).is_ok_and(|cwd| cwd == folder)).collect()
+}
+
+/// A loopback address of its own, so that tests of several runs never meet, and a port that is free.
+fn free_address() -> SocketAddr {
+    static NEXT: AtomicU32 = AtomicU32::new(1);
+    let (pid, n) = (std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+    let ip =
+        std::net::Ipv4Addr::new(127, 64 + (pid / 250 % 64) as u8, (pid % 250 + 1) as u8, (n % 250 + 1) as u8);
+    TcpListener::bind((ip, 0)).unwrap().local_addr().unwrap()
+}
+
+/// This test program again, running only the test of that name, which takes it as its errand.
+pub(crate) fn errand(test: &str) -> Vec<std::ffi::OsString> {
+    let me = std::env::current_exe().unwrap();
+    let words = ["/usr/bin/env".into(), "MERIDIAN_ERRAND=1".into(), me.into_os_string(), test.into()];
+    words.into_iter().chain(["--exact", "--nocapture", "--test-threads=1"].map(Into::into)).collect()
+}
+
+/// Whether this process was started by [`errand`].
+pub(crate) fn on_errand() -> bool {
+    std::env::var_os("MERIDIAN_ERRAND").is_some()
+}
