@@ -66,6 +66,11 @@ impl Pipe {
         self.frames.at_boundary() && !self.unflushed
     }
 
+    /// The writer does not take what is ready for it.
+    pub(crate) const fn is_stalled(&self) -> bool {
+        self.frames.cleared() > 0
+    }
+
     /// Moves what can be moved. Ready only when this direction has ended. `passing` is told each
     /// message before it is written, and how many bytes were.
     pub(crate) fn poll(

@@ -15,7 +15,7 @@ use crate::end::End;
 use crate::pipe::{Passing, Pipe, PipeEnd};
 use crate::protocol::{Dialogue, FrameError, Said};
 use crate::route::Target;
-use crate::stream::Client;
+use crate::stream::{Client, Stall};
 use crate::upstream::Upstream;
 
 /// A running session.
@@ -29,6 +29,8 @@ pub(crate) struct Relay<'a> {
     deaf: bool,
     idle_ends: bool,
     turn: bool,
+    client_stalls: Stall,
+    server_stalls: Stall,
 }
 
 /// What is learned from what passes.
@@ -63,8 +65,18 @@ impl<'a> Relay<'a> {
         };
         let to_client = Pipe::with(server.early, &mut FromServer(&mut watch))?;
         let to_server = Pipe::with(said, &mut FromClient(&mut watch))?;
-        let (server, deaf, idle_ends, turn) = (server.tcp, false, false, false);
-        Ok(Self { client, server, to_server, to_client, watch, deaf, idle_ends, turn })
+        Ok(Self {
+            client,
+            server: server.tcp,
+            to_server,
+            to_client,
+            watch,
+            deaf: false,
+            idle_ends: false,
+            turn: false,
+            client_stalls: Stall::default(),
+            server_stalls: Stall::default(),
+        })
     }
 
     /// From now on the session ends when it is idle.
@@ -93,6 +105,8 @@ impl<'a> Relay<'a> {
                 return Poll::Ready(end);
             }
         }
+        self.client_stalls.follow(self.to_client.is_stalled(), self.client.tcp());
+        self.server_stalls.follow(self.to_server.is_stalled(), &self.server);
         let idle = self.watch.dialogue.idle() && self.to_client.is_empty() && self.to_server.is_empty();
         if self.idle_ends && idle { Poll::Ready(End::Draining) } else { Poll::Pending }
     }

@@ -20,7 +20,7 @@ use crate::waiting::Place;
 /// The pause after the first failed try; doubles up to [`PAUSE_MAX`]. New routes end a pause at once.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 /// The longest pause.
-const PAUSE_MAX: Duration = Duration::from_secs(1);
+const PAUSE_MAX: Duration = Duration::from_millis(400);
 /// What a client may send before it was answered. None does; more stays in the kernel.
 const EARLY_MAX: usize = 4_096;
 

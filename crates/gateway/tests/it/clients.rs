@@ -47,6 +47,20 @@ async fn tls_at_the_gateway_with_scram_but_without_channel_binding() {
     rig.stopped().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fenced_session_under_tls_hears_why() {
+    let pair = pair();
+    let rig = Setup { tls: Some(certificate()), ..Setup::new(pair.one) }.build().await;
+    rig.open();
+    rig.view(1, Some(home()), &[home()]);
+    let sleeping = tokio::spawn(psql(rig.write, "sslmode=require", "select pg_sleep(603)"));
+    crate::traffic::running(rig.write, "select pg_sleep(603)").await;
+    rig.fence.close(&crate::rig::group(), "the lease went elsewhere");
+    let said = text(&sleeping.await.unwrap().stderr);
+    assert!(said.contains("57P01") && said.contains("the lease went elsewhere"), "{said}");
+    rig.stopped().await;
+}
+
 fn certificate() -> Arc<rustls::ServerConfig> {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();

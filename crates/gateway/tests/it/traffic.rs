@@ -138,7 +138,7 @@ async fn ctrl_c_in_psql_cancels() {
 }
 
 /// Returns when the server runs that statement.
-async fn running(address: std::net::SocketAddr, sql: &str) {
+pub(crate) async fn running(address: std::net::SocketAddr, sql: &str) {
     let (watcher, _) = connect(address).await.unwrap();
     let look = "select 1 from pg_stat_activity where query = $1 and state = 'active'";
     let seen = async { while watcher.query(look, &[&sql]).await.unwrap().is_empty() {} };
