@@ -1,0 +1,7 @@
+//! The prober against real sockets.
+
+#[cfg(test)]
+mod it {
+    mod fakes;
+    mod rounds;
+}
