@@ -42,6 +42,9 @@ enum Command {
     Status(status::StatusArgs),
     /// The whole system on this machine: bring it up, break it, watch it.
     Lab(lab::LabArgs),
+    /// Started by a node beside its PostgreSQL; not for people.
+    #[command(hide = true, name = meridian_node::GUARD)]
+    Guard,
     /// Real faults with measurement, from a file.
     Drill(drill::DrillArgs),
 }
@@ -54,6 +57,7 @@ fn main() -> ExitCode {
         Command::Run(args) => run::run(args),
         Command::Status(args) => status::run(args),
         Command::Lab(args) => lab::run(args),
+        Command::Guard => meridian_node::guard(std::io::stdin().lock()).map(|()| ExitCode::SUCCESS).map_err(Into::into),
         Command::Drill(args) => drill::run(args),
     };
     done.unwrap_or_else(|error| {

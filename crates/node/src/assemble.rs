@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use meridian_actuators::{ActuatorError, ComputeActuator, DatabaseActuator};
-use meridian_coordination::{Etcd, Keys, Store};
+use meridian_actuators::{ActuatorError, ComputeActuator, DatabaseActuator, Postgres, PostgresConfig};
+use meridian_coordination::{Etcd, Keys, Store, Timeouts};
 use meridian_gateway::Fence;
 use meridian_model::health::Report;
 use meridian_model::topology::{NodeAddresses, Region, Role};
@@ -31,8 +31,13 @@ use crate::secret::{Secret, SecretError};
 use crate::status::CoordinationStatus;
 use crate::steps::Steps;
 
+/// The first argument by which this program becomes the guard of a PostgreSQL: see [`meridian_actuators::guard`].
+pub const GUARD: &str = "guard";
+
 /// How long everything together may take to drain when the node ends.
 const DRAIN_WITHIN: Duration = Duration::from_secs(10);
+/// Threads that answer DNS: a second one takes over while the first compiles new answers.
+const DNS_WORKERS: usize = 2;
 
 /// Why a node cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -47,7 +52,9 @@ pub enum Error {
     #[error(transparent)]
     Secret(#[from] SecretError),
     /// A listener of the node itself.
-    #[error("cannot listen on {address} for the {what}: {source}; is another node running, or does the address not belong to this machine?")]
+    #[error(
+        "cannot listen on {address} for the {what}: {source}; is another node running, or does the address not belong to this machine?"
+    )]
     Bind {
         /// For what.
         what: &'static str,
@@ -74,6 +81,9 @@ pub enum Error {
     /// Etcd's address is none.
     #[error(transparent)]
     Coordination(#[from] meridian_coordination::ConnectError),
+    /// The guard is this program itself.
+    #[error("cannot find this program's own file, which is started again as the guard of PostgreSQL: {0}")]
+    OwnProgram(std::io::Error),
     /// Signals cannot be waited for.
     #[error("cannot wait for signals: {0}")]
     Signals(std::io::Error),
@@ -128,10 +138,11 @@ impl Node {
         let publisher = Publisher::new(Arc::clone(&system), here.clone(), memory.clone());
         let listeners = bind(&system, &region, &publisher, &fence, &metrics).await?;
         let coordination = &system.topology.coordination;
-        let etcd = Arc::new(Etcd::connect(&coordination.endpoints, metrics.clone())?);
+        let etcd = Arc::new(Etcd::connect(&coordination.endpoints, Timeouts::default(), metrics.clone())?);
         let compute = Arc::new(Compute::new(here.clone(), instances(&system, &here)?));
         let nudge = Arc::new(Notify::new());
-        let parts = Parts { system: &system, region: &region, memory, secret: secret.clone(), fence, nudge: &nudge };
+        let parts =
+            Parts { system: &system, region: &region, memory, secret: secret.clone(), fence, nudge: &nudge };
         let (groups, ends) = parts.groups(&etcd, &compute, &publisher)?;
         let names: Vec<_> = system.databases.iter().map(|d| d.name.clone()).collect();
         let knowledge = Arc::new(Mutex::new(Knowledge::new(&system.topology.name, names.clone())));
@@ -183,8 +194,8 @@ impl Node {
         let views = self.publisher.views();
         let names = self.observer.groups.iter().map(|(name, _)| name.clone()).collect();
         let verdicts = self.observer.verdicts.subscribe();
-        planes.spawn(self.listeners.dns.serve(stop.clone()));
-        planes.spawn(self.listeners.edge.serve(stop.clone()));
+        planes.spawn(reported("the name server", self.listeners.dns.serve(stop.clone())));
+        planes.spawn(reported("the edge", self.listeners.edge.serve(stop.clone())));
         planes.spawn(self.listeners.gateway.serve(stop.clone()));
         for group in self.groups {
             groups.spawn(group.run(stop.clone()));
@@ -218,6 +229,13 @@ async fn drain(mut running: Running) {
     }
 }
 
+/// A part that cannot go on says so; the others do go on.
+async fn reported<E: std::fmt::Display>(what: &'static str, part: impl Future<Output = Result<(), E>>) {
+    if let Err(error) = part.await {
+        tracing::error!(%error, "{what} has ended");
+    }
+}
+
 async fn ended() -> Result<(), Error> {
     let mut terminate = signal(SignalKind::terminate()).map_err(Error::Signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Signals)?;
@@ -238,14 +256,19 @@ async fn bind(
     let NodeAddresses { control, dns, edge_http, edge_https, .. } = region.node;
     let views = publisher.views();
     let failed = |source| Error::Bind { what: "control interface", address: control, source };
-    let dns = meridian_dns::Config { listen: dns };
-    let edge = meridian_edge::Config::new(edge_http, edge_https, system);
-    let gateway = meridian_gateway::Config::new(region, system);
+    let dns = meridian_dns::Config { listen: dns, workers: DNS_WORKERS };
+    let edge = meridian_edge::Config {
+        http: edge_http,
+        https: edge_https,
+        workers: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        limits: meridian_edge::Limits::default(),
+    };
+    let gateway = meridian_gateway::Config::new(system, &region.name, Arc::clone(fence));
     Ok(Listeners {
         control: TcpListener::bind(control).await.map_err(failed)?,
         dns: meridian_dns::bind(dns, views.clone(), metrics.clone()).await?,
         edge: meridian_edge::bind(edge, views.clone(), metrics.clone()).await?,
-        gateway: meridian_gateway::bind(gateway, views, Arc::clone(fence), metrics.clone()).await?,
+        gateway: meridian_gateway::bind(gateway, views, metrics.clone()).await?,
     })
 }
 
@@ -294,13 +317,23 @@ impl Parts<'_> {
         meridian_failover::Config {
             group: database.name.clone(),
             me: self.region.name.clone(),
-            initial_primary: first.or_else(|| members.first().cloned()).unwrap_or_else(|| self.region.name.clone()),
+            initial_primary: first
+                .or_else(|| members.first().cloned())
+                .unwrap_or_else(|| self.region.name.clone()),
             members,
             replication: database.replication,
             rpo: self.system.topology.objectives.rpo,
             max_read_lag: database.max_read_lag,
             timers: self.system.topology.timers,
         }
+    }
+
+    /// PostgreSQL with a guard: this same program as a tiny process that kills the database when this
+    /// node dies or is frozen.
+    fn postgres(&self, database: &Database) -> Result<Postgres, Error> {
+        let config = PostgresConfig::of(self.system, database, &self.region.name)?;
+        let program = std::env::current_exe().map_err(Error::OwnProgram)?;
+        Ok(Postgres::open(config.guarded_by(vec![program.into(), GUARD.into()]))?)
     }
 
     fn tools(
@@ -312,7 +345,7 @@ impl Parts<'_> {
     ) -> Result<Tools, Error> {
         let here = &self.region.name;
         let member = database.member(here);
-        let actuator = member.map(|_| meridian_actuators::Postgres::new(self.system, database, here)).transpose()?;
+        let actuator = member.map(|_| self.postgres(database)).transpose()?;
         let others = self.system.topology.regions.iter().filter(|r| &r.name != here);
         let members: HashMap<_, _> = database.members.iter().map(|m| (m.region.clone(), m.address)).collect();
         Ok(Tools {

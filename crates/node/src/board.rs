@@ -18,25 +18,25 @@ use crate::status::{CoordinationStatus, GroupStatus, NodeStatus, RuleStatus, Tra
 
 /// What a group's loop tells after each turn.
 #[derive(Debug, Clone)]
-pub struct GroupFacts {
+pub(crate) struct GroupFacts {
     /// Who writes.
-    pub state: GroupState,
+    pub(crate) state: GroupState,
     /// Why the machine acts or does not.
-    pub explanation: Explanation,
+    pub(crate) explanation: Explanation,
     /// The local database.
-    pub database: Option<DatabaseStatus>,
+    pub(crate) database: Option<DatabaseStatus>,
 }
 
 impl GroupFacts {
     /// The facts of now.
     #[must_use]
-    pub fn of(machine: &Machine, database: Option<DatabaseStatus>, now: Moment) -> Self {
+    pub(crate) fn of(machine: &Machine, database: Option<DatabaseStatus>, now: Moment) -> Self {
         Self { state: machine.group_state(now), explanation: machine.explain(now), database }
     }
 }
 
 /// All that a status is made from.
-pub struct Board {
+pub(crate) struct Board {
     pub(crate) here: RegionName,
     pub(crate) verdicts: watch::Receiver<Arc<Vec<RegionHealth>>>,
     pub(crate) coordination: watch::Receiver<CoordinationStatus>,
@@ -49,7 +49,7 @@ pub struct Board {
 impl Board {
     /// The status of now.
     #[must_use]
-    pub fn status(&self) -> NodeStatus {
+    pub(crate) fn status(&self) -> NodeStatus {
         let view = Arc::clone(&self.views.borrow());
         NodeStatus {
             region: self.here.clone(),
@@ -95,7 +95,7 @@ fn traffic(view: &View) -> Vec<TrafficShare> {
         let mut by_region: BTreeMap<RegionName, f64> = BTreeMap::new();
         for population in &view.system.topology.users {
             let Some(network) = population.networks.first() else { continue };
-            let answer = view.answer(service, Client { address: network.addr() });
+            let answer = view.answer(service, Client::at(network.addr()));
             if let Some(first) = answer.candidates.first() {
                 *by_region.entry(first.region.clone()).or_default() += population.share.as_f64();
             }

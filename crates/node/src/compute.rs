@@ -37,11 +37,18 @@ impl Compute {
     /// Keeps the number of instances right, by the writers that the views name, until the views end.
     /// A region that loses its writer for a while keeps the compute of a primary until another one has
     /// become the writer.
-    pub(crate) async fn follow(self: Arc<Self>, mut views: watch::Receiver<Arc<View>>, groups: Vec<GroupName>) {
+    pub(crate) async fn follow(
+        self: Arc<Self>,
+        mut views: watch::Receiver<Arc<View>>,
+        groups: Vec<GroupName>,
+    ) {
         loop {
             let view = Arc::clone(&views.borrow_and_update());
-            let writers: Vec<&RegionName> =
-                groups.iter().filter_map(|g| view.snapshot.group(g)).filter_map(|g| g.writer.as_ref()).collect();
+            let writers: Vec<&RegionName> = groups
+                .iter()
+                .filter_map(|g| view.snapshot.group(g))
+                .filter_map(|g| g.writer.as_ref())
+                .collect();
             if !writers.is_empty() {
                 self.primary.send_replace(writers.contains(&&self.here));
             }
@@ -58,9 +65,16 @@ impl Compute {
     pub(crate) async fn scale_as_primary(&self) -> Result<String, String> {
         self.primary.send_replace(true);
         self.apply().await?;
-        let told = self.status().into_iter().map(|s| format!("{}: {} of {} running", s.service, s.running, s.wanted));
+        let told = self
+            .status()
+            .into_iter()
+            .map(|s| format!("{}: {} of {} running", s.service, s.running, s.wanted));
         let told: Vec<String> = told.collect();
-        Ok(if told.is_empty() { "this region runs no instances of its own".to_owned() } else { told.join(", ") })
+        Ok(if told.is_empty() {
+            "this region runs no instances of its own".to_owned()
+        } else {
+            told.join(", ")
+        })
     }
 
     /// How many run and how many are wanted.
@@ -75,7 +89,11 @@ impl Compute {
 
     async fn apply(&self) -> Result<(), String> {
         for service in &self.services {
-            service.actuator.scale(self.wanted(service)).await.map_err(|e| format!("{}: {e}", service.service))?;
+            service
+                .actuator
+                .scale(self.wanted(service))
+                .await
+                .map_err(|e| format!("{}: {e}", service.service))?;
         }
         Ok(())
     }

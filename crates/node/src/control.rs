@@ -35,11 +35,11 @@ const PROMISE_WITHIN: Duration = Duration::from_millis(800);
 
 /// A promise that was asked for, on its way to the group's loop.
 #[derive(Debug)]
-pub struct PromiseAsked {
+pub(crate) struct PromiseAsked {
     /// What is asked.
-    pub promise: Promise,
+    pub(crate) promise: Promise,
     /// Where the answer goes.
-    pub answer: oneshot::Sender<PromiseAnswer>,
+    pub(crate) answer: oneshot::Sender<PromiseAnswer>,
 }
 
 /// The answer to a promise that was asked for.
@@ -52,26 +52,26 @@ pub struct PromiseAnswer {
 }
 
 /// What the control interface needs.
-pub struct Control {
+pub(crate) struct Control {
     /// The secret that callers prove.
-    pub secret: Secret,
+    pub(crate) secret: Secret,
     /// All metrics of this process.
-    pub metrics: Metrics,
+    pub(crate) metrics: Metrics,
     /// What the status is made from.
-    pub board: Board,
+    pub(crate) board: Board,
     /// The loops of the data groups.
-    pub groups: Vec<(GroupName, mpsc::Sender<PromiseAsked>)>,
+    pub(crate) groups: Vec<(GroupName, mpsc::Sender<PromiseAsked>)>,
 }
 
 /// Serves until `shutdown` says so.
-pub async fn serve(listener: TcpListener, control: Arc<Control>, mut shutdown: watch::Receiver<bool>) {
+pub(crate) async fn serve(listener: TcpListener, control: Arc<Control>, mut shutdown: watch::Receiver<bool>) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = JoinSet::new();
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { break };
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            _ = shutdown.wait_for(|stop| *stop) => break,
+            () = crate::stopped(&mut shutdown) => break,
         };
         match accepted {
             Ok((stream, peer)) => {
@@ -104,7 +104,10 @@ async fn connection(stream: TcpStream, peer: SocketAddr, control: Arc<Control>) 
 
 type Answer = Response<Full<Bytes>>;
 
-async fn answer(request: Request<Incoming>, control: Arc<Control>) -> Result<Answer, std::convert::Infallible> {
+async fn answer(
+    request: Request<Incoming>,
+    control: Arc<Control>,
+) -> Result<Answer, std::convert::Infallible> {
     let (head, body) = request.into_parts();
     let open = match (&head.method, head.uri.path()) {
         (&Method::GET, "/healthz") => Some(text(StatusCode::OK, "ok\n")),

@@ -32,7 +32,11 @@ struct Worker {
 
 impl DatabaseQueue {
     /// A queue with nothing in it.
-    pub(crate) fn new(database: Arc<dyn DatabaseActuator>, tools: &Tools, events: mpsc::Sender<Event>) -> Self {
+    pub(crate) fn new(
+        database: Arc<dyn DatabaseActuator>,
+        tools: &Tools,
+        events: mpsc::Sender<Event>,
+    ) -> Self {
         let worker = Worker { database, members: Arc::new(tools.members.clone()), events };
         let (queue, running) = worker.clone().start();
         Self { worker, queue, running }
@@ -64,7 +68,9 @@ impl Worker {
                 let word = action.word();
                 let result = self.carry_out(action).await;
                 match &result {
-                    Ok(done) => tracing::info!(id, action = word, detail = %done.detail, "database action done"),
+                    Ok(done) => {
+                        tracing::info!(id, action = word, detail = %done.detail, "database action done")
+                    }
                     Err(reason) => tracing::warn!(id, action = word, %reason, "database action failed"),
                 }
                 let _ = self.events.send(Event::Finished { id, result }).await;
@@ -80,16 +86,19 @@ impl Worker {
 
     async fn act(&self, action: DatabaseAction) -> Result<String, String> {
         let plain = |done: Result<(), ActuatorError>| done.map(|()| String::new()).map_err(|e| e.to_string());
-        let database = &self.database;
+        let database: &dyn DatabaseActuator = &*self.database;
         match action {
             DatabaseAction::Initialise => plain(database.initialise().await),
             DatabaseAction::StartPrimary { epoch } => plain(database.start_primary(epoch).await),
             DatabaseAction::Stop => plain(database.stop(StopMode::Immediate).await),
             DatabaseAction::Promote { epoch } => plain(database.promote(epoch).await),
-            DatabaseAction::Follow { upstream, epoch } => plain(database.follow(self.address(&upstream)?, epoch).await),
-            DatabaseAction::Clone { source } => plain(database.clone_from(self.address(&source)?).await),
+            DatabaseAction::Follow { upstream, epoch } => {
+                plain(database.follow(self.address(&upstream)?, epoch).await)
+            }
+            DatabaseAction::Clone { source } => plain(database.copy_from(self.address(&source)?).await),
             DatabaseAction::Rejoin { source, epoch } => {
-                let rejoined = database.rejoin(self.address(&source)?, epoch).await.map_err(|e| e.to_string())?;
+                let rejoined =
+                    database.rejoin(self.address(&source)?, epoch).await.map_err(|e| e.to_string())?;
                 Ok(rejoined.detail)
             }
             DatabaseAction::Seal => plain(database.seal().await),
@@ -97,6 +106,9 @@ impl Worker {
     }
 
     fn address(&self, region: &RegionName) -> Result<std::net::SocketAddr, String> {
-        self.members.get(region).copied().ok_or_else(|| format!("region {region} has no member of this group"))
+        self.members
+            .get(region)
+            .copied()
+            .ok_or_else(|| format!("region {region} has no member of this group"))
     }
 }

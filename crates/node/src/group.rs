@@ -94,12 +94,26 @@ impl Group {
         let (facts, facts_out) = watch::channel(GroupFacts::of(&machine, None, now));
         let (state, state_out) = watch::channel(machine.group_state(now));
         let tools = Arc::new(tools);
-        let database = tools.database.clone().map(|actuator| DatabaseQueue::new(actuator, &tools, events.clone()));
-        let ends = GroupEnds { events: events.clone(), promises: promises_in, facts: facts_out, state: state_out };
+        let database =
+            tools.database.clone().map(|actuator| DatabaseQueue::new(actuator, &tools, events.clone()));
+        let ends =
+            GroupEnds { events: events.clone(), promises: promises_in, facts: facts_out, state: state_out };
         let asked = HashMap::new();
         let asks = 0;
-        let group =
-            Self { config, machine, tools, events, inbox, promises, asked, asks, database, facts, state, nudge };
+        let group = Self {
+            config,
+            machine,
+            tools,
+            events,
+            inbox,
+            promises,
+            asked,
+            asks,
+            database,
+            facts,
+            state,
+            nudge,
+        };
         (group, ends)
     }
 
@@ -110,7 +124,7 @@ impl Group {
             let wake = self.machine.wake_at().map(|(at, _)| at);
             let event = tokio::select! {
                 biased;
-                _ = shutdown.wait_for(|stop| *stop) => break,
+                () = crate::stopped(&mut shutdown) => break,
                 () = until(wake) => Event::Tick,
                 Some(asked) = self.promises.recv() => self.ask(asked),
                 Some(event) = self.inbox.recv() => event,
@@ -191,9 +205,15 @@ impl Group {
                     Some(queue) => queue.push(id, action),
                     None => tracing::error!(group = %self.config.group, ?action, "a witness has no database"),
                 },
-                Command::Log { level: Level::Info, text } => tracing::info!(group = %self.config.group, "{text}"),
-                Command::Log { level: Level::Warn, text } => tracing::warn!(group = %self.config.group, "{text}"),
-                other => effects::spawn(other, Arc::clone(&self.tools), self.config.clone(), self.events.clone()),
+                Command::Log { level: Level::Info, text } => {
+                    tracing::info!(group = %self.config.group, "{text}")
+                }
+                Command::Log { level: Level::Warn, text } => {
+                    tracing::warn!(group = %self.config.group, "{text}")
+                }
+                other => {
+                    effects::spawn(other, Arc::clone(&self.tools), self.config.clone(), self.events.clone())
+                }
             }
         }
         None
@@ -241,4 +261,3 @@ async fn until(at: Option<Moment>) {
         None => std::future::pending().await,
     }
 }
-

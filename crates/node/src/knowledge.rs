@@ -4,9 +4,9 @@
 
 use std::collections::BTreeMap;
 
+use meridian_coordination::decode;
 use meridian_coordination::keys::{Key, Keys};
 use meridian_coordination::store::{Change, Listing, Versioned};
-use meridian_coordination::decode;
 use meridian_health::Received;
 use meridian_model::group::{GroupRecord, MemberReport};
 use meridian_model::health::Report;
@@ -19,7 +19,7 @@ const RUNS_KEPT: usize = 10;
 
 /// One thing that a change has taught.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Learned {
+pub(crate) enum Learned {
     /// A group's lease and epoch, as of this revision; `None`: etcd has no record.
     Record(GroupName, Option<GroupRecord>, i64),
     /// What a member says of itself.
@@ -35,7 +35,7 @@ pub enum Learned {
 }
 
 /// All that is known.
-pub struct Knowledge {
+pub(crate) struct Knowledge {
     keys: Keys,
     groups: Vec<GroupName>,
     reports: BTreeMap<RegionName, Received>,
@@ -47,7 +47,7 @@ pub struct Knowledge {
 impl Knowledge {
     /// Nothing is known of these groups yet.
     #[must_use]
-    pub fn new(system: &Name, groups: Vec<GroupName>) -> Self {
+    pub(crate) fn new(system: &Name, groups: Vec<GroupName>) -> Self {
         Self {
             keys: Keys::new(system),
             groups,
@@ -59,7 +59,7 @@ impl Knowledge {
     }
 
     /// Takes one change in, seen at `now`.
-    pub fn apply(&mut self, change: Change, now: Moment) -> Vec<Learned> {
+    pub(crate) fn apply(&mut self, change: Change, now: Moment) -> Vec<Learned> {
         match change {
             Change::Reset(listing) => self.reset(&listing, now),
             Change::Put(entry) => self.put(&entry, now).into_iter().collect(),
@@ -71,25 +71,25 @@ impl Knowledge {
 
     /// What the vantage points said last, each with the moment at which it was new here.
     #[must_use]
-    pub fn reports(&self) -> Vec<Received> {
+    pub(crate) fn reports(&self) -> Vec<Received> {
         self.reports.values().cloned().collect()
     }
 
     /// What the members of a group say of themselves.
     #[must_use]
-    pub fn members(&self, group: &GroupName) -> Vec<MemberReport> {
+    pub(crate) fn members(&self, group: &GroupName) -> Vec<MemberReport> {
         self.members.iter().filter(|((g, _), _)| g == group).map(|(_, m)| m.clone()).collect()
     }
 
     /// The record of a group.
     #[must_use]
-    pub fn record(&self, group: &GroupName) -> Option<GroupRecord> {
+    pub(crate) fn record(&self, group: &GroupName) -> Option<GroupRecord> {
         self.records.get(group).map(|(record, _)| record.clone())
     }
 
     /// The last runs of a group, newest first.
     #[must_use]
-    pub fn runs(&self, group: &GroupName) -> Vec<Run> {
+    pub(crate) fn runs(&self, group: &GroupName) -> Vec<Run> {
         let mut runs: Vec<Run> = self.runs.values().filter(|r| &r.group == group).cloned().collect();
         runs.sort_by_key(|r| std::cmp::Reverse(r.epoch));
         runs.truncate(RUNS_KEPT);
@@ -97,7 +97,8 @@ impl Knowledge {
     }
 
     fn reset(&mut self, listing: &Listing, now: Moment) -> Vec<Learned> {
-        let mut learned: Vec<Learned> = listing.items.iter().filter_map(|entry| self.put(entry, now)).collect();
+        let mut learned: Vec<Learned> =
+            listing.items.iter().filter_map(|entry| self.put(entry, now)).collect();
         for group in self.groups.clone() {
             let there = listing.items.iter().any(|entry| entry.key == self.keys.record(&group));
             if !there {
@@ -164,3 +165,6 @@ impl Knowledge {
 fn read<T: DeserializeOwned>(entry: &Versioned) -> Option<T> {
     decode(entry).map_err(|error| tracing::error!(%error, "a value in etcd is passed over")).ok()
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,5 +19,11 @@ pub mod peer;
 pub mod secret;
 pub mod status;
 
-pub use assemble::{Error, run};
+pub use assemble::{Error, GUARD, run};
 pub use control::PromiseAnswer;
+pub use meridian_actuators::guard::run as guard;
+
+/// Ends when the node is to end, or when nobody can say so any more.
+pub(crate) async fn stopped(shutdown: &mut tokio::sync::watch::Receiver<bool>) {
+    let _ = shutdown.wait_for(|stop| *stop).await;
+}

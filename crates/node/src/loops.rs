@@ -55,7 +55,7 @@ impl Observer {
         loop {
             let mut round = false;
             tokio::select! {
-                _ = shutdown.wait_for(|stop| *stop) => return,
+                () = crate::stopped(&mut shutdown) => return,
                 Some(change) = changes.recv() => self.learn(change, &mut alive).await,
                 Ok(()) = self.own.changed() => {
                     own = self.share();
@@ -105,7 +105,9 @@ impl Observer {
     }
 
     async fn reachable(&self, reachable: bool) {
-        let changed = self.coordination.send_if_modified(|c| std::mem::replace(&mut c.reachable, reachable) != reachable);
+        let changed = self
+            .coordination
+            .send_if_modified(|c| std::mem::replace(&mut c.reachable, reachable) != reachable);
         if changed {
             if reachable {
                 self.coordination.send_modify(|c| "it answers".clone_into(&mut c.detail));
@@ -122,7 +124,8 @@ impl Observer {
             reports.push(own.clone());
         }
         let now = clock::now();
-        let new = meridian_health::verdicts(&self.regions, &self.here, &reports, reachable, now, &self.timers);
+        let new =
+            meridian_health::verdicts(&self.regions, &self.here, &reports, reachable, now, &self.timers);
         let changed = {
             let old = self.verdicts.borrow();
             log_changes(&old, &new);

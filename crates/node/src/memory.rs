@@ -24,7 +24,9 @@ pub enum MemoryError {
         source: io::Error,
     },
     /// The file is there but is not ours.
-    #[error("{path} cannot be understood ({reason}); it holds the highest epoch seen, so it is not replaced: restore it, or remove it if this node has never run")]
+    #[error(
+        "{path} cannot be understood ({reason}); it holds the highest epoch seen, so it is not replaced: restore it, or remove it if this node has never run"
+    )]
     Unreadable {
         /// Which file.
         path: PathBuf,
@@ -35,7 +37,7 @@ pub enum MemoryError {
 
 /// The folder of what one node remembers.
 #[derive(Debug, Clone)]
-pub struct Memory {
+pub(crate) struct Memory {
     folder: PathBuf,
 }
 
@@ -80,5 +82,42 @@ impl Memory {
             File::open(&self.folder)?.sync_all()
         };
         replace().map_err(|source| MemoryError::Io { action: "write", path: path.clone(), source })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_written_is_read_and_nothing_is_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let memory = Memory::open(folder.path()).unwrap();
+        assert_eq!(memory.read::<u64>("epoch.json").unwrap(), None);
+        memory.write("epoch.json", &7_u64).unwrap();
+        memory.write("epoch.json", &8_u64).unwrap();
+        assert_eq!(memory.read::<u64>("epoch.json").unwrap(), Some(8));
+    }
+
+    #[test]
+    fn a_broken_file_is_an_error_that_keeps_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let memory = Memory::open(folder.path()).unwrap();
+        std::fs::write(folder.path().join("epoch.json"), "{").unwrap();
+        let error = memory.read::<u64>("epoch.json").unwrap_err().to_string();
+        assert!(error.contains("not replaced"), "{error}");
+        assert_eq!(std::fs::read_to_string(folder.path().join("epoch.json")).unwrap(), "{");
+    }
+
+    #[test]
+    fn a_full_disk_loses_nothing_that_was_there() {
+        // /dev/full refuses every write, as a full disk does.
+        let folder = tempfile::tempdir().unwrap();
+        let memory = Memory::open(folder.path()).unwrap();
+        memory.write("epoch.json", &7_u64).unwrap();
+        std::os::unix::fs::symlink("/dev/full", folder.path().join("epoch.json.new")).unwrap();
+        let error = memory.write("epoch.json", &8_u64).unwrap_err().to_string();
+        assert!(error.contains("epoch.json"), "{error}");
+        assert_eq!(memory.read::<u64>("epoch.json").unwrap(), Some(7));
     }
 }

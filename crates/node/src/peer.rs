@@ -62,7 +62,11 @@ pub async fn ask(
     tokio::time::timeout(deadline, exchange(address, secret, question)).await.unwrap_or(Err(late))
 }
 
-async fn exchange(address: SocketAddr, secret: &Secret, question: Question) -> Result<(StatusCode, Bytes), PeerError> {
+async fn exchange(
+    address: SocketAddr,
+    secret: &Secret,
+    question: Question,
+) -> Result<(StatusCode, Bytes), PeerError> {
     let broken = |reason: String| PeerError::Broken { address, reason };
     let stream = TcpStream::connect(address).await.map_err(|e| broken(e.to_string()))?;
     let io = TokioIo::new(stream);
@@ -78,7 +82,8 @@ async fn exchange(address: SocketAddr, secret: &Secret, question: Question) -> R
         .map_err(|e| broken(e.to_string()))?;
     let answer = sender.send_request(request).await.map_err(|e| broken(e.to_string()))?;
     let status = answer.status();
-    let body = Limited::new(answer.into_body(), ANSWER_MAX).collect().await.map_err(|e| broken(e.to_string()))?;
+    let body =
+        Limited::new(answer.into_body(), ANSWER_MAX).collect().await.map_err(|e| broken(e.to_string()))?;
     driver.abort();
     Ok((status, body.to_bytes()))
 }

@@ -19,7 +19,7 @@ use crate::memory::Memory;
 const FILE: &str = "snapshot.json";
 
 /// The one who swaps snapshots.
-pub struct Publisher {
+pub(crate) struct Publisher {
     views: watch::Sender<Arc<View>>,
     memory: Memory,
     refused: Option<String>,
@@ -31,13 +31,15 @@ impl Publisher {
     /// The kept snapshot names no writer: who writes must be learnt anew, for a reign may have ended
     /// while this node was away. Where to send readers and requests it still knows.
     #[must_use]
-    pub fn new(system: Arc<System>, here: RegionName, memory: Memory) -> Self {
+    pub(crate) fn new(system: Arc<System>, here: RegionName, memory: Memory) -> Self {
         let kept: Option<Snapshot> = memory.read(FILE).unwrap_or_else(|error| {
             tracing::warn!(%error, "the kept snapshot cannot be used; starting from nothing");
             None
         });
         let mut snapshot = kept
-            .filter(|kept| kept.region == here && kept.regions.iter().map(|r| &r.region).eq(system.region_names()))
+            .filter(|kept| {
+                kept.region == here && kept.regions.iter().map(|r| &r.region).eq(system.region_names())
+            })
             .unwrap_or_else(|| Snapshot::unknown(here.clone(), system.region_names().cloned()));
         for group in &mut snapshot.groups {
             group.writer = None;
@@ -49,18 +51,18 @@ impl Publisher {
 
     /// What data planes hold: always the newest view.
     #[must_use]
-    pub fn views(&self) -> watch::Receiver<Arc<View>> {
+    pub(crate) fn views(&self) -> watch::Receiver<Arc<View>> {
         self.views.subscribe()
     }
 
     /// The view of now.
     #[must_use]
-    pub fn view(&self) -> Arc<View> {
+    pub(crate) fn view(&self) -> Arc<View> {
         Arc::clone(&self.views.borrow())
     }
 
     /// Publishes what is known now, if it says anything new. Returns the new generation if so.
-    pub fn publish(&mut self, regions: &[RegionHealth], groups: Vec<GroupState>) -> Option<u64> {
+    pub(crate) fn publish(&mut self, regions: &[RegionHealth], groups: Vec<GroupState>) -> Option<u64> {
         let view = self.view();
         let old = &view.snapshot;
         let mut regions: Vec<RegionHealth> = regions.iter().map(without_evidence).collect();

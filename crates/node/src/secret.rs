@@ -14,7 +14,9 @@ pub struct Secret(String);
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
     /// The file cannot be read.
-    #[error("cannot read the control secret {path}: {source}; make one with: head -c 32 /dev/urandom | base64 > {path}")]
+    #[error(
+        "cannot read the control secret {path}: {source}; make one with: head -c 32 /dev/urandom | base64 > {path}"
+    )]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -22,7 +24,9 @@ pub enum SecretError {
         source: std::io::Error,
     },
     /// Too short to be one.
-    #[error("the control secret in {0} is shorter than {SECRET_MIN} characters; make one with: head -c 32 /dev/urandom | base64 > {0}")]
+    #[error(
+        "the control secret in {0} is shorter than {SECRET_MIN} characters; make one with: head -c 32 /dev/urandom | base64 > {0}"
+    )]
     Short(PathBuf),
 }
 
@@ -53,7 +57,8 @@ impl Secret {
         let expected = self.bearer();
         let given = header.unwrap_or_default();
         let same_length = given.len() == expected.len();
-        let difference = expected.bytes().zip(given.iter().chain(std::iter::repeat(&0))).fold(0, |d, (a, b)| d | (a ^ b));
+        let difference =
+            expected.bytes().zip(given.iter().chain(std::iter::repeat(&0))).fold(0, |d, (a, b)| d | (a ^ b));
         same_length && difference == 0
     }
 }
@@ -61,5 +66,35 @@ impl Secret {
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secret(hidden)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_whole_secret_proves_and_nothing_shows_it() {
+        let secret = Secret("0123456789abcdef".to_owned());
+        assert!(secret.proves(Some(b"Bearer 0123456789abcdef")));
+        for wrong in [
+            None,
+            Some(&b""[..]),
+            Some(b"Bearer "),
+            Some(b"Bearer 0123456789abcde"),
+            Some(b"Bearer 0123456789abcdef0"),
+        ] {
+            assert!(!secret.proves(wrong), "{wrong:?}");
+        }
+        assert!(!format!("{secret:?}").contains("0123"));
+    }
+
+    #[test]
+    fn a_short_or_missing_secret_says_how_to_make_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret");
+        assert!(Secret::read(&path).unwrap_err().to_string().contains("/dev/urandom"));
+        std::fs::write(&path, "short\n").unwrap();
+        assert!(Secret::read(&path).unwrap_err().to_string().contains("16 characters"));
     }
 }

@@ -48,10 +48,15 @@ impl Steps {
     async fn shift(&self, run: &Run) -> Result<String, String> {
         let mut views = self.views.clone();
         let moved = |view: &Arc<View>| {
-            view.snapshot.group(&run.group).is_some_and(|g| g.epoch == run.epoch && g.writer.as_ref() == Some(&run.to))
+            view.snapshot
+                .group(&run.group)
+                .is_some_and(|g| g.epoch == run.epoch && g.writer.as_ref() == Some(&run.to))
         };
         let view = views.wait_for(moved).await.map_err(|_| "the node is shutting down".to_owned())?;
-        Ok(format!("snapshot {} names {} as the writer of epoch {}", view.snapshot.generation, run.to, run.epoch))
+        Ok(format!(
+            "snapshot {} names {} as the writer of epoch {}",
+            view.snapshot.generation, run.to, run.epoch
+        ))
     }
 
     /// A write and a read through the gateway of this region, as an application would.
@@ -73,7 +78,9 @@ impl Steps {
             client.execute(WRITE, &[&self.here.as_str(), &epoch]).await
         };
         let read = async |client: &tokio_postgres::Client| client.query_one("select 1", &[]).await;
-        within(session(region.node.gateway_write), write).await.map_err(|e| format!("the write failed: {e}"))?;
+        within(session(region.node.gateway_write), write)
+            .await
+            .map_err(|e| format!("the write failed: {e}"))?;
         within(session(region.node.gateway_read), read).await.map_err(|e| format!("the read failed: {e}"))?;
         Ok("a write and a read through the gateway succeeded".to_owned())
     }
@@ -96,6 +103,7 @@ async fn within<T>(
 }
 
 async fn read(path: PathBuf) -> Result<String, String> {
-    let text = tokio::fs::read_to_string(&path).await.map_err(|e| format!("cannot read {}: {e}", path.display()))?;
+    let text =
+        tokio::fs::read_to_string(&path).await.map_err(|e| format!("cannot read {}: {e}", path.display()))?;
     Ok(text.trim().to_owned())
 }

@@ -1,0 +1,52 @@
+//! Changes of etcd become things learnt; rubbish is passed over.
+
+use meridian_coordination::encode;
+use meridian_model::Epoch;
+use meridian_model::health::Report;
+
+use super::*;
+
+fn name(text: &str) -> Name {
+    Name::new(text).unwrap()
+}
+
+fn knowledge() -> Knowledge {
+    Knowledge::new(&name("shop"), vec![name("orders")])
+}
+
+fn entry(key: String, value: Vec<u8>, revision: i64) -> Versioned {
+    Versioned { key, value, revision }
+}
+
+fn report(round: u64) -> Report {
+    Report { vantage: name("eu"), round, observations: Vec::new() }
+}
+
+#[test]
+fn a_reset_without_a_record_says_that_there_is_none() {
+    let mut known = knowledge();
+    let learned = known.apply(Change::Reset(Listing { revision: 5, items: Vec::new() }), Moment::ZERO);
+    assert_eq!(learned, [Learned::Record(name("orders"), None, 5), Learned::Alive]);
+}
+
+#[test]
+fn the_same_report_again_is_no_newer() {
+    let mut known = knowledge();
+    let key = Keys::new(&name("shop")).report(&name("eu"));
+    let at = Moment::from_millis;
+    known.apply(Change::Put(entry(key.clone(), encode(&report(1)), 1)), at(10));
+    known.apply(Change::Put(entry(key.clone(), encode(&report(1)), 2)), at(20));
+    assert_eq!(known.reports().first().unwrap().observed_at, at(10));
+    known.apply(Change::Put(entry(key, encode(&report(2)), 3)), at(30));
+    assert_eq!(known.reports().first().unwrap().observed_at, at(30));
+}
+
+#[test]
+fn rubbish_and_foreign_keys_teach_nothing() {
+    let mut known = knowledge();
+    let keys = Keys::new(&name("shop"));
+    let rubbish = entry(keys.record(&name("orders")), b"{".to_vec(), 1);
+    let foreign = entry("/elsewhere".to_owned(), encode(&Epoch(1)), 2);
+    assert_eq!(known.apply(Change::Put(rubbish), Moment::ZERO), []);
+    assert_eq!(known.apply(Change::Put(foreign), Moment::ZERO), []);
+}
