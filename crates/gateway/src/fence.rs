@@ -50,7 +50,8 @@ impl Fence {
     }
 
     /// The local writer of `group` may not acknowledge anything from now on. When this returns, no
-    /// `send` begins any more; the reason is told to the clients whose sessions it ends.
+    /// check passes any more (see above for a `send` whose check has just passed); `reason` is told to
+    /// the clients whose sessions it ends.
     pub fn close(&self, group: &GroupName, reason: &str) {
         let gate = self.gate(group);
         reason.clone_into(&mut gate.reason());
