@@ -169,6 +169,15 @@ pub struct NodeAddresses {
     pub data_dir: PathBuf,
 }
 
+impl NodeAddresses {
+    /// The region has addresses of its own. False in a spec without them: only the lab, which fills
+    /// them in, can run it.
+    #[must_use]
+    pub fn placed(&self) -> bool {
+        !self.control.ip().is_unspecified()
+    }
+}
+
 /// A part of the users.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Population {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -39,6 +40,25 @@ impl Share {
 impl fmt::Display for Share {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}%", f64::from(self.0) / 10_000.0)
+    }
+}
+
+/// A duration as people write it, exact: `500ms`, `4.5s`, `5m`, `2h`. `spec` reads it back.
+#[must_use]
+pub fn duration_text(duration: Duration) -> String {
+    let decimal = |whole: u64, rest: u64, digits: usize, unit: &str| {
+        let fraction = format!("{rest:0digits$}");
+        match fraction.trim_end_matches('0') {
+            "" => format!("{whole}{unit}"),
+            fraction => format!("{whole}.{fraction}{unit}"),
+        }
+    };
+    match (duration.as_secs(), u64::from(duration.subsec_nanos())) {
+        (0, 0) => "0s".to_owned(),
+        (0, nanos) => decimal(nanos / 1_000_000, nanos % 1_000_000, 6, "ms"),
+        (secs, 0) if secs >= 7200 && secs % 3600 == 0 => format!("{}h", secs / 3600),
+        (secs, 0) if secs >= 300 && secs % 60 == 0 => format!("{}m", secs / 60),
+        (secs, nanos) => decimal(secs, nanos, 9, "s"),
     }
 }
 

@@ -1,37 +1,20 @@
-//! Checks of a finished system, and the timeline of a recovery.
+//! Reads a finished system and says what is wrong with it, and how long a recovery takes.
+//!
+//! [`check`] is the linter: independent rules, each a small function in `checks`, that take the whole
+//! system and name contradictions. It trusts that single values are well formed (`spec` sees to that)
+//! and looks only at how they fit together. [`timeline`] is the frozen answer to "what happens, in what
+//! order, how long, and why so long" when the writer's region is lost.
+//!
+//! Nothing here reads a file, a clock or the network: round-trip times come from `catalog`.
 
-use std::time::Duration;
+mod checks;
+mod distance;
+mod finding;
+mod timeline;
 
-use meridian_model::System;
+pub use checks::check;
+pub use finding::{Finding, Severity, Subject};
+pub use timeline::{Timeline, TimelineStep, timeline};
 
-/// One step of a recovery, and how long it may take.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TimelineStep {
-    /// What happens.
-    pub what: &'static str,
-    /// How long at most, in the usual case.
-    pub takes: Duration,
-    /// Why so long, with the source of the figure.
-    pub why: String,
-}
-
-/// What a recovery from the loss of the writer's region takes, step by step.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Timeline {
-    /// In order; they add up.
-    pub steps: Vec<TimelineStep>,
-}
-
-impl Timeline {
-    /// The sum.
-    #[must_use]
-    pub fn total(&self) -> Duration {
-        self.steps.iter().map(|s| s.takes).sum()
-    }
-}
-
-/// The timeline of a recovery from the loss of the writer's region.
-#[must_use]
-pub fn timeline(_system: &System) -> Timeline {
-    Timeline { steps: Vec::new() }
-}
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,154 @@
+//! From what was written to what is meant: defaults are filled in, references are followed, and what
+//! contradicts itself is told.
+//!
+//! Faults do not stop the work: a value that is missing or wrong gets a placeholder, so that everything
+//! after it is looked at too. The placeholders never get out: a system with any error is dropped.
+
+mod clash;
+mod database;
+mod glob;
+mod policy;
+mod regions;
+mod service;
+mod timers;
+mod topology;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use meridian_catalog::closest;
+use meridian_model::topology::Role;
+use meridian_model::{Name, System};
+use meridian_planner::Subject;
+
+use crate::form::At;
+use crate::kinds::{Body, Resource, ServiceForm, TopologyForm};
+use crate::source::{Place, Problems};
+use regions::Known;
+pub(crate) use regions::provider_word;
+
+/// What was made of the resources, and where each of its facts is written.
+pub(crate) struct Meant {
+    pub(crate) system: System,
+    places: HashMap<Subject, Place>,
+    /// The topology, for findings about what was not written at all.
+    place: Place,
+}
+
+impl Meant {
+    /// Where the subject of a finding is written.
+    pub(crate) fn place(&self, subject: &Subject) -> Place {
+        self.places.get(subject).copied().unwrap_or(self.place)
+    }
+}
+
+/// All that the meaning of a resource may depend on.
+struct World<'a> {
+    regions: Vec<Known>,
+    /// Every region has a name; else an unknown one may be one of those.
+    all_named: bool,
+    folders: &'a [PathBuf],
+    places: HashMap<Subject, Place>,
+    problems: &'a mut Problems,
+}
+
+impl World<'_> {
+    /// A path as written in that file, from its folder.
+    fn path(&self, file: usize, written: &Path) -> PathBuf {
+        self.folders.get(file).map_or_else(|| written.to_owned(), |folder| folder.join(written))
+    }
+
+    /// The region that is named there; tells if there is none.
+    fn region(&mut self, name: &At<Name>) -> Option<Known> {
+        let found = self.regions.iter().find(|r| r.name == name.value);
+        if found.is_none() && self.all_named {
+            let names = || self.regions.iter().map(|r| r.name.as_str());
+            let hint = match closest(name.value.as_str(), names()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("regions of this topology: {}", names().collect::<Vec<_>>().join(", ")),
+            };
+            self.problems.error(name.place, format!("there is no region `{}`", name.value), hint);
+        }
+        found.cloned()
+    }
+
+    /// The region that is named there, if it holds data; tells if it is a witness.
+    fn data_region(&mut self, name: &At<Name>) -> Option<Known> {
+        let region = self.region(name)?;
+        if region.role == Role::Witness {
+            let message =
+                format!("region `{}` is a witness: it holds no data and runs no instances", name.value);
+            self.problems.error(name.place, message, "leave it out here, or give it the role `secondary`");
+            return None;
+        }
+        Some(region)
+    }
+
+    fn data_regions(&self) -> Vec<Known> {
+        self.regions.iter().filter(|r| r.role != Role::Witness).cloned().collect()
+    }
+}
+
+/// What the resources mean; none if the one topology is missing or no mapping.
+pub(crate) fn meant(resources: &[Resource], folders: &[PathBuf], problems: &mut Problems) -> Option<Meant> {
+    let (place, name, form) = the_topology(resources, problems)?;
+    unique_names(resources, problems);
+    let file = place.file;
+    let mut world = World { regions: Vec::new(), all_named: true, folders, places: HashMap::new(), problems };
+    let services: Vec<&ServiceForm> = resources.iter().filter_map(service_form).collect();
+    let topology = topology::topology(name, form, file, &services, &mut world);
+    let services: Vec<_> = resources.iter().filter_map(|r| service::service(r, &mut world)).collect();
+    service::unique_hosts(resources, world.problems);
+    let databases: Vec<_> = resources.iter().filter_map(|r| database::database(r, &mut world)).collect();
+    let policies = resources.iter().filter_map(|r| policy::policy(r, &mut world)).collect();
+    clash::addresses(form, resources, &topology, &services, &databases, world.problems);
+    let places = world.places;
+    Some(Meant { system: System { topology, services, databases, policies }, places, place })
+}
+
+fn service_form(resource: &Resource) -> Option<&ServiceForm> {
+    match &resource.body {
+        Body::Service(form) => form.as_deref(),
+        _ => None,
+    }
+}
+
+/// The one topology; tells if there is none, or more than one.
+fn the_topology<'r>(
+    resources: &'r [Resource],
+    problems: &mut Problems,
+) -> Option<(Place, Name, &'r TopologyForm)> {
+    let topologies = || resources.iter().filter(|r| matches!(r.body, Body::Topology(_)));
+    let Some(first) = topologies().next() else {
+        let place = Place { file: 0, line: 1, column: 1, length: 1 };
+        problems.error(place, "there is no Topology", "a spec needs one document with `kind: Topology`");
+        return None;
+    };
+    for more in topologies().skip(1) {
+        let message = format!("a second Topology; the first is in line {}", first.place.line);
+        problems.error(more.place, message, "a spec has one topology: move what is new into the first");
+    }
+    match &first.body {
+        Body::Topology(Some(form)) => Some((first.place, first.name.value.clone(), form)),
+        _ => None,
+    }
+}
+
+/// Names are unique among resources of a kind.
+fn unique_names(resources: &[Resource], problems: &mut Problems) {
+    let mut seen: Vec<(std::mem::Discriminant<Body>, &At<Name>)> = Vec::new();
+    for resource in resources.iter().filter(|r| !matches!(r.body, Body::Topology(_))) {
+        let name = &resource.name;
+        let kind = std::mem::discriminant(&resource.body);
+        match seen.iter().find(|(k, n)| *k == kind && n.value == name.value) {
+            Some((_, first)) => twice("the name", &name.value, name.place, first.place, problems),
+            None => seen.push((kind, name)),
+        }
+    }
+}
+
+/// Tells that `value` is used twice.
+fn twice(what: &str, value: &impl std::fmt::Display, place: Place, first: Place, problems: &mut Problems) {
+    let message = format!("{what} `{value}` is used twice, first in line {}", first.line);
+    problems.error(place, message, "each may be used once");
+}

@@ -1,0 +1,97 @@
+//! Places in the source, and the lines they point at.
+
+use crate::SourceFile;
+use crate::diagnostic::{Diagnostic, Severity};
+
+/// Where something is written. Lines and columns count from 1, columns and lengths in characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(crate) struct Place {
+    pub(crate) file: usize,
+    pub(crate) line: usize,
+    pub(crate) column: usize,
+    pub(crate) length: usize,
+}
+
+/// A fault, before the source line is looked up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Problem {
+    pub(crate) severity: Severity,
+    pub(crate) place: Place,
+    pub(crate) message: String,
+    pub(crate) details: Vec<String>,
+    pub(crate) suggestion: Option<String>,
+}
+
+/// The faults found so far.
+#[derive(Debug, Default)]
+pub(crate) struct Problems {
+    found: Vec<Problem>,
+}
+
+impl Problems {
+    /// Adds an error.
+    pub(crate) fn error(&mut self, place: Place, message: impl Into<String>, suggestion: impl Into<String>) {
+        self.add(Severity::Error, place, message.into(), suggestion.into());
+    }
+
+    /// Adds a warning.
+    pub(crate) fn warning(
+        &mut self,
+        place: Place,
+        message: impl Into<String>,
+        suggestion: impl Into<String>,
+    ) {
+        self.add(Severity::Warning, place, message.into(), suggestion.into());
+    }
+
+    fn add(&mut self, severity: Severity, place: Place, message: String, suggestion: String) {
+        let suggestion = (!suggestion.is_empty()).then_some(suggestion);
+        self.push(Problem { severity, place, message, details: Vec::new(), suggestion });
+    }
+
+    /// Adds a finished problem.
+    pub(crate) fn push(&mut self, problem: Problem) {
+        self.found.push(problem);
+    }
+
+    /// True if any of them refuses the spec.
+    pub(crate) fn refused(&self) -> bool {
+        self.found.iter().any(|p| p.severity == Severity::Error)
+    }
+
+    /// All of them in the order of the source, each with its line; at most [`DIAGNOSTICS_MAX`].
+    pub(crate) fn into_diagnostics(mut self, files: &[SourceFile]) -> Vec<Diagnostic> {
+        self.found.sort_by(|a, b| a.place.cmp(&b.place));
+        self.found.dedup();
+        let left_out = self.found.len().saturating_sub(DIAGNOSTICS_MAX);
+        self.found.truncate(DIAGNOSTICS_MAX);
+        let mut told: Vec<_> = self.found.into_iter().map(|p| diagnostic(p, files)).collect();
+        if let Some(last) = told.last_mut().filter(|_| left_out > 0) {
+            last.details.push(format!("and {left_out} more after this one"));
+        }
+        told
+    }
+}
+
+fn diagnostic(problem: Problem, files: &[SourceFile]) -> Diagnostic {
+    let file = files.get(problem.place.file);
+    let line = file.and_then(|f| f.text.lines().nth(problem.place.line.saturating_sub(1)));
+    let source_line: String = line.unwrap_or_default().chars().take(LINE_MAX).collect();
+    let room = source_line.chars().count().saturating_sub(problem.place.column.saturating_sub(1));
+    Diagnostic {
+        severity: problem.severity,
+        file: file.map_or_else(String::new, |f| f.name.clone()),
+        line: problem.place.line,
+        column: problem.place.column,
+        length: problem.place.length.clamp(1, room.max(1)),
+        source_line,
+        message: problem.message,
+        details: problem.details,
+        suggestion: problem.suggestion,
+    }
+}
+
+/// What one reading tells at most; a file that is no spec at all has no end of faults.
+const DIAGNOSTICS_MAX: usize = 200;
+/// What is shown of a line at most, in characters.
+const LINE_MAX: usize = 400;

@@ -1,0 +1,66 @@
+//! The examples are right, and the README's says what the README says.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use meridian_model::System;
+use meridian_model::database::Replication;
+use meridian_model::topology::Role;
+use meridian_spec::{SourceFile, inspect};
+
+fn example(name: &str) -> System {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples").join(name);
+    let text = fs::read_to_string(&path).expect("the example is there");
+    let inspection = inspect(&[SourceFile { name: format!("examples/{name}"), text }]);
+    let told: String = inspection.diagnostics.iter().map(ToString::to_string).collect();
+    assert_eq!(told, "", "{name}");
+    inspection.system.expect("no errors")
+}
+
+#[test]
+fn three_regions_is_the_one_of_the_readme() {
+    let system = example("three-regions.yaml");
+    let regions: Vec<_> = system.region_names().map(|n| n.as_str()).collect();
+    assert_eq!(regions, ["us-east-1", "eu-central-1", "ap-southeast-1"]);
+    let jurisdictions: Vec<_> = system.topology.regions.iter().map(|r| r.jurisdiction.as_str()).collect();
+    assert_eq!(jurisdictions, ["us", "eu", "apac"]);
+    let shares: Vec<_> = system.topology.users.iter().map(|u| u.share.to_string()).collect();
+    assert_eq!(shares, ["40%", "35%", "25%"]);
+    assert_eq!(system.topology.objectives.rto, Duration::from_secs(60));
+    assert_eq!(system.topology.objectives.rpo, Duration::from_secs(5));
+    let cidrs: Vec<_> =
+        system.topology.regions.iter().filter_map(|r| r.cidr).map(|c| c.to_string()).collect();
+    assert_eq!(cidrs, ["10.1.0.0/16", "10.2.0.0/16", "10.3.0.0/16"]);
+    let [service] = system.services.as_slice() else { panic!("one service") };
+    assert_eq!(
+        (service.hosts.as_slice(), service.zone.as_str()),
+        (["shop.example.com".to_owned()].as_slice(), "example.com")
+    );
+    assert!(service.backends.iter().all(|b| b.endpoints.len() == 2 && b.compute.is_some()));
+    let [database] = system.databases.as_slice() else { panic!("one database") };
+    assert_eq!((database.replication, database.members.len()), (Replication::Async, 3));
+    assert!(system.topology.regions.iter().all(|r| !r.node.placed()), "the lab gives the addresses");
+}
+
+#[test]
+fn the_quorum_example_differs_in_replication() {
+    let system = example("three-regions-quorum.yaml");
+    assert_eq!(system.databases[0].replication, Replication::Quorum { acknowledgers: 1 });
+}
+
+#[test]
+fn the_witness_holds_nothing() {
+    let system = example("two-regions-witness.yaml");
+    let witness = system.topology.regions.iter().find(|r| r.role == Role::Witness).expect("a witness");
+    assert!(system.databases.iter().all(|d| d.member(&witness.name).is_none()));
+    assert!(system.services.iter().flat_map(|s| &s.backends).all(|b| b.region != witness.name));
+}
+
+#[test]
+fn the_production_example_has_addresses_and_a_policy() {
+    let system = example("production.yaml");
+    assert!(system.topology.regions.iter().all(|r| r.node.placed()));
+    assert_eq!(system.topology.coordination.endpoints.len(), 3);
+    assert_eq!(system.policies.len(), 1);
+}
