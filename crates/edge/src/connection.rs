@@ -11,7 +11,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::limits::Limits;
 use crate::request::{Peer, handle};
@@ -36,15 +36,17 @@ where
     let builder = builder(&worker.limits);
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
     let mut draining = worker.draining.clone();
-    tokio::select! {
+    let linger = tokio::select! {
         ended = connection.as_mut() => return log_end(peer, ended),
-        _ = draining.wait_for(|stop| *stop) => {}
-        () = activity.idle_for(worker.limits.client_idle) => {}
-    }
+        _ = draining.wait_for(|stop| *stop) => LINGER_BUSY,
+        () = activity.idle_for(worker.limits.client_idle, Instant::now()) => LINGER_IDLE,
+    };
     // GOAWAY, or `connection: close` on the last answer; what is in work may finish.
     connection.as_mut().graceful_shutdown();
-    if let Ok(ended) = timeout(worker.limits.drain, connection).await {
-        log_end(peer, ended);
+    tokio::select! {
+        ended = connection => log_end(peer, ended),
+        () = activity.idle_for(linger, Instant::now()) => {}
+        () = sleep(worker.limits.drain) => {}
     }
 }
 
@@ -93,11 +95,11 @@ impl Activity {
         Busy(Arc::clone(self))
     }
 
-    /// Returns once nothing has been in work for `idle`.
-    async fn idle_for(&self, idle: Duration) {
+    /// Returns once nothing has been in work for `idle`, counted from `start` at the earliest.
+    async fn idle_for(&self, idle: Duration, start: Instant) {
         loop {
             let end = self.change(|state| {
-                let since = if state.in_work == 0 { state.quiet_since } else { Instant::now() };
+                let since = if state.in_work == 0 { state.quiet_since.max(start) } else { Instant::now() };
                 since + idle
             });
             if end <= Instant::now() {
@@ -124,6 +126,10 @@ impl Drop for Busy {
     }
 }
 
+/// After the word to close: what is written may still be on its way to a slow client.
+const LINGER_BUSY: Duration = Duration::from_secs(2);
+/// The same where nothing was asked for so long that nothing can be on its way.
+const LINGER_IDLE: Duration = Duration::from_millis(300);
 /// The least that hyper can work with.
 const HEAD_BYTES_MIN: usize = 8 << 10;
 /// HTTP/2 connections whose other end is gone are found by pings.

@@ -59,32 +59,69 @@ pub(crate) async fn forward<'a>(
     let retries = route.service.retries;
     let mut targets = targets(worker, route, !outgoing.hops.is_empty())?;
     route.budget.request(clock::now());
-    let mut attempts = 0;
-    loop {
-        let Some(target) = targets.pop_front() else { return Err(unreachable(route)) };
-        attempts += 1;
+    let mut tried = Tried { repeatable: outgoing.is_repeatable(), attempts: 0, sent: None };
+    while let Some(target) = targets.pop_front() {
+        tried.attempts += 1;
         let failure = match attempt(worker, here, target, &mut outgoing).await {
-            Ok(response) => return Ok(Answered { response, backend: target.backend, attempts }),
+            Ok(response) => {
+                return Ok(Answered { response, backend: target.backend, attempts: tried.attempts });
+            }
             Err(failure) => failure,
         };
         tracing::debug!(service = %route.service.name, address = %target.address, %failure, "an attempt failed");
-        let may_repeat = failure.is_unsent() || outgoing.is_repeatable();
-        if !may_repeat || attempts >= retries.attempts.max(1) {
-            return Err(failure.refusal(outgoing.is_repeatable()));
-        }
-        if !failure.is_unsent() {
+        let may_repeat = failure.is_unsent() || tried.repeatable;
+        if may_repeat && !failure.is_unsent() {
             // It may do better next time; one that could not be reached will not.
             targets.push_back(target);
         }
-        if targets.is_empty() {
-            return Err(failure.refusal(outgoing.is_repeatable()));
+        let reason = failure.reason();
+        tried.note(failure);
+        if !may_repeat || targets.is_empty() || tried.attempts >= retries.attempts {
+            break;
         }
         let granted = route.budget.retry(clock::now(), retries.budget);
-        let reason = if granted { failure.reason() } else { RetryReason::BudgetSpent };
+        let reason = if granted { reason } else { RetryReason::BudgetSpent };
         EdgeRetry { reason, backend: target.backend.region.as_str() }.emit(&target.backend.meter);
         if !granted {
-            return Err(failure.refusal(outgoing.is_repeatable()));
+            break;
         }
+    }
+    Err(tried.refusal())
+}
+
+/// What came of the attempts so far.
+struct Tried {
+    /// The request may be sent twice.
+    repeatable: bool,
+    attempts: u32,
+    /// The last attempt of which something was sent: what the client must know of.
+    sent: Option<Failure>,
+}
+
+impl Tried {
+    fn note(&mut self, failure: Failure) {
+        if !failure.is_unsent() {
+            self.sent = Some(failure);
+        }
+    }
+
+    fn refusal(self) -> Refusal {
+        let carried_out = if self.repeatable { "" } else { "; it may or may not have been carried out" };
+        let (status, what) = match self.sent {
+            None => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the application could not be reached; the request was not carried out".to_owned(),
+            ),
+            Some(Failure::Timeout(within)) => (
+                StatusCode::GATEWAY_TIMEOUT,
+                format!("the application did not begin to answer within {within:?}{carried_out}"),
+            ),
+            Some(_) => (
+                StatusCode::BAD_GATEWAY,
+                format!("the application broke off before it answered{carried_out}"),
+            ),
+        };
+        Refusal::passing(status, what)
     }
 }
 
@@ -234,31 +271,4 @@ impl Failure {
             Self::Connect(_) | Self::Broken { .. } | Self::Switched => RetryReason::Connect,
         }
     }
-
-    /// What the client is told when this was the last attempt.
-    fn refusal(&self, harmless: bool) -> Refusal {
-        let carried_out = if harmless { "" } else { "; it may or may not have been carried out" };
-        match self {
-            Self::Timeout(within) => Refusal::passing(
-                StatusCode::GATEWAY_TIMEOUT,
-                format!("the application did not begin to answer within {within:?}{carried_out}"),
-            ),
-            unsent if unsent.is_unsent() => Refusal::passing(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "the application could not be reached; the request was not carried out",
-            ),
-            _ => Refusal::passing(
-                StatusCode::BAD_GATEWAY,
-                format!("the application broke off before it answered{carried_out}"),
-            ),
-        }
-    }
-}
-
-fn unreachable(route: &Route) -> Refusal {
-    tracing::debug!(service = %route.service.name, "no target is left");
-    Refusal::passing(
-        StatusCode::SERVICE_UNAVAILABLE,
-        "the application could not be reached; the request was not carried out",
-    )
 }
