@@ -153,8 +153,11 @@ pub struct Completed {
 }
 
 /// What must survive a restart of the node; kept on disk by the runtime as the machine hands it out.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Memory {
+    /// How often the node has started: makes every renewal's number unlike those of earlier lives.
+    #[serde(default)]
+    pub starts: u64,
     /// The highest epoch seen.
     pub epoch: Epoch,
     /// Who holds it.

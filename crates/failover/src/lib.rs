@@ -14,6 +14,8 @@ pub mod command;
 pub mod config;
 pub mod event;
 pub mod explain;
+mod lease;
+mod limits;
 pub mod machine;
 pub mod table;
 
@@ -22,4 +24,4 @@ pub use config::Config;
 pub use event::{At, Completed, Event, Memory, Outcome, PromiseKept};
 pub use explain::{Explanation, Rule, RuleState};
 pub use machine::Machine;
-pub use table::State;
+pub use table::{Row, State, TABLE, Trigger};

@@ -1,0 +1,49 @@
+//! Every limit of the machine that is not a timer of the spec.
+
+use std::time::Duration;
+
+/// A compare-and-set without an answer for this long counts as unknown, and the next may be sent.
+pub(crate) const SWAP_PATIENCE: Duration = Duration::from_secs(1);
+/// A read of the record is repeated after this long.
+pub(crate) const READ_AGAIN: Duration = Duration::from_millis(500);
+/// So long before a lease expires the record is read once more, so that a watch that hangs is not
+/// taken for a holder that is gone.
+pub(crate) const CONFIRM_EARLY: Duration = Duration::from_secs(1);
+/// A member reports at least this often.
+pub(crate) const REPORT_EVERY: Duration = Duration::from_secs(1);
+/// Asynchronous replication: how long a sealed member waits for the positions of the others.
+pub(crate) const SEAL_WAIT: Duration = Duration::from_millis(1_500);
+/// How long the run waits for standbys to follow the new writer before it goes on without them.
+pub(crate) const REPOINT_WAIT: Duration = Duration::from_secs(10);
+/// A step that failed is tried again after this long.
+pub(crate) const STEP_AGAIN: Duration = Duration::from_secs(1);
+/// A step without an answer for this long is asked for again (steps are idempotent).
+pub(crate) const STEP_PATIENCE: Duration = Duration::from_secs(60);
+/// A journal entry without an answer for this long is written again.
+pub(crate) const JOURNAL_PATIENCE: Duration = Duration::from_secs(2);
+/// The first wait after a failed database action; it doubles up to [`RETRY_MAX`].
+pub(crate) const RETRY_FIRST: Duration = Duration::from_millis(250);
+/// The longest wait after a failed database action.
+pub(crate) const RETRY_MAX: Duration = Duration::from_secs(4);
+/// So often the database may crash within [`CRASH_WINDOW`] before the lease is given up.
+pub(crate) const CRASHES_MAX: usize = 2;
+/// See [`CRASHES_MAX`].
+pub(crate) const CRASH_WINDOW: Duration = Duration::from_secs(60);
+/// So often making the database a primary may fail before the lease is given up.
+pub(crate) const PROMOTE_TRIES: u32 = 3;
+/// So often following may fail before the member rejoins from scratch.
+pub(crate) const FOLLOW_TRIES: u32 = 5;
+/// A standby that does not stream for this long although its upstream is well has diverged.
+pub(crate) const STREAM_PATIENCE: Duration = Duration::from_secs(15);
+/// A rejoin on suspicion is not repeated sooner.
+pub(crate) const REJOIN_AGAIN: Duration = Duration::from_secs(60);
+/// A restarted holder waits this long to see the run that it was carrying out.
+pub(crate) const RUN_WAIT: Duration = Duration::from_secs(1);
+/// Attempts whose outcome is unknown that are kept to be recognised.
+pub(crate) const GHOSTS_MAX: usize = 64;
+/// Renewals of the holder that a standby remembers, to measure how far it lags.
+pub(crate) const WAL_SEEN_MAX: usize = 64;
+/// Runs seen in etcd that are remembered.
+pub(crate) const RUNS_SEEN_MAX: usize = 8;
+/// Moves within one step; more would be a circle.
+pub(crate) const MOVES_MAX: usize = 8;

@@ -1,0 +1,152 @@
+//! What the machine has been told: facts with the moment at which they came.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use meridian_model::group::{DatabaseRole, DatabaseStatus, GroupRecord, MemberReport, WalPosition};
+use meridian_model::health::{Health, RegionHealth};
+use meridian_model::name::RegionName;
+use meridian_model::{Epoch, Moment, Timestamp};
+
+use crate::limits::WAL_SEEN_MAX;
+
+/// A member's last report.
+#[derive(Debug, Clone)]
+pub(super) struct MemberSeen {
+    pub(super) report: MemberReport,
+    pub(super) at: Moment,
+    /// When it was last seen streaming (or, as a primary, running).
+    pub(super) well_at: Option<Moment>,
+}
+
+/// A person's word about one epoch.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Consent {
+    pub(super) epoch: Epoch,
+    pub(super) accept_data_loss: bool,
+}
+
+/// What the machine has been told.
+#[derive(Debug)]
+pub(super) struct Facts {
+    pub(super) started: bool,
+    pub(super) coordination: bool,
+    pub(super) database: DatabaseStatus,
+    /// The furthest position that the running database has told.
+    pub(super) position: WalPosition,
+    /// When the local standby was last seen streaming.
+    pub(super) last_streamed: Option<Moment>,
+    /// etcd has been heard about the record at least once.
+    pub(super) record_known: bool,
+    /// The last record seen.
+    pub(super) record: Option<GroupRecord>,
+    pub(super) revision: i64,
+    /// When this revision became known: expiry is counted from here.
+    pub(super) learned_at: Moment,
+    /// A read that was asked for then still found this revision.
+    pub(super) confirmed: Option<Moment>,
+    /// etcd has no record now, or one of an older epoch.
+    pub(super) vanished: Option<String>,
+    /// When the record was last asked for, and whether somebody waits for the answer.
+    pub(super) read_asked: Option<Moment>,
+    pub(super) read_wanted: bool,
+    /// The holder's renewals, by when they were learned.
+    pub(super) wal_seen: VecDeque<(WalPosition, Moment)>,
+    /// The holder that this log follows had less of it when it won: the rest here is not its.
+    pub(super) diverged: bool,
+    pub(super) members: BTreeMap<RegionName, MemberSeen>,
+    pub(super) regions: Vec<RegionHealth>,
+    pub(super) regions_at: Moment,
+    /// Since when (for people) the holder's region has been held down.
+    pub(super) holder_down_since: Option<Timestamp>,
+    /// When the last failover of the record was first seen here.
+    pub(super) flap_seen: Option<(Timestamp, Moment)>,
+    pub(super) promised_until: Moment,
+    pub(super) consent: Option<Consent>,
+    /// The node was asked to step down.
+    pub(super) step_down: bool,
+    /// When the database ended by itself.
+    pub(super) crashes: VecDeque<Moment>,
+}
+
+impl Default for Facts {
+    fn default() -> Self {
+        Self {
+            started: false,
+            coordination: false,
+            database: DatabaseStatus::stopped(DatabaseRole::Stopped),
+            position: WalPosition::default(),
+            last_streamed: None,
+            record_known: false,
+            record: None,
+            revision: 0,
+            learned_at: Moment::ZERO,
+            confirmed: None,
+            vanished: None,
+            read_asked: None,
+            read_wanted: false,
+            wal_seen: VecDeque::new(),
+            diverged: false,
+            members: BTreeMap::new(),
+            regions: Vec::new(),
+            regions_at: Moment::ZERO,
+            holder_down_since: None,
+            flap_seen: None,
+            promised_until: Moment::ZERO,
+            consent: None,
+            step_down: false,
+            crashes: VecDeque::new(),
+        }
+    }
+}
+
+impl Facts {
+    /// What a region is held to be; unknown when the verdicts are older than `ttl`.
+    pub(super) fn health(&self, region: &RegionName, now: Moment, ttl: Duration) -> Health {
+        if now.since(self.regions_at) > ttl {
+            return Health::Unknown;
+        }
+        self.regions.iter().find(|r| &r.region == region).map_or(Health::Unknown, |r| r.health)
+    }
+
+    /// The sentence of that verdict.
+    pub(super) fn verdict(&self, region: &RegionName) -> String {
+        self.regions.iter().find(|r| &r.region == region).map_or_else(String::new, |r| r.reason.clone())
+    }
+
+    /// The holder's database runs as the primary of the record's epoch.
+    pub(super) fn holder_is_primary(&self) -> bool {
+        self.record.as_ref().is_some_and(|r| {
+            self.members
+                .get(&r.holder)
+                .is_some_and(|m| m.report.epoch == r.epoch && m.report.database.role == DatabaseRole::Primary)
+        })
+    }
+
+    /// Takes in the local database's state.
+    pub(super) fn set_database(&mut self, status: DatabaseStatus, now: Moment) {
+        if status.streaming {
+            self.last_streamed = Some(now);
+        }
+        if status.received != WalPosition::default() {
+            self.position = status.received;
+        }
+        self.database = status;
+    }
+
+    /// Remembers how far the holder was when this renewal was learned.
+    pub(super) fn saw_wal(&mut self, wal: WalPosition, now: Moment) {
+        self.wal_seen.push_back((wal, now));
+        while self.wal_seen.len() > WAL_SEEN_MAX {
+            self.wal_seen.pop_front();
+        }
+    }
+
+    /// How far behind the holder's last renewal `position` is, as time between renewals; `None` when
+    /// it is behind all that is remembered.
+    pub(super) fn lag(&self, position: WalPosition) -> Option<Duration> {
+        let (_, last) = self.wal_seen.back()?;
+        let (_, had) = self.wal_seen.iter().rev().find(|(wal, _)| *wal <= position)?;
+        Some(last.since(*had))
+    }
+}

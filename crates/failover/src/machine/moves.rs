@@ -1,0 +1,355 @@
+//! From state to state: one function a state, and what is done on entering one.
+
+use meridian_model::group::DatabaseRole;
+use meridian_model::health::Health;
+use meridian_model::{Epoch, Moment};
+
+use super::Machine;
+use super::rules::Blocked;
+use crate::limits::{CRASH_WINDOW, CRASHES_MAX, FOLLOW_TRIES, PROMOTE_TRIES, REJOIN_AGAIN, STREAM_PATIENCE};
+use crate::table::{State, Trigger};
+
+impl Machine {
+    /// Deadlines of the right to write: the gateway first, then the database.
+    pub(super) fn fence(&mut self) {
+        let Some(base) = self.base() else { return };
+        let timers = self.config.timers;
+        if !self.state.holds() {
+            return;
+        }
+        if self.due(base + timers.database_fence, "the database fence") {
+            self.go(Trigger::LeaseLapsed, State::Stopped);
+        } else if self.state == State::Leading && self.due(base + timers.gateway_fence, "the gateway fence") {
+            self.go(Trigger::RenewalOverdue, State::WritesClosed);
+        }
+    }
+
+    /// From when the right to write is counted; `None` without a reign.
+    pub(super) fn base(&self) -> Option<Moment> {
+        self.lease.reign.as_ref().map(|reign| reign.base(&self.others, self.at.now))
+    }
+
+    /// The lease is good enough that clients may write.
+    pub(super) fn may_write(&self) -> bool {
+        self.base().is_some_and(|base| self.at.now < base + self.config.timers.gateway_fence)
+    }
+
+    /// Looks at the facts from where it stands and makes at most one move.
+    pub(super) fn look(&mut self) {
+        if !self.facts.started {
+            return;
+        }
+        self.expire_attempt();
+        match self.state {
+            State::Starting => self.take_stock(),
+            State::Idle => {}
+            State::Waiting | State::Orphaned => self.wait_for_a_record(),
+            State::Bootstrapping => self.bootstrap(),
+            State::Cloning | State::Rejoining => self.copy(),
+            State::Following => self.follow(),
+            State::Sealing => self.seal(),
+            State::Sealed => self.wait_to_claim(),
+            State::Claiming => self.claim(),
+            State::Promoting => self.promote(),
+            State::Leading | State::WritesClosed | State::Restarting => self.lead(),
+            State::Stopped => self.stop(),
+            State::Resuming => self.resume(),
+            State::Releasing => self.release(),
+            State::Released => self.stay_released(),
+        }
+    }
+
+    /// Called by the driver's outcome: the database takes writes.
+    pub(super) fn database_leads(&mut self) {
+        match self.state {
+            State::Promoting => {
+                self.promote_step_done();
+                self.go(Trigger::PromoteDone, State::Leading);
+            }
+            State::Restarting => self.go(Trigger::RestartDone, State::Leading),
+            _ => {}
+        }
+    }
+
+    /// Called by the driver's outcome: the database is a copy of the holder's.
+    pub(super) fn database_copied(&mut self) {
+        self.memory.must_rejoin = false;
+        self.facts.diverged = false;
+        self.driver.followed = None;
+        self.driver.start_as_primary = false;
+        match self.state {
+            State::Cloning => self.go(Trigger::CloneDone, State::Following),
+            State::Rejoining => self.go(Trigger::RejoinDone, State::Following),
+            _ => {}
+        }
+    }
+
+    /// What a state begins with.
+    pub(super) fn enter(&mut self, state: State) {
+        self.driver.fresh();
+        match state {
+            State::Sealing => {
+                self.memory.sealed = self.facts.record.as_ref().map(|r| r.epoch);
+                self.driver.sealed = false;
+                self.driver.final_position = None;
+            }
+            State::Promoting => self.begin_promotion(),
+            State::Stopped | State::Releasing => {
+                self.lease.reign = None;
+                self.lease.set_aside();
+                self.driver.stopped = false;
+                self.facts.step_down = false;
+                self.runner.pause();
+            }
+            State::Claiming | State::Resuming => self.lease.last_sent = None,
+            _ => {}
+        }
+    }
+
+    /// What must be remembered before the database can become a primary.
+    fn begin_promotion(&mut self) {
+        let done = self.runner.current.as_ref().is_some_and(super::runner::promoted);
+        let first = self.lease.reign.as_ref().is_some_and(|r| r.epoch == Epoch(1));
+        let has_data = self.facts.database.role != DatabaseRole::Absent;
+        self.driver.start_as_primary |= done || (first && has_data);
+        self.memory.must_rejoin = true;
+        self.memory.holder = Some(self.config.me.clone());
+    }
+
+    // === taking stock ===
+
+    fn take_stock(&mut self) {
+        if !self.is_member() {
+            return self.go(Trigger::NotAMember, State::Idle);
+        }
+        if !self.facts.record_known {
+            return;
+        }
+        if self.facts.vanished.is_some() {
+            return self.go(Trigger::RecordVanished, State::Orphaned);
+        }
+        let Some(record) = &self.facts.record else {
+            let first = self.config.initial_primary == self.config.me;
+            let to = if first { State::Bootstrapping } else { State::Waiting };
+            return self.go(Trigger::NoRecordYet, to);
+        };
+        if record.holder == self.config.me {
+            let (trigger, to) = if record.released {
+                (Trigger::GivenUp, State::Released)
+            } else {
+                (Trigger::RecordIsOurs, State::Resuming)
+            };
+            return self.go(trigger, to);
+        }
+        let to = if self.facts.database.role == DatabaseRole::Absent {
+            State::Cloning
+        } else if self.memory.must_rejoin {
+            State::Rejoining
+        } else if self.memory.sealed == Some(record.epoch) {
+            State::Sealing
+        } else {
+            State::Following
+        };
+        self.go(Trigger::RecordIsTheirs, to);
+    }
+
+    fn wait_for_a_record(&mut self) {
+        if self.facts.record.is_some() && self.facts.vanished.is_none() {
+            self.go(Trigger::RecordAppeared, State::Starting);
+        }
+    }
+
+    /// The record names this region (an old attempt of an earlier life came through).
+    fn is_ours(&self) -> bool {
+        self.facts.record.as_ref().is_some_and(|r| r.holder == self.config.me)
+    }
+
+    // === a standby ===
+
+    fn copy(&mut self) {
+        if self.is_ours() {
+            return self.go(Trigger::RecordIsOurs, State::Starting);
+        }
+        let suspected = self.state == State::Rejoining && !self.memory.must_rejoin && !self.facts.diverged;
+        if suspected && self.driver.failures > 0 {
+            self.go(Trigger::RejoinFailed, State::Following);
+        }
+    }
+
+    fn follow(&mut self) {
+        if self.is_ours() {
+            return self.go(Trigger::RecordIsOurs, State::Starting);
+        }
+        if self.facts.database.role == DatabaseRole::Absent {
+            return self.go(Trigger::DataGone, State::Cloning);
+        }
+        if self.facts.diverged || self.seems_diverged() {
+            return self.go(Trigger::Diverged, State::Rejoining);
+        }
+        match self.may_seal(self.at.now) {
+            Ok(()) => self.go(Trigger::HolderLost, State::Sealing),
+            Err(blocked) => self.note(&blocked),
+        }
+    }
+
+    /// It ought to stream and does not, or cannot even start.
+    fn seems_diverged(&mut self) -> bool {
+        let ttl = self.config.timers.observation_ttl;
+        let Some(record) = &self.facts.record else { return false };
+        let well = self.facts.health(&record.holder, self.at.now, ttl) == Health::Up;
+        if !well
+            || !self.facts.coordination
+            || !self.facts.holder_is_primary()
+            || self.facts.database.streaming
+        {
+            return false;
+        }
+        if self.driver.last_rejoin.is_some_and(|last| self.at.now < last + REJOIN_AGAIN) {
+            return false;
+        }
+        if self.driver.failures >= FOLLOW_TRIES {
+            return true;
+        }
+        let streamed = self.facts.last_streamed;
+        let Some((_, _, followed)) = self.driver.followed else { return false };
+        let since = streamed.map_or(followed, |s| s.max(followed));
+        self.due(since + STREAM_PATIENCE, "a standby that does not stream is examined")
+    }
+
+    fn note(&mut self, blocked: &Blocked) {
+        if let Some((at, why)) = blocked.until {
+            self.due(at, why);
+        }
+    }
+
+    // === taking over ===
+
+    /// The epoch that this member has sealed itself for is over.
+    fn seal_is_over(&self) -> bool {
+        self.facts.record.as_ref().is_some_and(|r| self.memory.sealed != Some(r.epoch))
+    }
+
+    fn seal(&mut self) {
+        if self.seal_is_over() {
+            self.go(Trigger::NewEpoch, State::Starting);
+        } else if self.driver.sealed {
+            self.go(Trigger::SealDone, State::Sealed);
+        }
+    }
+
+    fn wait_to_claim(&mut self) {
+        if self.lease.reign.is_some() {
+            self.go(Trigger::ClaimWon, State::Promoting);
+        } else if self.seal_is_over() {
+            self.go(Trigger::NewEpoch, State::Starting);
+        } else {
+            match self.may_claim(self.at.now) {
+                Ok(()) => self.go(Trigger::RulesAllow, State::Claiming),
+                Err(blocked) => self.note(&blocked),
+            }
+        }
+    }
+
+    fn claim(&mut self) {
+        if self.lease.reign.is_some() {
+            return self.go(Trigger::ClaimWon, State::Promoting);
+        }
+        let sent = self.lease.last_sent.is_some();
+        if self.seal_is_over() || (sent && self.lease.pending.is_none()) {
+            self.go(Trigger::ClaimLost, State::Sealed);
+        }
+    }
+
+    fn bootstrap(&mut self) {
+        if self.lease.reign.is_some() {
+            self.go(Trigger::ClaimWon, State::Promoting);
+        } else if self.facts.record.is_some() {
+            self.go(Trigger::ClaimLost, State::Starting);
+        }
+    }
+
+    fn promote(&mut self) {
+        if self.deposed() {
+            self.go(Trigger::Deposed, State::Stopped);
+        } else if self.driver.failures >= PROMOTE_TRIES {
+            self.go(Trigger::PromoteFailed, State::Releasing);
+        }
+    }
+
+    // === the writer ===
+
+    /// The record says something else than our reign. A record that vanished says nothing.
+    pub(super) fn deposed(&self) -> bool {
+        let (Some(record), Some(reign)) = (&self.facts.record, &self.lease.reign) else { return false };
+        record.holder != self.config.me || record.epoch != reign.epoch
+    }
+
+    fn lead(&mut self) {
+        if self.deposed() {
+            return self.go(Trigger::Deposed, State::Stopped);
+        }
+        if self.crashed_too_often() {
+            return self.go(Trigger::CrashedTooOften, State::Releasing);
+        }
+        let stopped = self.facts.database.role == DatabaseRole::Stopped;
+        match self.state {
+            State::Restarting => {}
+            _ if stopped => self.go(Trigger::DatabaseCrashed, State::Restarting),
+            _ if self.facts.step_down => self.go(Trigger::AskedToStepDown, State::Releasing),
+            State::WritesClosed if self.may_write() => self.go(Trigger::Renewed, State::Leading),
+            _ => {}
+        }
+    }
+
+    fn crashed_too_often(&self) -> bool {
+        let recent = self.facts.crashes.iter().filter(|at| self.at.now.since(**at) < CRASH_WINDOW);
+        recent.count() > CRASHES_MAX
+    }
+
+    // === after the right to write has ended ===
+
+    fn stop(&mut self) {
+        if self.driver.stopped {
+            self.go(Trigger::StopDone, State::Starting);
+        }
+    }
+
+    fn resume(&mut self) {
+        if self.lease.reign.is_some() {
+            return self.go(Trigger::ClaimWon, State::Promoting);
+        }
+        if !self.is_ours() || self.facts.vanished.is_some() {
+            return self.go(Trigger::ClaimLost, State::Starting);
+        }
+        if self.facts.database.role == DatabaseRole::Absent && !self.goes_on_with_the_first_run() {
+            self.go(Trigger::DataGone, State::Releasing);
+        }
+    }
+
+    /// The very first run had not made the database yet.
+    fn goes_on_with_the_first_run(&self) -> bool {
+        self.facts.record.as_ref().is_some_and(|r| r.epoch == Epoch(1))
+    }
+
+    fn release(&mut self) {
+        let Some(record) = &self.facts.record else { return };
+        if record.holder != self.config.me {
+            self.go(Trigger::Deposed, State::Starting);
+        } else if record.released && self.driver.stopped {
+            self.go(Trigger::ReleaseDone, State::Released);
+        }
+    }
+
+    fn stay_released(&mut self) {
+        let Some(record) = &self.facts.record else { return };
+        if record.holder != self.config.me || !record.released {
+            return self.go(Trigger::NewEpoch, State::Starting);
+        }
+        let has_data = self.facts.database.role != DatabaseRole::Absent;
+        let patience = self.config.timers.lease_ttl.saturating_mul(2);
+        if has_data && self.due(self.since + patience, "nobody took the group over") {
+            self.facts.crashes.clear();
+            self.go(Trigger::NobodyTookOver, State::Resuming);
+        }
+    }
+}

@@ -1,0 +1,296 @@
+//! What is to be done now, derived from where the machine stands. The order matters: fences before
+//! anything, memory before what rests on it.
+
+use meridian_model::group::{DatabaseRole, GroupRecord, Promise};
+use meridian_model::run::{RunKind, StepKind};
+use meridian_model::{Epoch, Moment, Timestamp};
+
+use super::Machine;
+use super::runner::promoted;
+use crate::command::{Command, DatabaseAction, Expect, Purpose, Swap};
+use crate::lease::Attempt;
+use crate::limits::{CONFIRM_EARLY, READ_AGAIN, RUN_WAIT, SWAP_PATIENCE};
+use crate::table::State;
+use meridian_model::run::Run;
+
+/// What a compare-and-set is to write.
+struct Wish {
+    purpose: Purpose,
+    epoch: Epoch,
+    released: bool,
+    run: Option<Run>,
+}
+
+/// The fences as the runtime was last told.
+#[derive(Debug, Default)]
+pub(super) struct Shown {
+    gateway: Option<(Epoch, Moment)>,
+    database: Option<Moment>,
+}
+
+impl Machine {
+    /// Everything that is to be done now, in order.
+    pub(super) fn give_orders(&mut self) -> Vec<Command> {
+        let mut out = Vec::new();
+        if !self.facts.started {
+            return std::mem::take(&mut self.logs);
+        }
+        self.fences(&mut out);
+        let keepable = self.keep_again.is_none_or(|at| self.due(at, "memory is written again"));
+        let action = if keepable || self.wants_stop() { self.drive() } else { None };
+        let stop = matches!(action, Some(Command::Database { action: DatabaseAction::Stop, .. }));
+        let (stop, action) = if stop { (action, None) } else { (None, action) };
+        out.extend(stop);
+        out.extend(self.swap());
+        out.extend(self.read());
+        self.ask_promises(&mut out);
+        out.extend(self.report());
+        out.extend(self.run_orders());
+        out.append(&mut self.logs);
+        let mut answers = std::mem::take(&mut self.answers);
+        if keepable {
+            out.extend(self.remember());
+            out.append(&mut answers);
+            out.extend(action);
+        }
+        out
+    }
+
+    // === fences ===
+
+    fn fences(&mut self, out: &mut Vec<Command>) {
+        let timers = self.config.timers;
+        let base = self.base().filter(|_| self.state.holds());
+        let epoch = self.lease.reign.as_ref().map_or(Epoch::NONE, |r| r.epoch);
+        let gateway =
+            base.filter(|_| self.state == State::Leading).map(|base| (epoch, base + timers.gateway_fence));
+        if gateway != self.shown.gateway {
+            out.push(match gateway {
+                Some((epoch, until)) => Command::OpenWrites { epoch, until },
+                None => Command::CloseWrites { reason: self.doing(self.at.now, None) },
+            });
+            self.shown.gateway = gateway;
+        }
+        // While it is being stopped the last fence stays armed.
+        let stopping = matches!(self.state, State::Stopped | State::Releasing) && !self.driver.stopped;
+        let database = base.map(|base| base + timers.database_fence);
+        if database != self.shown.database && !stopping {
+            out.push(Command::DatabaseFence { at: database });
+            self.shown.database = database;
+        }
+    }
+
+    // === the record ===
+
+    /// An attempt without an answer is not waited for any longer.
+    pub(super) fn expire_attempt(&mut self) {
+        let Some(sent) = self.lease.pending.as_ref().map(|p| p.sent_at) else { return };
+        if self.due(sent + SWAP_PATIENCE, "an attempt is not waited for any longer") {
+            self.lease.set_aside();
+            self.facts.read_wanted |= !self.state.holds();
+        }
+    }
+
+    /// The next compare-and-set of the record: one at a time, and none against a record known to be old.
+    fn swap(&mut self) -> Option<Command> {
+        if self.lease.pending.is_some() || self.lease.stale.is_some() || self.facts.vanished.is_some() {
+            return None;
+        }
+        let wish = self.wish()?;
+        let expect = match &self.facts.record {
+            Some(_) => Expect::Revision(self.facts.revision),
+            None => Expect::Absent,
+        };
+        let record = self.next_record(&wish);
+        let number = self.lease.number();
+        let (purpose, run) = (wish.purpose, wish.run);
+        let attempt = Attempt {
+            number,
+            purpose,
+            expect,
+            record: record.clone(),
+            run: run.clone(),
+            sent_at: self.at.now,
+        };
+        self.lease.sent(attempt);
+        Some(Command::Swap(Swap { attempt: number, purpose, expect, record, run }))
+    }
+
+    fn wish(&mut self) -> Option<Wish> {
+        if let Some(last) = self.lease.last_sent {
+            if self.state == State::Claiming {
+                return None;
+            }
+            if !self.due(last + self.config.timers.renew_every, "a renewal") {
+                return None;
+            }
+        }
+        let current = self.facts.record.clone();
+        match (self.state, current) {
+            (State::Bootstrapping, None) => Some(self.first_claim()),
+            (State::Claiming, Some(record)) => {
+                Some(Wish::claim(record.epoch.next(), self.failover_run(&record)))
+            }
+            (State::Resuming, Some(record)) => self.resume_wish(&record),
+            (State::Leading | State::WritesClosed, Some(record)) if self.someone_is_sealed() => {
+                Some(self.raise(&record))
+            }
+            (state, Some(record)) if state.holds() => Some(Wish::renew(record.epoch)),
+            (State::Releasing, Some(record)) if self.driver.stopped => {
+                Some(Wish { purpose: Purpose::Release, epoch: record.epoch, released: true, run: None })
+            }
+            _ => None,
+        }
+    }
+
+    fn first_claim(&self) -> Wish {
+        let cause = "the group has never had a writer".to_owned();
+        let run = self.new_run(RunKind::Start, Epoch(1), cause, "nobody wrote before".to_owned());
+        Wish::claim(Epoch(1), run)
+    }
+
+    /// After a restart: an unfinished promotion goes on in its epoch, anything else begins a new one.
+    fn resume_wish(&mut self, record: &GroupRecord) -> Option<Wish> {
+        let run = self.run().cloned();
+        if let Some(run) = &run
+            && run.epoch == record.epoch
+            && !promoted(run)
+        {
+            return Some(Wish { run: Some(run.clone()), ..Wish::renew(record.epoch) });
+        }
+        if record.run.is_some()
+            && run.is_none()
+            && !self.due(self.since + RUN_WAIT, "the run has not been seen")
+        {
+            return None;
+        }
+        let epoch = record.epoch;
+        let cause = format!("{} is back and still holds epoch {epoch}", self.config.me);
+        let fence = format!("epoch {epoch} was its own: its database was stopped, its gateway closed");
+        Some(Wish::claim(epoch.next(), self.new_run(RunKind::Resume, epoch.next(), cause, fence)))
+    }
+
+    /// A new epoch in place: a member has sealed itself against this one and may come back only so.
+    fn raise(&self, record: &GroupRecord) -> Wish {
+        let epoch = record.epoch;
+        let cause = format!("a member sealed itself against epoch {epoch}, whose writer is well");
+        let fence = format!("{} held the lease all the time", self.config.me);
+        let mut run = self.new_run(RunKind::Resume, epoch.next(), cause, fence);
+        if let Some(step) = run.steps.iter_mut().find(|s| s.kind == StepKind::Promote) {
+            let (since, at) = (self.at.wall, self.at.wall);
+            step.state =
+                meridian_model::run::StepState::Done { since, at, detail: "it never stopped".to_owned() };
+        }
+        Wish::claim(epoch.next(), run)
+    }
+
+    fn next_record(&mut self, wish: &Wish) -> GroupRecord {
+        let old = self.facts.record.as_ref();
+        let renewal = self.lease.renewal(old.map_or(0, |r| r.renewal), self.memory.starts);
+        let ours = old.and_then(|r| r.run.clone());
+        let leads = self.facts.database.role == DatabaseRole::Primary;
+        let known = old.map(|r| r.wal).unwrap_or_default();
+        let wal = if leads || wish.purpose == Purpose::Claim { self.facts.position } else { known };
+        GroupRecord {
+            group: self.config.group.clone(),
+            epoch: wish.epoch,
+            holder: self.config.me.clone(),
+            renewal,
+            released: wish.released,
+            wal: wal.max(if wish.purpose == Purpose::Claim { wal } else { known }),
+            renewed_at: self.at.wall,
+            run: wish.run.as_ref().map(|r| r.id.clone()).or(ours),
+            last_failover_at: self.last_failover().or(old.and_then(|r| r.last_failover_at)),
+        }
+    }
+
+    /// A failover counts for the flap window from when its promotion was commanded.
+    fn last_failover(&self) -> Option<Timestamp> {
+        let run = self.runner.current.as_ref().filter(|_| self.runner.acted)?;
+        (run.kind == RunKind::Failover).then_some(run.decided_at)
+    }
+
+    /// A linearizable look at the record, when the watch alone must not be believed.
+    fn read(&mut self) -> Option<Command> {
+        if !(self.facts.read_wanted || self.lease.stale.is_some() || self.must_confirm()) {
+            return None;
+        }
+        if let Some(asked) = self.facts.read_asked
+            && !self.due(asked + READ_AGAIN, "the record is read again")
+        {
+            return None;
+        }
+        self.facts.read_asked = Some(self.at.now);
+        Some(Command::ReadRecord { asked: self.at.now })
+    }
+
+    /// Expiry is near, and whether the watch still brings news is worth a question.
+    fn must_confirm(&mut self) -> bool {
+        let waits = matches!(self.state, State::Following | State::Sealing | State::Sealed);
+        let lives = self.facts.record.as_ref().is_some_and(|r| !r.released);
+        if !waits || !lives || !self.facts.coordination {
+            return false;
+        }
+        let end = self.facts.learned_at + self.config.timers.lease_ttl;
+        let early = Moment::from_nanos(end.as_nanos()) - CONFIRM_EARLY;
+        if self.facts.confirmed.is_some_and(|asked| asked >= early) {
+            return false;
+        }
+        self.due(early, "the record is read before it expires")
+    }
+
+    // === promises ===
+
+    /// Renewals have been missing for two periods: the others are asked directly.
+    fn ask_promises(&mut self, out: &mut Vec<Command>) {
+        if !self.state.holds() || self.deposed() {
+            return;
+        }
+        let every = self.config.timers.renew_every;
+        let Some((epoch, acked, asked)) = self.lease.reign.as_ref().map(|r| (r.epoch, r.acked, r.asked))
+        else {
+            return;
+        };
+        if self.others.is_empty() || !self.due(acked + every * 2, "promises are asked for") {
+            return;
+        }
+        if let Some(asked) = asked
+            && !self.due(asked + every, "promises are asked for again")
+        {
+            return;
+        }
+        let now = self.at.now;
+        if let Some(reign) = &mut self.lease.reign {
+            reign.asked = Some(now);
+        }
+        let for_ms = u64::try_from(self.config.timers.lease_ttl.as_millis()).unwrap_or(u64::MAX);
+        let (group, holder) = (self.config.group.clone(), self.config.me.clone());
+        let promise = Promise { group, epoch, holder, for_ms };
+        out.extend(self.others.iter().map(|to| Command::AskPromise {
+            to: to.clone(),
+            promise: promise.clone(),
+            sent_at: now,
+        }));
+    }
+
+    // === memory ===
+
+    fn remember(&mut self) -> Option<Command> {
+        if self.kept.as_ref() == Some(&self.memory) && self.keep_again.is_none() {
+            return None;
+        }
+        self.keep_again = None;
+        self.kept = Some(self.memory.clone());
+        Some(Command::Remember(self.memory.clone()))
+    }
+}
+
+impl Wish {
+    fn claim(epoch: Epoch, run: Run) -> Self {
+        Self { purpose: Purpose::Claim, epoch, released: false, run: Some(run) }
+    }
+
+    fn renew(epoch: Epoch) -> Self {
+        Self { purpose: Purpose::Renew, epoch, released: false, run: None }
+    }
+}
