@@ -16,8 +16,8 @@ use prometheus_client::registry::Registry;
 pub(crate) use family::{Counters, Gauges, Seconds};
 pub use family::{SERIES_MAX, Word};
 
-/// The content type of [`Metrics::render`]: OpenMetrics text, which Prometheus 2.5 and later read.
-pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// The content type of [`Metrics::render`]: Prometheus text, which every scraper reads.
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// All metrics of one node. Cloning copies a pointer.
 #[derive(Clone)]
@@ -121,13 +121,13 @@ impl Metrics {
         }))
     }
 
-    /// All families as OpenMetrics text, for a response of type [`CONTENT_TYPE`].
+    /// All families as Prometheus text, for a response of type [`CONTENT_TYPE`].
     #[must_use]
     pub fn render(&self) -> String {
         let mut text = String::with_capacity(16 << 10);
-        // Writing into a String cannot fail; were it to, the missing `# EOF` tells the scraper.
+        // Writing into a String cannot fail.
         let _ = prometheus_client::encoding::text::encode(&mut text, &self.0.registry);
-        text
+        to_prometheus(&text)
     }
 
     pub(crate) fn seen(&self) -> &Seen {
@@ -153,6 +153,27 @@ impl Metrics {
     pub(crate) fn own(&self) -> &Own {
         &self.0.own
     }
+}
+
+/// OpenMetrics, which the library writes, names a counter's family without `_total`, and has units and
+/// an end; Prometheus text does not, and `promtool check metrics` wants it so.
+fn to_prometheus(open_metrics: &str) -> String {
+    let mut text = String::with_capacity(open_metrics.len() + 512);
+    let mut help: Option<(&str, &str)> = None;
+    for line in open_metrics.lines() {
+        if let Some(rest) = line.strip_prefix("# HELP ") {
+            help = rest.split_once(' ');
+        } else if let Some((name, kind)) = line.strip_prefix("# TYPE ").and_then(|rest| rest.split_once(' '))
+        {
+            let suffix = if kind == "counter" { "_total" } else { "" };
+            let help = help.take().filter(|(of, _)| *of == name).map_or("", |(_, help)| help);
+            text.push_str(&format!("# HELP {name}{suffix} {help}\n# TYPE {name}{suffix} {kind}\n"));
+        } else if !line.starts_with('#') {
+            text.push_str(line);
+            text.push('\n');
+        }
+    }
+    text
 }
 
 impl std::fmt::Debug for Metrics {

@@ -58,6 +58,8 @@ enum End {
     Broken(String),
     /// A better member is back: go there, nothing is wrong.
     Moved,
+    /// What is known does not lead on: begin with a listing, here and now.
+    Anew,
 }
 
 impl From<etcd_client::Error> for End {
@@ -76,6 +78,7 @@ impl Follower {
             match self.session(index).await {
                 End::Gone => return,
                 End::Moved => failures = 0,
+                End::Anew => self.position = None,
                 End::Broken(reason) => {
                     // A watch that was alive is a new beginning: the next member at once.
                     failures = if self.told == Told::Alive { 1 } else { failures.saturating_add(1) };
@@ -140,15 +143,18 @@ impl Follower {
                         None => return Err(End::Broken("the member ended the watch".to_owned())),
                     }
                 }
-                Some(revision) = proof.next(), if !proof.is_empty() => self.proven(index, revision?).await?,
+                Some((asked_at, revision)) = proof.next(), if !proof.is_empty() => {
+                    self.proven(index, asked_at, revision?).await?;
+                }
                 _ = ticks.tick() => {
                     if self.inner.preferred.load(Ordering::Relaxed) < index {
                         return Err(End::Moved);
                     }
                     self.ask_sign_of_life(&mut stream, heard).await?;
                     if proof.is_empty() {
-                        let limit = self.inner.timeouts.check;
-                        proof.push(within(limit, "a linearizable read", read_revision(client)));
+                        let (limit, asked_at) = (self.inner.timeouts.check, self.position.unwrap_or_default());
+                        let read = within(limit, "a linearizable read", read_revision(client));
+                        proof.push(async move { (asked_at, read.await) });
                     }
                 }
             }
@@ -171,12 +177,11 @@ impl Follower {
         within(limits.check, "asking for a sign of life", stream.request_progress()).await
     }
 
-    /// The member answered a linearizable read: it is up to date, and so is the watch.
-    async fn proven(&mut self, index: usize, revision: i64) -> Result<(), End> {
-        if self.position.is_some_and(|next| revision + 1 < next) {
-            // Etcd was set up anew: what we know is of another life.
-            self.position = None;
-            return Err(End::Broken(format!("etcd went back to revision {revision}")));
+    /// The member answered a linearizable read: it is up to date, and so is the watch. `asked_at` is
+    /// the position when it was asked: what came meanwhile may be newer than the read.
+    async fn proven(&mut self, index: usize, asked_at: i64, revision: i64) -> Result<(), End> {
+        if revision + 1 < asked_at {
+            return Err(End::Anew); // Etcd was set up anew: what we know is of another life.
         }
         if self.told != Told::Alive {
             self.told = Told::Alive;
@@ -189,8 +194,7 @@ impl Follower {
 
     async fn take(&mut self, message: &WatchResponse) -> Result<(), End> {
         if message.compact_revision() > 0 {
-            self.position = None;
-            return Err(End::Broken("the history that was missed is compacted".to_owned()));
+            return Err(End::Anew); // The history that was missed is compacted.
         }
         if message.canceled() {
             return Err(End::Broken(format!("the member cancelled the watch: {}", message.cancel_reason())));

@@ -12,7 +12,6 @@ fn every_sample_has_the_prefix_and_the_region() {
     metrics.reign().epoch.at([Word::Fixed("orders")]).set(7);
     metrics.runs().run_seconds.at([Word::Fixed("orders"), Word::Fixed("failover")]).observe(2.0);
     let text = metrics.render();
-    assert!(text.ends_with("# EOF\n"), "{text}");
     let samples: Vec<_> = text.lines().filter(|l| !l.starts_with('#')).collect();
     assert!(samples.len() > 10);
     for sample in samples {
@@ -42,4 +41,22 @@ fn no_name_is_declared_twice() {
     names.dedup();
     assert_eq!(names.len(), all);
     assert!(all > 0);
+}
+
+#[test]
+fn counters_and_times_are_named_as_prometheus_wants() {
+    let metrics = Metrics::new(None);
+    metrics.runs().runs.at(["orders".into(), "failover".into()]).inc();
+    metrics.runs().run_seconds.at(["orders".into(), "failover".into()]).observe(2.0);
+    let text = metrics.render();
+    for line in [
+        "# HELP meridian_runs_finished_total Runs that reached protected again.",
+        "# TYPE meridian_runs_finished_total counter",
+        r#"meridian_runs_finished_total{group="orders",kind="failover"} 1"#,
+        "# TYPE meridian_run_seconds histogram",
+        r#"meridian_run_seconds_bucket{le="+Inf",group="orders",kind="failover"} 1"#,
+    ] {
+        assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
+    }
+    assert!(!text.contains("# UNIT") && !text.contains("# EOF"), "{text}");
 }

@@ -1,4 +1,4 @@
-//! OpenMetrics text, as [`crate::Metrics::render`] writes it, into OTLP messages.
+//! Prometheus text, as [`crate::Metrics::render`] writes it, into OTLP messages.
 //!
 //! The text is the one form in which the registry gives its values away. Only our own text is read
 //! here: label values are names or fixed words, so nothing in them is escaped.
@@ -55,7 +55,8 @@ fn family(name: &str, kind: &str, help: &str) -> Option<Metric> {
         _ => return None,
     };
     Some(Metric {
-        name: name.to_owned(),
+        // OTLP says by type what the suffix says in Prometheus.
+        name: name.strip_suffix("_total").unwrap_or(name).to_owned(),
         description: help.to_owned(),
         unit: if kind == "histogram" { "s" } else { "1" }.to_owned(),
         data: Some(data),

@@ -1,0 +1,127 @@
+//! The journal, on both rigs.
+
+use std::sync::Arc;
+
+use meridian_coordination::journal::RUNS_KEPT;
+use meridian_coordination::{Commit, Faults, Journal, JournalError, Keys, Memory, Store, encode, txns};
+use meridian_model::group::{GroupRecord, WalPosition};
+use meridian_model::run::{Run, RunKind, Step, StepKind, StepState};
+use meridian_model::{Epoch, Name, Timestamp};
+
+use super::cluster::Cluster;
+use super::suite::{done, put};
+
+fn name(text: &str) -> Name {
+    Name::new(text).unwrap()
+}
+
+fn run(epoch: u64) -> Run {
+    Run {
+        id: name(&format!("orders-{epoch}-failover")),
+        group: name("orders"),
+        kind: RunKind::Failover,
+        epoch: Epoch(epoch),
+        from: Some(name("us-east-1")),
+        to: name("eu-central-1"),
+        cause: "2 of 3 vantage points say down".to_owned(),
+        detected_at: None,
+        decided_at: Timestamp(i64::try_from(epoch).unwrap() * 1_000),
+        steps: vec![Step { kind: StepKind::Fence, state: StepState::Pending }],
+        takes_over: None,
+    }
+}
+
+fn finished(epoch: u64) -> Run {
+    let state = StepState::Done { since: Timestamp(1), at: Timestamp(2), detail: String::new() };
+    Run { steps: vec![Step { kind: StepKind::Fence, state }], ..run(epoch) }
+}
+
+fn record(epoch: u64, renewal: u64) -> GroupRecord {
+    GroupRecord {
+        group: name("orders"),
+        epoch: Epoch(epoch),
+        holder: name("eu-central-1"),
+        renewal,
+        released: false,
+        wal: WalPosition::default(),
+        renewed_at: Timestamp(0),
+        run: None,
+        last_failover_at: None,
+    }
+}
+
+fn keys() -> Keys {
+    Keys::new(&name("shop"))
+}
+
+async fn claim(store: &dyn Store, seen: Option<i64>, epoch: u64) -> i64 {
+    done(store, txns::claim(&keys(), seen, &record(epoch, 0), Some(&run(epoch)))).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn memory_keeps_a_journal() {
+    journal(Arc::new(Memory::new())).await;
+}
+
+#[tokio::test]
+async fn etcd_keeps_a_journal() {
+    let cluster = Cluster::start(1).await;
+    journal(Arc::new(cluster.client())).await;
+}
+
+async fn journal(store: Arc<dyn Store>) {
+    let journal = Journal::new(Arc::clone(&store), keys());
+    let claimed = claim(&*store, None, 1).await;
+    // Renewals do not disturb the run.
+    let renewed = done(&*store, txns::renew(&keys(), claimed, &record(1, 1))).await;
+    assert_eq!(store.commit(txns::renew(&keys(), claimed, &record(1, 2))).await.unwrap(), Commit::Lost);
+    let written = journal.write(&finished(1), Some(claimed)).await.unwrap();
+    assert!(written > renewed);
+
+    // The same again, as after a lost answer, is no conflict; something else is.
+    assert_eq!(journal.write(&finished(1), Some(claimed)).await.unwrap(), written);
+    let other = journal.write(&run(1), Some(claimed)).await.unwrap_err();
+    assert!(matches!(other, JournalError::Conflict { found: Some(r), .. } if r == written), "{other}");
+
+    // Another reign begins: the old run cannot be written any more.
+    claim(&*store, Some(renewed), 2).await;
+    let over = journal.write(&run(1), Some(written)).await.unwrap_err();
+    assert!(matches!(over, JournalError::Superseded { current: Some(Epoch(2)), .. }), "{over}");
+
+    done(&*store, put(&keys().run(&name("by-hand")), "{oh no")).await;
+    let runs = journal.runs(10).await.unwrap();
+    assert_eq!(runs.runs.iter().map(|w| w.run.epoch.0).collect::<Vec<_>>(), [2, 1]);
+    assert!(runs.runs[1].run.finished());
+    assert!(runs.unreadable[0].to_string().contains("runs/by-hand"), "{}", runs.unreadable[0]);
+    assert_eq!(journal.runs(1).await.unwrap().runs.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_answer_is_found_again() {
+    let store = Memory::new();
+    let claimed = claim(&store, None, 1).await;
+    let journal = Journal::new(Arc::new(store.clone()), keys());
+    store.set_faults(Faults { lose_answers: true, ..Faults::default() });
+    let lost = journal.write(&finished(1), Some(claimed)).await.unwrap_err();
+    assert!(matches!(lost, JournalError::Unknown(_)), "{lost}");
+    store.set_faults(Faults::default());
+    let revision = journal.write(&finished(1), Some(claimed)).await.unwrap();
+    assert!(revision > claimed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_old_finished_runs_are_pruned() {
+    let store = Memory::new();
+    let journal = Journal::new(Arc::new(store.clone()), keys());
+    let total = RUNS_KEPT as u64 + 5;
+    for epoch in 1..=total {
+        // The oldest was never finished: it stays.
+        let run = if epoch == 1 { run(epoch) } else { finished(epoch) };
+        let value = String::from_utf8(encode(&run)).unwrap();
+        done(&store, put(&keys().run(&run.id), &value)).await;
+    }
+    assert_eq!(journal.prune().await.unwrap(), 4);
+    let left = journal.runs(usize::MAX).await.unwrap().runs;
+    assert_eq!(left.len(), RUNS_KEPT + 1);
+    assert_eq!(left.last().unwrap().run.epoch, Epoch(1));
+}
