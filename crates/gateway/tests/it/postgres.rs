@@ -39,7 +39,9 @@ impl Pair {
         let (started, begun) = mpsc::channel();
         let (stop, stopped) = mpsc::channel::<()>();
         let keeper = std::thread::spawn(move || {
-            let folder = tempfile::Builder::new().prefix("meridian-gateway-").tempdir().unwrap();
+            remove_what_killed_runs_left();
+            let prefix = format!("{PREFIX}{}-", std::process::id());
+            let folder = tempfile::Builder::new().prefix(&prefix).tempdir().unwrap();
             give_to_postgres(folder.path());
             let password = folder.path().join("password");
             std::fs::write(&password, PASSWORD).unwrap();
@@ -64,6 +66,21 @@ impl Drop for Pair {
         drop(self.stop.take());
         if let Some(keeper) = self.keeper.take() {
             keeper.join().unwrap();
+        }
+    }
+}
+
+/// Folders are named after the process that made them.
+const PREFIX: &str = "meridian-gateway-";
+
+/// The servers of a killed run die with it; its folder stays until the next one.
+fn remove_what_killed_runs_left() {
+    for entry in std::fs::read_dir(std::env::temp_dir()).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let owner = name.strip_prefix(PREFIX).and_then(|rest| rest.split('-').next()?.parse::<u32>().ok());
+        if owner.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
+            // Another run may be removing it as well.
+            let _ = std::fs::remove_dir_all(entry.path());
         }
     }
 }
