@@ -20,8 +20,8 @@ use meridian_model::{GroupName, Name, RegionName, System};
 use crate::error::LabError;
 use crate::wan::{Forward, Origin, Place, Shape, Transport, WanConfig};
 pub(crate) use files::{Files, write_private};
-pub use number::default_root;
-pub(crate) use number::{Holder, Number, NumberLock, choose, locked_labs};
+pub use number::{Holder, default_root};
+pub(crate) use number::{Number, NumberLock, choose, known_labs};
 
 /// The ports of every region.
 pub mod port {

@@ -1,7 +1,7 @@
 //! The running lab: its regions' processes, the faults on them, its start and its end.
 
 mod act;
-mod cleanup;
+pub(crate) mod cleanup;
 mod start;
 
 use std::path::Path;
@@ -221,6 +221,29 @@ impl Lab {
         cleanup::shut_down(self, purge).await
     }
 
+    /// Fails when a process that should run has ended: to wait on is in vain.
+    ///
+    /// # Errors
+    /// [`LabError::Ended`] with its last words.
+    pub fn refuse_ended(&self) -> Result<(), LabError> {
+        for (i, run) in self.runs().iter().enumerate().filter(|(_, run)| run.condition == Condition::Running)
+        {
+            for (part, child) in [("etcd", &run.etcd), ("node", &run.node)] {
+                let Some(status) = child.as_ref().and_then(Child::ended) else { continue };
+                let Some(region) = self.region_name(i) else { continue };
+                let log = self.0.plan.files.log(region, part);
+                return Err(LabError::Ended {
+                    part: part.to_owned(),
+                    region: region.clone(),
+                    status,
+                    tail: tail(&log, LAST_WORDS),
+                    log,
+                });
+            }
+        }
+        Ok(())
+    }
+
     // === what the parts of this module share ===
 
     fn runs(&self) -> MutexGuard<'_, Vec<RegionRun>> {
@@ -279,25 +302,5 @@ impl Lab {
             }
         }
         missing
-    }
-
-    /// A process that should run has ended: waiting on is in vain.
-    fn refuse_ended(&self) -> Result<(), LabError> {
-        for (i, run) in self.runs().iter().enumerate().filter(|(_, run)| run.condition == Condition::Running)
-        {
-            for (part, child) in [("etcd", &run.etcd), ("node", &run.node)] {
-                let Some(status) = child.as_ref().and_then(Child::ended) else { continue };
-                let Some(region) = self.region_name(i) else { continue };
-                let log = self.0.plan.files.log(region, part);
-                return Err(LabError::Ended {
-                    part: part.to_owned(),
-                    region: region.clone(),
-                    status,
-                    tail: tail(&log, LAST_WORDS),
-                    log,
-                });
-            }
-        }
-        Ok(())
     }
 }

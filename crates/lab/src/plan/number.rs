@@ -14,6 +14,9 @@ use crate::error::LabError;
 /// The second octets that labs use.
 const NUMBERS: RangeInclusive<u8> = 10..=250;
 
+/// How often a held lock is tried.
+const LOCK_TRIES: u32 = 20;
+
 /// A number that is ours until this is dropped.
 #[derive(Debug)]
 pub(crate) struct NumberLock {
@@ -31,12 +34,17 @@ pub(crate) struct Number {
     pub(crate) before: Option<PathBuf>,
 }
 
-/// What the lock file tells others.
+/// A lab of this user, as its lock file tells.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Holder {
-    pub(crate) number: u8,
-    pub(crate) dir: PathBuf,
-    pub(crate) name: String,
+pub struct Holder {
+    /// The second octet of its addresses.
+    pub number: u8,
+    /// Its state folder.
+    pub dir: PathBuf,
+    /// The name of its topology.
+    pub name: String,
+    /// The process that runs or ran it.
+    pub pid: u32,
 }
 
 /// `/var/tmp/meridian-lab-UID`: the locks of this user's labs and, unless told otherwise, their data. Not under
@@ -82,7 +90,10 @@ fn take(root: &Path, number: u8, name: &str, dir: Option<&Path>) -> Result<Optio
     let path = lock_path(root, number);
     let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
     let file = file.map_err(LabError::file("open", &path))?;
-    if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+    // Somebody who only looks holds the lock for an instant.
+    let locked =
+        (0..LOCK_TRIES).any(|_| flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() || pause());
+    if !locked {
         return Ok(None);
     }
     let before = read_holder(&path).map(|h| h.dir);
@@ -99,17 +110,22 @@ impl NumberLock {
     }
 }
 
-/// The labs of this user that run now: those whose lock is held.
-pub(crate) fn locked_labs() -> Vec<Holder> {
+/// The labs of this user: those that run now (their lock is held), or those that do not.
+pub(crate) fn known_labs(running: bool) -> Vec<Holder> {
     let root = default_root();
-    let held = |number| {
+    let known = |number| {
         let path = lock_path(&root, number);
         let file = File::open(&path).ok()?;
         // Free: taken for an instant, and given back by the close.
         let free = flock(&file, FlockOperation::NonBlockingLockShared).is_ok();
-        if free { None } else { read_holder(&path) }
+        if free == running { None } else { read_holder(&path) }
     };
-    NUMBERS.filter_map(held).collect()
+    NUMBERS.filter_map(known).collect()
+}
+
+fn pause() -> bool {
+    std::thread::yield_now();
+    false
 }
 
 fn lock_path(root: &Path, number: u8) -> PathBuf {

@@ -54,6 +54,12 @@ impl Tail {
         Self { path, at }
     }
 
+    /// Begins with the first line of `path`.
+    #[must_use]
+    pub fn from_start(path: PathBuf) -> Self {
+        Self { path, at: 0 }
+    }
+
     /// What was added since the last call.
     pub fn read(&mut self) -> String {
         self.try_read().unwrap_or_default()

@@ -38,7 +38,7 @@ pub(super) fn write_state(lab: &Lab) -> Result<(), LabError> {
 }
 
 /// Kills what an interrupted lab has left in `dir`. The caller holds the lab's lock, so nobody runs there.
-pub(super) fn leftovers(dir: &Path) {
+pub(crate) fn leftovers(dir: &Path) {
     let files = Files::new(dir);
     let state: Option<State> =
         std::fs::read(files.state()).ok().and_then(|b| serde_json::from_slice(&b).ok());
@@ -59,7 +59,7 @@ pub(super) fn leftovers(dir: &Path) {
 }
 
 /// Removes a lab's folder, if it is one.
-pub(super) fn remove(dir: &Path) -> Result<(), LabError> {
+pub(crate) fn remove(dir: &Path) -> Result<(), LabError> {
     let is_lab = dir.join("made-for").exists();
     if !is_lab {
         return Ok(());

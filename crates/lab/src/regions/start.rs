@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 
 use super::{Condition, EVENTS_BEHIND, Inner, Lab, RegionRun, cleanup};
 use crate::error::LabError;
-use crate::plan::{LabOptions, Number, Plan, choose, port};
+use crate::plan::{Holder, LabOptions, Number, Plan, choose, port};
 use crate::process::{Child, Command, MARK, Spawner, find_program, rotate};
 use crate::wan::{Owners, Wan, check_free};
 
@@ -44,11 +44,9 @@ pub(super) async fn up(system: &System, options: LabOptions) -> Result<Lab, LabE
         let file = plan.files.spec(region);
         std::fs::write(&file, plan.spec_of(i)).map_err(LabError::file("write", file))?;
     }
-    number.lock.sign(&crate::plan::Holder {
-        number: number.number,
-        dir: number.dir,
-        name: name.to_string(),
-    })?;
+    let pid = std::process::id();
+    let holder = Holder { number: number.number, dir: number.dir, name: name.to_string(), pid };
+    number.lock.sign(&holder)?;
     raise_descriptor_limit();
     let owners = Owners::default();
     let mut wan = std::mem::take(&mut plan.wan);

@@ -1,0 +1,235 @@
+//! `meridian lab`: the whole system on this machine. Up runs it; all others speak to a running one.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand, ValueEnum};
+use meridian_lab::{Fault, FaultPart};
+use meridian_model::RegionName;
+
+use crate::output::Output;
+
+mod amounts;
+mod detach;
+mod logs;
+mod reach;
+mod remote;
+mod screen;
+mod table;
+mod up;
+
+/// The whole system on this machine: bring it up, break it, watch it.
+///
+/// Each region gets loopback addresses of its own, an etcd member, a node, PostgreSQL and the application;
+/// all traffic between them crosses a WAN emulator with the regions' real round-trip times.
+#[derive(Args)]
+pub(crate) struct LabArgs {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Start the system and stay, with a live view on a terminal; Ctrl-C ends it.
+    Up(UpArgs),
+    /// End a lab; its data stays for the next `up` unless --purge.
+    Down(DownArgs),
+    /// Show the regions of a running lab: conditions, verdicts, roles, epochs, lag.
+    Status(Which),
+    /// Show the log of a part of a region.
+    Logs(LogsArgs),
+    /// The power goes: kill all processes of a region at once (it also goes dark), or of one part.
+    Kill(PartArgs),
+    /// Make a region (or one part) stand still, as a paused virtual machine, until it is restored.
+    Freeze(PartArgs),
+    /// Start again what was killed, let go on what was frozen, bring the network back.
+    Restore(RegionArgs),
+    /// Swallow the packets between two regions.
+    Partition(PartitionArgs),
+    /// Swallow the packets between a region and everybody else, users included.
+    Isolate(RegionArgs),
+    /// Make the link between two regions bad.
+    Slow(SlowArgs),
+    /// End every partition, isolation and bad link. Killed and frozen regions stay so.
+    Heal(Which),
+}
+
+/// Which lab, and how to answer.
+#[derive(Args)]
+struct Which {
+    /// The lab: its number, or the name of its topology. Needed when several run.
+    #[arg(long)]
+    lab: Option<String>,
+    /// How to answer.
+    #[arg(long, value_enum, default_value = "table")]
+    output: Output,
+}
+
+#[derive(Args)]
+struct UpArgs {
+    /// The spec: one or more YAML files.
+    #[arg(required = true)]
+    spec: Vec<PathBuf>,
+    /// Run in the background; return when all is healthy.
+    #[arg(long)]
+    detach: bool,
+    /// The number of the lab, 10 to 250: its addresses are 127.NUMBER.*.*. [default: the lowest free]
+    #[arg(long, value_name = "NUMBER")]
+    lab: Option<u8>,
+    /// Where its data lies. [default: /var/tmp/meridian-lab-UID/TOPOLOGY-NUMBER]
+    #[arg(long)]
+    dir: Option<PathBuf>,
+    /// Remove the data of an earlier run first.
+    #[arg(long)]
+    fresh: bool,
+    /// Seed of the WAN's jitter and loss.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// How long to wait until all is healthy.
+    #[arg(long, default_value = "120s", value_parser = amounts::duration, value_name = "TIME")]
+    wait: std::time::Duration,
+    /// Stay up when it does not become healthy in time, to look into it.
+    #[arg(long)]
+    keep: bool,
+    /// How to tell where things are reached; logs and the live view go to standard error with `json`.
+    #[arg(long, value_enum, default_value = "table")]
+    output: Output,
+}
+
+#[derive(Args)]
+struct DownArgs {
+    #[command(flatten)]
+    which: Which,
+    /// Remove its data, too.
+    #[arg(long)]
+    purge: bool,
+}
+
+#[derive(Args)]
+struct LogsArgs {
+    /// Whose log.
+    region: RegionName,
+    /// Of which part.
+    #[arg(long, value_enum, default_value = "node")]
+    part: Part,
+    /// How many of the last lines.
+    #[arg(short = 'n', long, default_value_t = 100)]
+    lines: usize,
+    /// Go on as the log grows.
+    #[arg(short, long)]
+    follow: bool,
+    /// The lab: its number, or the name of its topology.
+    #[arg(long)]
+    lab: Option<String>,
+}
+
+#[derive(Args)]
+struct RegionArgs {
+    /// Which region.
+    region: RegionName,
+    #[command(flatten)]
+    which: Which,
+}
+
+#[derive(Args)]
+struct PartArgs {
+    /// Which region.
+    region: RegionName,
+    /// Only this part.
+    #[arg(long, value_enum)]
+    part: Option<Part>,
+    #[command(flatten)]
+    which: Which,
+}
+
+#[derive(Args)]
+struct PartitionArgs {
+    /// One side; with --one-way the side whose packets are lost.
+    from: RegionName,
+    /// The other side.
+    to: RegionName,
+    /// Only packets from the first to the second are lost.
+    #[arg(long)]
+    one_way: bool,
+    #[command(flatten)]
+    which: Which,
+}
+
+#[derive(Args)]
+#[command(group = clap::ArgGroup::new("how").required(true).multiple(true))]
+struct SlowArgs {
+    /// One side.
+    from: RegionName,
+    /// The other side.
+    to: RegionName,
+    /// The whole round trip, such as `300ms`.
+    #[arg(long, value_parser = amounts::duration, value_name = "TIME", group = "how")]
+    rtt: Option<std::time::Duration>,
+    /// The share of packets lost, such as `1%`.
+    #[arg(long, value_parser = amounts::share, value_name = "PERCENT", group = "how")]
+    loss: Option<f64>,
+    /// The limit of each direction, such as `10MiB/s`.
+    #[arg(long, value_parser = amounts::bandwidth, value_name = "RATE", group = "how")]
+    bandwidth: Option<u64>,
+    #[command(flatten)]
+    which: Which,
+}
+
+/// A part of a region.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// PostgreSQL.
+    Postgres,
+    /// The etcd member.
+    Etcd,
+    /// The node; what it has started ends with it.
+    Node,
+    /// The instances of the application.
+    App,
+}
+
+impl From<Part> for FaultPart {
+    fn from(part: Part) -> Self {
+        match part {
+            Part::Postgres => Self::Postgres,
+            Part::Etcd => Self::Etcd,
+            Part::Node => Self::Node,
+            Part::App => Self::App,
+        }
+    }
+}
+
+pub(crate) fn run(args: LabArgs) -> anyhow::Result<ExitCode> {
+    let part = |part: Option<Part>| part.map(FaultPart::from);
+    let (fault, which) = match args.command {
+        Command::Up(args) if args.detach => return detach::run(&args),
+        Command::Up(args) => return up::run(args),
+        Command::Down(args) => return remote::down(&args),
+        Command::Status(which) => return remote::status(&which),
+        Command::Logs(args) => return logs::run(&args),
+        Command::Kill(a) => (Fault::Kill { region: a.region, part: part(a.part) }, a.which),
+        Command::Freeze(a) => (Fault::Freeze { region: a.region, part: part(a.part) }, a.which),
+        Command::Restore(a) => (Fault::Restore { region: a.region }, a.which),
+        Command::Partition(a) => (Fault::Partition { from: a.from, to: a.to, one_way: a.one_way }, a.which),
+        Command::Isolate(a) => (Fault::Isolate { region: a.region }, a.which),
+        Command::Slow(a) => {
+            let SlowArgs { from, to, rtt, loss, bandwidth, which } = a;
+            (Fault::Slow { from, to, rtt, loss, bandwidth }, which)
+        }
+        Command::Heal(which) => (Fault::Heal, which),
+    };
+    remote::fault(fault, &which)
+}
+
+/// Writes to standard output; a reader that went away is no error.
+fn say(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush());
+}
+
+/// Writes to standard error: progress, which is no part of the answer.
+fn tell(text: &str) {
+    let mut out = std::io::stderr().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.write_all(b"\n"));
+}

@@ -1,0 +1,54 @@
+//! Amounts on the command line: a number and its unit, as in specs; a bare number is an error.
+
+use std::time::Duration;
+
+/// `300ms`, `2s`, `5m`.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    let units = [("ms", 0.001), ("s", 1.0), ("m", 60.0)];
+    let seconds = amount(text, &units).ok_or_else(|| wrong(text, "a time such as 300ms, 2s or 5m"))?;
+    Duration::try_from_secs_f64(seconds).map_err(|e| format!("`{text}`: {e}"))
+}
+
+/// `1%`, as a share of one.
+pub(super) fn share(text: &str) -> Result<f64, String> {
+    let share = amount(text, &[("%", 0.01)]).filter(|share| *share <= 1.0);
+    share.ok_or_else(|| wrong(text, "a percentage from 0% to 100%, such as 1%"))
+}
+
+/// `10MiB/s`, in bytes a second.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to be in range")]
+pub(super) fn bandwidth(text: &str) -> Result<u64, String> {
+    let units = [("GiB/s", 1_073_741_824.0), ("MiB/s", 1_048_576.0), ("KiB/s", 1024.0), ("B/s", 1.0)];
+    let bytes = amount(text, &units).filter(|bytes| (1.0..1e15).contains(bytes));
+    bytes.map(|bytes| bytes as u64).ok_or_else(|| wrong(text, "a rate such as 10MiB/s, 500KiB/s or 2000B/s"))
+}
+
+fn wrong(text: &str, wanted: &str) -> String {
+    format!("`{text}` is not {wanted}")
+}
+
+/// The first unit that fits decides.
+fn amount(text: &str, units: &[(&str, f64)]) -> Option<f64> {
+    let (number, factor) =
+        units.iter().find_map(|(unit, factor)| Some((text.strip_suffix(unit)?, factor)))?;
+    let number: f64 = number.trim_end().parse().ok()?;
+    (number.is_finite() && number >= 0.0).then_some(number * factor)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amounts_need_their_units() {
+        assert_eq!(duration("300ms"), Ok(Duration::from_millis(300)));
+        assert_eq!(duration("1.5 s"), Ok(Duration::from_millis(1500)));
+        assert_eq!(share("1%"), Ok(0.01));
+        assert_eq!(bandwidth("2KiB/s"), Ok(2048));
+        for bad in ["300", "", "ms", "-1s", "infs", "1h"] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+        assert!(share("0.5").is_err() && share("101%").is_err());
+        assert!(bandwidth("0B/s").is_err() && bandwidth("10Mbit/s").is_err());
+    }
+}

@@ -1,0 +1,151 @@
+//! `meridian lab up` in the foreground: start, show, serve the control socket, end in order.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use meridian_lab::{Lab, LabError, LabOptions, control};
+use meridian_model::System;
+use meridian_telemetry::clock;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::screen::Screen;
+use super::{UpArgs, reach, say};
+use crate::output::Output;
+
+/// How often the table is drawn anew.
+const DRAW_EVERY: Duration = Duration::from_millis(500);
+
+pub(super) fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
+    let Some(system) = crate::check::read_or_report(&args.spec)? else { return Ok(ExitCode::FAILURE) };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    let done = runtime.block_on(up(&system, &args));
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    done
+}
+
+async fn up(system: &System, args: &UpArgs) -> anyhow::Result<ExitCode> {
+    let mut signals = Signals::new().context("cannot listen for signals")?;
+    let options = LabOptions {
+        number: args.lab,
+        dir: args.dir.clone().map(std::path::absolute).transpose().context("--dir")?,
+        seed: args.seed,
+        fresh: args.fresh,
+        ..LabOptions::default()
+    };
+    let lab = Lab::up(system, options).await?;
+    let mut screen = Screen::new();
+    let (heartbeat, election) = lab.etcd_timers();
+    screen.line(&format!(
+        "lab {} in {}; etcd: heartbeat {} ms, election {} ms",
+        lab.number(),
+        lab.dir().display(),
+        heartbeat.as_millis(),
+        election.as_millis()
+    ));
+    let ended = watch(&lab, args, &mut screen, &mut signals).await;
+    screen.line("going down (Ctrl-C again: at once)");
+    let purge = *ended.as_ref().unwrap_or(&false);
+    tokio::select! {
+        done = lab.shutdown(purge) => done?,
+        // What still runs dies with this process.
+        () = signals.next() => {}
+    }
+    ended.map(|_| ExitCode::SUCCESS).map_err(Into::into)
+}
+
+/// Shows the lab until it is to end; says whether to purge.
+async fn watch(
+    lab: &Lab,
+    args: &UpArgs,
+    screen: &mut Screen,
+    signals: &mut Signals,
+) -> Result<bool, LabError> {
+    let mut news = lab.subscribe();
+    lab.events().iter().for_each(|event| screen.event(event));
+    let mut served = std::pin::pin!(control::serve(lab.clone()));
+    let mut ticks = tokio::time::interval(DRAW_EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut started = Start::new(args);
+    loop {
+        tokio::select! {
+            () = signals.next() => return Ok(false),
+            purge = &mut served => return purge,
+            event = news.recv() => if let Ok(event) = event { screen.event(&event) },
+            _ = ticks.tick() => {
+                let status = lab.status().await;
+                screen.status(&status);
+                started.look(lab, status, screen)?;
+            }
+        }
+    }
+}
+
+/// The way to the first health.
+struct Start<'a> {
+    args: &'a UpArgs,
+    began: meridian_model::Moment,
+    over: bool,
+}
+
+impl<'a> Start<'a> {
+    fn new(args: &'a UpArgs) -> Self {
+        Self { args, began: clock::now(), over: false }
+    }
+
+    fn look(
+        &mut self,
+        lab: &Lab,
+        status: meridian_lab::LabStatus,
+        screen: &mut Screen,
+    ) -> Result<(), LabError> {
+        let took = clock::now().since(self.began);
+        if self.over {
+            return Ok(());
+        }
+        if status.healthy {
+            self.over = true;
+            screen.line(&format!("all healthy after {:.1} s", took.as_secs_f64()));
+            match self.args.output {
+                Output::Json => say(&reach::json(lab).to_string()),
+                Output::Table => screen.line(&reach::text(lab)),
+            }
+            return Ok(());
+        }
+        lab.refuse_ended()?;
+        if took < self.args.wait {
+            return Ok(());
+        }
+        self.over = true;
+        let error = LabError::NotHealthy { within: self.args.wait, missing: status.missing };
+        if !self.args.keep {
+            return Err(error);
+        }
+        screen.line(&format!("{error}; it stays up because of --keep"));
+        Ok(())
+    }
+}
+
+/// Whatever asks a program in the foreground to end.
+struct Signals([Signal; 3]);
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        let [interrupt, terminate, hangup] =
+            [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(signal);
+        Ok(Self([interrupt?, terminate?, hangup?]))
+    }
+
+    async fn next(&mut self) {
+        let [interrupt, terminate, hangup] = &mut self.0;
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+        }
+    }
+}
