@@ -61,7 +61,7 @@ impl Problems {
 
     /// All of them in the order of the source, each with its line; at most [`DIAGNOSTICS_MAX`].
     pub(crate) fn into_diagnostics(mut self, files: &[SourceFile]) -> Vec<Diagnostic> {
-        self.found.sort_by(|a, b| a.place.cmp(&b.place));
+        self.found.sort_by_key(|p| p.place);
         self.found.dedup();
         let left_out = self.found.len().saturating_sub(DIAGNOSTICS_MAX);
         self.found.truncate(DIAGNOSTICS_MAX);

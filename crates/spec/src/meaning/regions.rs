@@ -203,9 +203,8 @@ fn roles(forms: &At<Vec<At<RegionForm>>>, pattern: Option<Pattern>, alone: bool,
 fn overlaps(forms: &[At<RegionForm>], problems: &mut Problems) {
     let cidrs: Vec<_> = forms.iter().filter_map(|f| Some((f.name.as_ref()?, f.cidr?))).collect();
     for (at, (_, cidr)) in cidrs.iter().enumerate() {
-        let before = cidrs.iter().take(at);
-        let hit =
-            before.filter(|(_, c)| c.value.contains(&cidr.value) || cidr.value.contains(&c.value)).next();
+        let mut before = cidrs.iter().take(at);
+        let hit = before.find(|(_, c)| c.value.contains(&cidr.value) || cidr.value.contains(&c.value));
         if let Some((name, other)) = hit {
             let message = format!("`{}` overlaps `{}` of region {}", cidr.value, other.value, name.value);
             problems.error(cidr.place, message, "give each region a network of its own");

@@ -1,0 +1,236 @@
+//! `meridian check`: is this spec sound? Every fault at once, each with its place.
+
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::Args;
+use meridian_model::System;
+use meridian_model::units::duration_text;
+use meridian_planner::timeline;
+use meridian_spec::{Inspection, Severity, SourceFile, inspect};
+use serde_json::{Value, json};
+
+use crate::output::Output;
+
+/// Reads specs as `meridian run` and the lab would, without running anything.
+///
+/// Exit code 0: sound, perhaps with warnings; 1: errors were found; 2: a file could not be read.
+#[derive(Args)]
+pub(crate) struct CheckArgs {
+    /// The files of one spec; folders stand for the .yaml and .yml files in them. `-` is standard input.
+    #[arg(required = true, value_name = "SPEC")]
+    specs: Vec<PathBuf>,
+    /// How to answer.
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
+}
+
+/// Checks and prints what was found.
+pub(crate) fn run(args: CheckArgs) -> anyhow::Result<ExitCode> {
+    let files = match read_specs(&args.specs) {
+        Ok(files) => files,
+        Err(error) => {
+            writeln!(io::stderr(), "error: {error:#}")?;
+            return Ok(ExitCode::from(BAD_USE));
+        }
+    };
+    let inspection = inspect(&files);
+    let text = match args.output {
+        Output::Table => table(&inspection, io::stdout().is_terminal()),
+        Output::Json => format!("{:#}\n", as_json(&inspection)),
+    };
+    io::stdout().write_all(text.as_bytes())?;
+    Ok(if inspection.system.is_some() { ExitCode::SUCCESS } else { ExitCode::from(REFUSED) })
+}
+
+/// The system that the specs say; none when they have errors, which are then told on standard error.
+/// Warnings are told too.
+///
+/// # Errors
+/// A file that cannot be read.
+pub(crate) fn read_or_report(specs: &[PathBuf]) -> anyhow::Result<Option<System>> {
+    let inspection = inspect(&read_specs(specs)?);
+    let color = io::stderr().is_terminal();
+    let mut told: String = inspection.diagnostics.iter().map(|d| d.render(color) + "\n").collect();
+    if inspection.system.is_none() {
+        let (errors, warnings) = counts(&inspection);
+        let _ = writeln!(told, "{}{}: nothing was started", many(errors, "error"), noted(warnings));
+    }
+    io::stderr().write_all(told.as_bytes())?;
+    Ok(inspection.system)
+}
+
+/// The text of every named file; every file of a named folder.
+///
+/// # Errors
+/// The first file that cannot be read, with what to do.
+pub(crate) fn read_specs(paths: &[PathBuf]) -> anyhow::Result<Vec<SourceFile>> {
+    let mut files = Vec::new();
+    for path in paths {
+        if path.is_dir() {
+            files.extend(read_folder(path)?);
+        } else {
+            files.push(read_spec(path)?);
+        }
+    }
+    Ok(files)
+}
+
+fn read_folder(folder: &Path) -> anyhow::Result<Vec<SourceFile>> {
+    let entries =
+        folder.read_dir().with_context(|| format!("the folder {} cannot be read", folder.display()))?;
+    let is_yaml = |path: &PathBuf| path.extension().is_some_and(|e| e == "yaml" || e == "yml");
+    let mut paths: Vec<PathBuf> = entries.filter_map(|e| Some(e.ok()?.path())).filter(is_yaml).collect();
+    anyhow::ensure!(!paths.is_empty(), "there is no .yaml file in the folder {}", folder.display());
+    paths.sort();
+    paths.iter().map(|path| read_spec(path)).collect()
+}
+
+fn read_spec(path: &Path) -> anyhow::Result<SourceFile> {
+    let name = path.display().to_string();
+    let bytes = if name == "-" {
+        let mut bytes = Vec::new();
+        io::Read::read_to_end(&mut io::stdin().lock(), &mut bytes).map(|_| bytes)
+    } else {
+        std::fs::read(path)
+    };
+    let bytes = bytes.with_context(|| format!("the spec {name} cannot be read"))?;
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        let line = error.as_bytes().iter().take(at).filter(|b| **b == b'\n').count() + 1;
+        anyhow::anyhow!("the spec {name} is not UTF-8 (line {line}): save it as UTF-8")
+    })?;
+    Ok(SourceFile { name, text })
+}
+
+/// For people: the diagnostics, then what the spec says in a few lines, or how many faults there are.
+fn table(inspection: &Inspection, color: bool) -> String {
+    let mut text = String::new();
+    for diagnostic in &inspection.diagnostics {
+        text += &diagnostic.render(color);
+        text.push('\n');
+    }
+    let (errors, warnings) = counts(inspection);
+    match &inspection.system {
+        Some(system) => {
+            let topology = &system.topology;
+            let regions: Vec<&str> = topology.regions.iter().map(|r| r.name.as_str()).collect();
+            let _ = writeln!(text, "{} is sound{}.", topology.name, noted(warnings));
+            let _ = writeln!(text, "  regions    {}", regions.join(", "));
+            let services = system.services.len();
+            let databases = system.databases.len();
+            let _ =
+                writeln!(text, "  holds      {}, {}", many(services, "service"), many(databases, "database"));
+            if topology.regions.len() > 1 {
+                let _ = writeln!(text, "\nRecovery from the loss of the writer's region, as planned:");
+                for line in timeline(system).table() {
+                    let _ = writeln!(text, "  {line}");
+                }
+                let _ = writeln!(text, "  objective {:>6}  rto", duration_text(topology.objectives.rto));
+            }
+        }
+        None => {
+            let _ = writeln!(text, "{}{}", many(errors, "error"), noted(warnings));
+        }
+    }
+    text
+}
+
+fn counts(inspection: &Inspection) -> (usize, usize) {
+    let errors = inspection.diagnostics.iter().filter(|d| d.severity == Severity::Error).count();
+    (errors, inspection.diagnostics.len() - errors)
+}
+
+fn noted(warnings: usize) -> String {
+    if warnings == 0 { String::new() } else { format!(", with {}", many(warnings, "warning")) }
+}
+
+fn many(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
+/// For programs: `{"sound", "errors", "warnings", "diagnostics", "timeline"}`.
+fn as_json(inspection: &Inspection) -> Value {
+    let (errors, warnings) = counts(inspection);
+    let plan = inspection.system.as_ref().map(|system| {
+        let plan = timeline(system);
+        let step = |s: &meridian_planner::TimelineStep| {
+            json!({ "what": s.what, "seconds": s.takes.as_secs_f64(), "why": s.why })
+        };
+        json!({
+            "steps": plan.steps.iter().map(step).collect::<Vec<_>>(),
+            "total_seconds": plan.total().as_secs_f64(),
+            "rto_seconds": system.topology.objectives.rto.as_secs_f64(),
+        })
+    });
+    json!({
+        "sound": inspection.system.is_some(),
+        "errors": errors,
+        "warnings": warnings,
+        "diagnostics": inspection.diagnostics,
+        "timeline": plan,
+    })
+}
+
+/// The answer is no.
+const REFUSED: u8 = 1;
+/// The question could not be asked.
+const BAD_USE: u8 = 2;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn inspected(text: &str) -> Inspection {
+        inspect(&[SourceFile { name: "x.yaml".to_owned(), text: text.to_owned() }])
+    }
+
+    const GOOD: &str = include_str!("../../../examples/three-regions.yaml");
+
+    #[test]
+    fn a_sound_spec_shows_its_plan() {
+        let text = table(&inspected(GOOD), false);
+        assert!(text.starts_with("shop is sound.\n"), "{text}");
+        assert!(text.contains("us-east-1, eu-central-1, ap-southeast-1"), "{text}");
+        assert!(text.contains("1 service, 1 database") && text.contains("detect"), "{text}");
+        let json = as_json(&inspected(GOOD));
+        assert_eq!((&json["sound"], &json["errors"]), (&json!(true), &json!(0)));
+        assert_eq!(json["timeline"]["rto_seconds"], json!(60.0));
+    }
+
+    #[test]
+    fn faults_are_counted_and_painted_only_on_a_terminal() {
+        let broken = GOOD.replace("40%", "40").replace("active-passive", "passive");
+        let inspection = inspected(&broken);
+        let plain = table(&inspection, false);
+        assert!(plain.ends_with("2 errors\n"), "{plain}");
+        assert!(!plain.contains('\u{1b}'), "{plain}");
+        assert!(table(&inspection, true).contains("\u{1b}[1;31merror"));
+        let json = as_json(&inspection);
+        assert_eq!(json["diagnostics"][0]["severity"], "error");
+        assert_eq!(json["diagnostics"].as_array().map(Vec::len), Some(2));
+        assert_eq!(json["timeline"], Value::Null);
+    }
+
+    #[test]
+    fn files_folders_and_what_cannot_be_read() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let empty = read_specs(&[folder.path().to_owned()]).expect_err("nothing there").to_string();
+        assert!(empty.contains("no .yaml file"), "{empty}");
+        std::fs::write(folder.path().join("b.yml"), "b").expect("written");
+        std::fs::write(folder.path().join("a.yaml"), "a").expect("written");
+        std::fs::write(folder.path().join("notes.txt"), "c").expect("written");
+        let texts: Vec<String> =
+            read_specs(&[folder.path().to_owned()]).expect("read").into_iter().map(|f| f.text).collect();
+        assert_eq!(texts, ["a", "b"]);
+        let latin = folder.path().join("latin.yaml");
+        std::fs::write(&latin, b"a: 1\nb: \xe4\n").expect("written");
+        let told = read_specs(&[latin]).expect_err("not UTF-8").to_string();
+        assert!(told.contains("line 2"), "{told}");
+        let told = format!("{:#}", read_specs(&[folder.path().join("none.yaml")]).expect_err("not there"));
+        assert!(told.contains("none.yaml cannot be read: No such file"), "{told}");
+    }
+}
