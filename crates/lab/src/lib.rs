@@ -10,11 +10,16 @@
 //! Linux only: it uses `/proc`, `PR_SET_PDEATHSIG` through `setpriv`, and 127.0.0.0/8.
 
 pub mod control;
+pub mod drill;
 pub mod error;
 pub mod faults;
+pub mod ledger;
+pub mod load;
+pub mod measure;
 pub mod plan;
 pub mod process;
 pub mod regions;
+pub mod report;
 pub mod status;
 pub mod wan;
 

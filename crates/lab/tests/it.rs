@@ -1,5 +1,7 @@
 //! The lab's integration tests: one binary.
 
+#[path = "it/load.rs"]
+mod load;
 #[path = "it/process.rs"]
 mod process;
 #[path = "it/regions.rs"]

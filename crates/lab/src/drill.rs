@@ -1,0 +1,120 @@
+//! A drill: a real fault on a real system, with users on it, measured from outside.
+//!
+//! [`run`] is the whole of it: the lab comes up, watchers and users are set to work, the timeline is
+//! played, everything is stopped, the rows of every database are compared with what clients were told,
+//! and the facts are drawn up. It has no opinion about how a recovery is done; it only looks.
+
+pub mod expect;
+pub mod file;
+
+mod conclude;
+mod environment;
+mod observe;
+mod rows;
+mod script;
+mod stage;
+mod witness;
+
+use std::time::Duration;
+
+use meridian_model::{RegionName, System};
+
+use crate::error::LabError;
+use crate::plan::LabOptions;
+use crate::regions::Lab;
+use crate::report::Facts;
+use file::Drill;
+
+/// How long the system may take until everything is healthy, the first initialisation included.
+const HEALTHY_WITHIN: Duration = Duration::from_secs(180);
+
+/// How a drill is run.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// How the lab is started.
+    pub lab: LabOptions,
+}
+
+/// Tells people how it goes: one line at a time.
+pub type Tell<'a> = &'a (dyn Fn(&str) + Send + Sync);
+
+/// Why a drill could not be measured. A drill that was measured and failed is no error.
+#[derive(Debug, thiserror::Error)]
+pub enum DrillError {
+    /// The lab.
+    #[error(transparent)]
+    Lab(#[from] LabError),
+    /// The system has nothing to drill.
+    #[error("the system has no {0}: a drill needs a service for its users and a database to write to")]
+    Nothing(&'static str),
+    /// The lab's secret.
+    #[error(transparent)]
+    Secret(#[from] meridian_node::secret::SecretError),
+    /// A password.
+    #[error("cannot read the password {path}: {source}; the lab writes it when it starts")]
+    Password {
+        /// Its file.
+        path: std::path::PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Nobody could be asked for the rows.
+    #[error("no database of {group} could be read after the drill, so the loss cannot be counted: {reasons}")]
+    NoRows {
+        /// The group.
+        group: String,
+        /// What each member said.
+        reasons: String,
+    },
+    /// The witness has no place to write.
+    #[error("the table of the writers' witness cannot be made in {region}: {reason}")]
+    Witness {
+        /// Where the writer is.
+        region: RegionName,
+        /// What the database said.
+        reason: String,
+    },
+}
+
+/// Runs a drill on a lab of its own and says what was measured.
+///
+/// # Errors
+/// [`DrillError`] when it could not be measured.
+pub async fn run(
+    drill: &Drill,
+    system: &System,
+    options: Options,
+    tell: Tell<'_>,
+) -> Result<Facts, DrillError> {
+    tell("starting the lab");
+    let lab = Lab::up(system, options.lab.clone()).await?;
+    let measured = measure(&lab, drill, system, &options, tell).await;
+    tell("stopping the lab");
+    let stopped = lab.shutdown(false).await;
+    if let Err(error) = stopped {
+        tracing::warn!(%error, "the lab did not stop cleanly");
+    }
+    measured
+}
+
+/// Everything between the lab's start and its end.
+async fn measure(
+    lab: &Lab,
+    drill: &Drill,
+    system: &System,
+    options: &Options,
+    tell: Tell<'_>,
+) -> Result<Facts, DrillError> {
+    tell("waiting until everything is healthy");
+    lab.wait_healthy(HEALTHY_WITHIN).await?;
+    let stage = stage::Stage::set(lab, drill, system, options.lab.seed).await?;
+    tell(&format!(
+        "load on: {} requests/s from {} populations",
+        drill.load.rate,
+        system.topology.users.len()
+    ));
+    let played = script::play(lab, drill, &stage, tell).await?;
+    tell("load off; comparing every row with what clients were told");
+    let seen = stage.strike(lab).await?;
+    Ok(conclude::facts(&conclude::Evidence { drill, system, played: &played, seen: &seen, options }))
+}

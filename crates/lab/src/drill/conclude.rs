@@ -1,0 +1,298 @@
+//! From all that was seen to the facts of the report. No I/O; only the environment is asked its name.
+
+mod people;
+mod safety;
+
+use std::time::Duration;
+
+use meridian_model::run::{Run, RunKind};
+use meridian_model::{Moment, RegionName, System, Timestamp};
+
+use super::file::Drill;
+use super::script::{Played, breaks};
+use super::stage::SeenAll;
+use super::{Options, environment, expect};
+use crate::faults::{Fault, FaultRecord};
+use crate::ledger::{Diff, Lost, WriteOutcome};
+use crate::load::{Kind, Sample};
+use crate::measure::{self, PhaseInput, Recovery, STALL, recovery, round, seconds};
+use crate::report::{
+    EventFact, Facts, FaultFact, LostFact, Objectives, PhaseFact, PopulationFact, ReignFact,
+};
+use people::Person;
+
+/// Everything that a conclusion rests on.
+pub(super) struct Evidence<'a> {
+    pub(super) drill: &'a Drill,
+    pub(super) system: &'a System,
+    pub(super) played: &'a Played,
+    pub(super) seen: &'a SeenAll,
+    pub(super) options: &'a Options,
+}
+
+/// The instants that divide a drill.
+#[derive(Debug, Clone, Copy)]
+struct Times {
+    start: Moment,
+    fault: Moment,
+    /// From here on it is "after".
+    settled: Moment,
+    end: Moment,
+}
+
+/// Draws up the facts.
+pub(super) fn facts(evidence: &Evidence<'_>) -> Facts {
+    let Evidence { drill, system, played, seen, options } = evidence;
+    let start = seen.clock.at;
+    let fault_record = played.faults.iter().find(|f| breaks(&f.fault));
+    let fault = fault_record.map_or(start, |f| f.at);
+    let people = people::split(evidence, fault);
+    let times = Times { start, fault, settled: settled(&people, played, seen.ended_at), end: seen.ended_at };
+    let diff = seen.recorded.ledger.diff(&seen.rows.writer, &seen.rows.others);
+    let runs = runs(evidence);
+    let mut facts = Facts {
+        drill: drill.name.clone(),
+        description: drill.description.clone(),
+        system: system.topology.name.to_string(),
+        started_at: iso(seen.clock.wall),
+        duration_seconds: round(times.end.since(start)),
+        objectives: Objectives {
+            rto_seconds: round(system.topology.objectives.rto),
+            rpo_seconds: round(system.topology.objectives.rpo),
+        },
+        faults: played.faults.iter().map(|f| fault_fact(f, start)).collect(),
+        phases: phases(evidence, &people, times, &runs),
+        populations: people.iter().map(|p| people::fact(p, times)).collect(),
+        events: events(evidence, start),
+        failovers: count(runs.iter().filter(|r| r.kind == RunKind::Failover).count()),
+        rejoined: seen.rejoined.clone(),
+        samples_dropped: seen.recorded.samples_dropped,
+        environment: environment::describe(drill, system, more_environment(seen, options)),
+        definitions: definitions(),
+        ..Facts::default()
+    };
+    add_recovery(&mut facts, &people);
+    add_requests(&mut facts, &seen.recorded.samples);
+    add_writes(&mut facts, evidence, &diff, times);
+    add_writers(&mut facts, seen, start);
+    facts.violations = safety::violations(evidence, &runs);
+    facts.runs = runs;
+    facts.expectations = expect::check(&drill.expect, drill.until, played.reached, &facts);
+    facts.passed = facts.violations.is_empty() && facts.expectations.iter().all(|e| e.held);
+    facts
+}
+
+/// When everybody was served again; without an outage, when the last entry of the timeline was done.
+fn settled(people: &[Person<'_>], played: &Played, end: Moment) -> Moment {
+    let recoveries = || people.iter().flat_map(|p| [&p.reads, &p.writes]);
+    if recoveries().all(|r| r.outages == 0) {
+        return played.faults.last().map_or(end, |f| f.done_at);
+    }
+    recoveries().filter(|r| r.outages > 0).map(|r| r.good_at.unwrap_or(end)).max().unwrap_or(end)
+}
+
+/// Runs that were decided while the load was on.
+fn runs(evidence: &Evidence<'_>) -> Vec<Run> {
+    let began = evidence.seen.clock.wall;
+    let mut runs: Vec<Run> =
+        evidence.seen.seen.runs.values().filter(|r| r.decided_at >= began).cloned().collect();
+    runs.sort_by_key(|r| (r.decided_at, r.epoch));
+    runs
+}
+
+fn fault_fact(record: &FaultRecord, start: Moment) -> FaultFact {
+    FaultFact {
+        at_seconds: seconds(start, record.at),
+        what: record.fault.to_string(),
+        detail: record.detail.clone(),
+        mends: !breaks(&record.fault),
+    }
+}
+
+fn phases(evidence: &Evidence<'_>, people: &[Person<'_>], times: Times, runs: &[Run]) -> Vec<PhaseFact> {
+    let Evidence { played, seen, .. } = evidence;
+    let record = played.faults.iter().find(|f| breaks(&f.fault));
+    let hit = people.iter().filter(|p| p.hit);
+    let hit: Vec<&Person<'_>> =
+        if people.iter().any(|p| p.hit) { hit.collect() } else { people.iter().collect() };
+    let worst =
+        |pick: fn(&Person<'_>) -> Recovery| hit.iter().map(|p| pick(p)).reduce(worse).unwrap_or_default();
+    let rejoined = seen.rejoined.clone().map_or_else(String::new, |how| format!(": {how}"));
+    let redundant = seen.seen.redundant.last().filter(|(from, end)| *from > times.fault && end.is_none());
+    let input = PhaseInput {
+        fault: record.map(|f| (f.at, format!("{}: {}", f.fault, f.detail))),
+        run: runs.iter().rfind(|r| r.kind == RunKind::Failover),
+        dns_changed: dns_changed(evidence, people, times.fault),
+        reads: worst(|p| p.reads),
+        writes: worst(|p| p.writes),
+        redundant: redundant.map(|(from, _)| (*from, format!("every member streams{rejoined}"))),
+    };
+    let shown = |phase: measure::Phase| PhaseFact {
+        name: phase.name.to_owned(),
+        at_seconds: phase.at.map(|at| seconds(times.start, at)),
+        after_fault_seconds: phase.at.map(|at| seconds(times.fault, at)),
+        at: phase.at.map(|at| iso(seen.clock.wall(at))),
+        detail: phase.detail,
+    };
+    measure::phases(&input, seen.clock).into_iter().map(shown).collect()
+}
+
+/// The one with the longer way back; never back is the longest.
+fn worse(a: Recovery, b: Recovery) -> Recovery {
+    let key = |r: &Recovery| r.after.unwrap_or(Duration::MAX);
+    if key(&a) >= key(&b) { a } else { b }
+}
+
+/// When a DNS server that survived first sent users of the lost region elsewhere.
+fn dns_changed(evidence: &Evidence<'_>, people: &[Person<'_>], fault: Moment) -> Option<(Moment, String)> {
+    let lost = lost_region(evidence.played)?;
+    let changed = evidence.seen.seen.dns.iter().find(|change| {
+        let of_hit = people.iter().any(|p| p.index == change.population && p.hit);
+        let elsewhere = change.answer.as_ref().is_some_and(|answer| answer != lost);
+        change.at > fault && of_hit && change.server != *lost && elsewhere
+    })?;
+    let to = changed.answer.as_ref().map_or("nobody", RegionName::as_str);
+    Some((changed.at, format!("DNS in {} sends its users from {lost} to {to}", changed.server)))
+}
+
+/// The region that the first fault took away, if it took a whole one.
+fn lost_region(played: &Played) -> Option<&RegionName> {
+    played.faults.iter().find_map(|record| match &record.fault {
+        Fault::Kill { region, part: None }
+        | Fault::Freeze { region, part: None }
+        | Fault::Isolate { region } => Some(region),
+        _ => None,
+    })
+}
+
+fn add_recovery(facts: &mut Facts, people: &[Person<'_>]) {
+    let asked = |pick: fn(&Person<'_>) -> Recovery, kind: Kind| -> Vec<Recovery> {
+        people.iter().filter(|p| p.samples.iter().any(|s| s.kind == kind)).map(pick).collect()
+    };
+    let rto = |all: &[Recovery]| all.iter().copied().reduce(worse).and_then(|r| r.after).map(round);
+    let longest = |all: &[Recovery]| round(all.iter().map(|r| r.longest_outage).max().unwrap_or_default());
+    let (reads, writes) = (asked(|p| p.reads, Kind::Read), asked(|p| p.writes, Kind::Write));
+    facts.rto_read_seconds = rto(&reads);
+    facts.rto_write_seconds = rto(&writes);
+    facts.longest_read_outage_seconds = longest(&reads);
+    facts.longest_write_outage_seconds = longest(&writes);
+}
+
+fn add_requests(facts: &mut Facts, samples: &[Sample]) {
+    let failed = |kind| count(samples.iter().filter(|s| s.kind == kind && !s.outcome.good()).count());
+    facts.requests = count(samples.len());
+    facts.failed_reads = failed(Kind::Read);
+    facts.failed_writes = failed(Kind::Write);
+}
+
+fn add_writes(facts: &mut Facts, evidence: &Evidence<'_>, diff: &Diff, times: Times) {
+    let ledger = &evidence.seen.recorded.ledger;
+    facts.acknowledged_writes = count(ledger.acknowledged.len());
+    facts.lost_writes = count(diff.lost.len());
+    let unknown = ledger.unacknowledged.iter().filter(|w| w.outcome == WriteOutcome::Unknown);
+    facts.unknown_writes = count(unknown.count());
+    facts.unknown_writes_present = count(diff.survived_unknown.len());
+    facts.refused_writes_present = count(diff.survived_refused.len());
+    facts.rpo_seconds = rpo(&diff.lost, times.fault);
+    facts.missing_on = diff.missing_on.iter().map(|(region, n)| (region.to_string(), *n)).collect();
+    facts.lost = diff.lost.iter().map(|lost| lost_fact(lost, evidence, times)).collect();
+}
+
+/// From the first lost acknowledgement to the fault, or to the last lost one if that came later.
+fn rpo(lost: &[Lost], fault: Moment) -> f64 {
+    let told = || lost.iter().map(|l| l.ack.acknowledged_at);
+    let (Some(first), Some(last)) = (told().min(), told().max()) else { return 0.0 };
+    round(last.max(fault).since(first))
+}
+
+fn lost_fact(lost: &Lost, evidence: &Evidence<'_>, times: Times) -> LostFact {
+    let users = &evidence.system.topology.users;
+    LostFact {
+        id: lost.ack.id.clone(),
+        population: users
+            .get(usize::from(lost.ack.population))
+            .map(|u| u.name.to_string())
+            .unwrap_or_default(),
+        acknowledged_after_fault_seconds: seconds(times.fault, lost.ack.acknowledged_at),
+        acknowledged_at: iso(evidence.seen.clock.wall(lost.ack.acknowledged_at)),
+        server: lost.ack.by.map(|by| by.address.to_string()),
+        timeline: lost.ack.by.map(|by| by.timeline),
+        still_on: lost.still_on.iter().map(ToString::to_string).collect(),
+    }
+}
+
+fn add_writers(facts: &mut Facts, seen: &SeenAll, start: Moment) {
+    facts.max_concurrent_writers = seen.witnessed.reigns.max_concurrent();
+    let fact = |r: measure::Reign| ReignFact {
+        region: r.region.to_string(),
+        timeline: r.timeline,
+        first_seconds: seconds(start, r.first),
+        last_seconds: seconds(start, r.last),
+        acknowledgements: r.acks,
+    };
+    facts.writers = seen.witnessed.reigns.in_order().into_iter().map(fact).collect();
+}
+
+fn events(evidence: &Evidence<'_>, start: Moment) -> Vec<EventFact> {
+    let during = evidence.seen.events.iter().filter(|e| e.at >= start);
+    let fact = |e: &crate::faults::LabEvent| EventFact {
+        at_seconds: seconds(start, e.at),
+        region: e.region.as_ref().map(ToString::to_string),
+        what: e.what.clone(),
+    };
+    let epochs = evidence.seen.seen.epochs.iter().filter(|e| e.at >= start);
+    let epoch = |e: &super::observe::EpochSeen| EventFact {
+        at_seconds: seconds(start, e.at),
+        region: Some(e.vantage.to_string()),
+        what: format!("sees epoch {} of {}, held by {}", e.epoch, e.group, e.holder),
+    };
+    let mut events: Vec<EventFact> = during.map(fact).chain(epochs.map(epoch)).collect();
+    events.sort_by(|a, b| a.at_seconds.total_cmp(&b.at_seconds));
+    events
+}
+
+fn more_environment(seen: &SeenAll, options: &Options) -> Vec<(String, String)> {
+    let mut more = vec![
+        ("postgres".to_owned(), seen.rows.postgres.clone()),
+        ("seed".to_owned(), options.lab.seed.to_string()),
+    ];
+    for (region, reason) in &seen.rows.unread {
+        more.push((format!("not read: {region}"), reason.clone()));
+    }
+    more
+}
+
+fn definitions() -> Vec<(String, String)> {
+    let stall = STALL.as_secs_f64();
+    let pair = |word: &str, meaning: String| (word.to_owned(), meaning);
+    vec![
+        pair("Outage", format!(
+            "A stretch of at least {stall} s between two good answers in which somebody failed or waited for at \
+             least {stall} s. Counted for reads and writes of each population."
+        )),
+        pair("Good after (RTO)", "From the instant before the fault's first effect to the good answer that ends the \
+             last outage; without an outage, to the first good answer to a request made after the fault. The \
+             worst population counts.".to_owned()),
+        pair("Lost (RPO)", "Writes that clients were told are committed and that are not in the writer's table, \
+             compared id by id. As time: from the first of them to the fault, or to the last of them if that is \
+             later.".to_owned()),
+        pair("Latency", "Of good answers, from the instant at which the request was due by a schedule that does not \
+             wait for answers, retries included.".to_owned()),
+        pair("Before, during, after", "Divided by the fault and by the instant at which everybody was served \
+             again.".to_owned()),
+        pair("Writers", "Databases that acknowledged a write to a client connected straight to them. A reign counts \
+             from the sending of its first acknowledged write to its last acknowledgement.".to_owned()),
+    ]
+}
+
+/// ISO 8601 in UTC, with milliseconds.
+fn iso(at: Timestamp) -> String {
+    jiff::Timestamp::from_millisecond(at.0).map_or_else(|_| at.to_string(), |t| format!("{t:.3}"))
+}
+
+fn count(n: usize) -> u64 {
+    u64::try_from(n).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,55 @@
+//! Where a drill was measured: what a reader must know to compare two reports.
+
+use meridian_model::System;
+
+use super::file::Drill;
+
+/// Names and values, in the order in which they are shown.
+pub(super) fn describe(drill: &Drill, system: &System, more: Vec<(String, String)>) -> Vec<(String, String)> {
+    let build = if cfg!(debug_assertions) { "debug build" } else { "release build" };
+    let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
+    let replication = system.databases.first().map_or_else(String::new, |d| format!("{:?}", d.replication));
+    let (rate, writes) = (drill.load.rate, drill.load.writes * 100.0);
+    let mut list = vec![
+        ("meridian".to_owned(), format!("{}, {build}", env!("CARGO_PKG_VERSION"))),
+        ("machine".to_owned(), format!("{cores} cores, {} of memory", memory())),
+        ("kernel".to_owned(), kernel()),
+        ("spec".to_owned(), format!("{}, fingerprint {}", drill.system.display(), fingerprint(system))),
+        ("replication".to_owned(), replication.to_lowercase()),
+        ("timers".to_owned(), timers(system)),
+        (
+            "load".to_owned(),
+            format!("{rate} requests/s, {writes} % writes, {} users per population", drill.load.users),
+        ),
+    ];
+    list.extend(more);
+    list
+}
+
+fn timers(system: &System) -> String {
+    let t = &system.topology.timers;
+    format!(
+        "lease {:?}, renewed every {:?}, gateway fence {:?}, database fence {:?}, probe every {:?}, down after {}",
+        t.lease_ttl, t.renew_every, t.gateway_fence, t.database_fence, t.probe_every, t.down_after
+    )
+}
+
+fn memory() -> String {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let line = text.lines().find_map(|l| l.strip_prefix("MemTotal:"));
+    let kib = line.and_then(|l| l.split_whitespace().next()?.parse::<u64>().ok());
+    kib.map_or_else(|| "unknown size".to_owned(), |kib| format!("{} GiB", (kib + (1 << 19)) >> 20))
+}
+
+fn kernel() -> String {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    format!("Linux {}", release.trim())
+}
+
+/// FNV-1a of the spec in its written form: two reports with the same one ran the same system.
+fn fingerprint(system: &System) -> String {
+    let hash = meridian_spec::write(system).bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    format!("{hash:016x}")
+}

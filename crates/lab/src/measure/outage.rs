@@ -1,0 +1,66 @@
+//! When the service was good again, and the longest stretch in which it was not.
+
+use std::time::Duration;
+
+use meridian_model::Moment;
+
+use super::STALL;
+use crate::load::Sample;
+
+/// How one kind of request of one population came through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Recovery {
+    /// The good answer that counts; none when the service did not come back.
+    pub good_at: Option<Moment>,
+    /// From the fault to it.
+    pub after: Option<Duration>,
+    /// The longest outage of the whole drill; zero when there was none.
+    pub longest_outage: Duration,
+    /// Outages of the whole drill.
+    pub outages: u32,
+}
+
+/// An outage: from the last good answer to the next; `to` is none when there is no next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Outage {
+    from: Moment,
+    to: Option<Moment>,
+}
+
+/// Judges the samples of one kind and one population, in any order. `end` is when the load was stopped.
+#[must_use]
+pub fn recovery(samples: &[Sample], fault: Moment, end: Moment) -> Recovery {
+    let Some(start) = samples.iter().map(|s| s.intended).min() else { return Recovery::default() };
+    let outages = outages(samples, start, end);
+    let lasts = |o: &Outage| o.to.unwrap_or(end).since(o.from);
+    let last_hit = outages.iter().rfind(|o| o.to.is_none_or(|to| to > fault));
+    let good_at = match last_hit {
+        Some(outage) => outage.to,
+        None => samples.iter().filter(|s| s.outcome.good() && s.intended >= fault).map(|s| s.ended).min(),
+    };
+    Recovery {
+        good_at,
+        after: good_at.map(|at| at.since(fault)),
+        longest_outage: outages.iter().map(lasts).max().unwrap_or_default(),
+        outages: u32::try_from(outages.len()).unwrap_or(u32::MAX),
+    }
+}
+
+/// All outages, in order.
+fn outages(samples: &[Sample], start: Moment, end: Moment) -> Vec<Outage> {
+    let mut good: Vec<Moment> = samples.iter().filter(|s| s.outcome.good()).map(|s| s.ended).collect();
+    good.sort_unstable();
+    let from = std::iter::once(start).chain(good.iter().copied());
+    let to = good.iter().copied().map(Some).chain(std::iter::once(None));
+    let long = from.zip(to).filter(|(from, to)| to.unwrap_or(end).since(*from) >= STALL);
+    long.filter(|(from, to)| samples.iter().any(|s| suffered(s, *from, to.unwrap_or(end))))
+        .map(|(from, to)| Outage { from, to })
+        .collect()
+}
+
+/// Somebody failed in that stretch, or waited in it for long.
+fn suffered(sample: &Sample, from: Moment, to: Moment) -> bool {
+    let failed = !sample.outcome.good() && sample.ended > from && sample.intended < to;
+    let waited = sample.ended.min(to).since(sample.intended.max(from)) >= STALL;
+    failed || waited
+}

@@ -1,0 +1,277 @@
+//! The report of a drill: one set of facts, told as a table, as JSON and as one HTML file.
+//!
+//! [`Facts`] is complete and plain: whatever the table or the page shows is in it, so that the three can
+//! never disagree. Times are seconds since the load began, unless a name says otherwise.
+
+mod charts;
+mod html;
+mod page;
+mod scale;
+mod summary;
+mod svg;
+mod table;
+
+use std::path::{Path, PathBuf};
+
+use meridian_model::run::Run;
+use serde::Serialize;
+
+pub use html::html;
+pub use summary::{DrillSummary, Spread, summary, summary_table};
+pub use table::{Colour, table};
+
+/// Everything that a drill found out.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Facts {
+    /// The name of the drill.
+    pub drill: String,
+    /// What it is about.
+    pub description: String,
+    /// The name of the system.
+    pub system: String,
+    /// Every expectation held, no invariant was broken, there was never more than one writer.
+    pub passed: bool,
+    /// When the load began, ISO 8601, UTC.
+    pub started_at: String,
+    /// From the beginning of the load to its end.
+    pub duration_seconds: f64,
+    /// What the spec demands.
+    pub objectives: Objectives,
+    /// From the fault to the good read that ended the last outage; none: never good again.
+    pub rto_read_seconds: Option<f64>,
+    /// The same for writes.
+    pub rto_write_seconds: Option<f64>,
+    /// The loss as time.
+    pub rpo_seconds: f64,
+    /// The longest stretch in which no read was answered although somebody asked.
+    pub longest_read_outage_seconds: f64,
+    /// The same for writes.
+    pub longest_write_outage_seconds: f64,
+    /// Writes that clients were told are committed.
+    pub acknowledged_writes: u64,
+    /// Those of them that the writer does not have.
+    pub lost_writes: u64,
+    /// Writes whose fate the client does not know.
+    pub unknown_writes: u64,
+    /// Those of them that are there.
+    pub unknown_writes_present: u64,
+    /// Writes that were refused to the client and are there all the same.
+    pub refused_writes_present: u64,
+    /// Requests in all.
+    pub requests: u64,
+    /// Reads that clients saw fail.
+    pub failed_reads: u64,
+    /// Writes that clients saw fail.
+    pub failed_writes: u64,
+    /// Samples that were beyond the bound and are in no figure of latency.
+    pub samples_dropped: u64,
+    /// The most servers that took writes at one instant, as direct clients of each saw it.
+    pub max_concurrent_writers: u32,
+    /// Failovers that were begun.
+    pub failovers: u64,
+    /// How the old writer came back: `rewound`, `recloned`.
+    pub rejoined: Option<String>,
+    /// Who wrote when.
+    pub writers: Vec<ReignFact>,
+    /// Broken invariants and other faults of safety, one sentence each.
+    pub violations: Vec<String>,
+    /// The recovery, step by step.
+    pub phases: Vec<PhaseFact>,
+    /// What was done to the system.
+    pub faults: Vec<FaultFact>,
+    /// What had to hold.
+    pub expectations: Vec<ExpectationFact>,
+    /// Each population.
+    pub populations: Vec<PopulationFact>,
+    /// Acknowledged writes that are gone, each of them.
+    pub lost: Vec<LostFact>,
+    /// Rows that each member lacks of the acknowledged ones, at the end.
+    pub missing_on: Vec<(String, u64)>,
+    /// The runs of the recovery machine, as journalled.
+    pub runs: Vec<Run>,
+    /// What else happened, in order.
+    pub events: Vec<EventFact>,
+    /// Machine, versions, seed.
+    pub environment: Vec<(String, String)>,
+    /// What the figures mean.
+    pub definitions: Vec<(String, String)>,
+}
+
+/// What the spec demands, in seconds.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub struct Objectives {
+    /// Time to recover.
+    pub rto_seconds: f64,
+    /// Data that may be lost, as time.
+    pub rpo_seconds: f64,
+}
+
+/// One phase of the recovery.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct PhaseFact {
+    /// `detected`, `first good write`, …
+    pub name: String,
+    /// Since the load began; none when it was not seen.
+    pub at_seconds: Option<f64>,
+    /// Since the fault.
+    pub after_fault_seconds: Option<f64>,
+    /// By the wall clock, ISO 8601, UTC.
+    pub at: Option<String>,
+    /// What was seen.
+    pub detail: String,
+}
+
+/// One thing that was done to the system.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct FaultFact {
+    /// Since the load began.
+    pub at_seconds: f64,
+    /// `kill us-east-1`.
+    pub what: String,
+    /// What it came to.
+    pub detail: String,
+    /// It mends instead of breaking.
+    pub mends: bool,
+}
+
+/// One expectation.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct ExpectationFact {
+    /// Its name in the drill file.
+    pub name: String,
+    /// What had to hold.
+    pub wanted: String,
+    /// What was measured.
+    pub measured: String,
+    /// It held.
+    pub held: bool,
+}
+
+/// A reign: one server taking writes.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct ReignFact {
+    /// Whose database.
+    pub region: String,
+    /// Its timeline.
+    pub timeline: u32,
+    /// Its first acknowledged write was sent.
+    pub first_seconds: f64,
+    /// Its last acknowledgement arrived.
+    pub last_seconds: f64,
+    /// How many there were.
+    pub acknowledgements: u64,
+}
+
+/// One population.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct PopulationFact {
+    /// Its name.
+    pub name: String,
+    /// The region that served it before the fault.
+    pub home: Option<String>,
+    /// The region that served it at the end.
+    pub home_after: Option<String>,
+    /// Its share of users, 0 to 1.
+    pub share: f64,
+    /// Requests in all.
+    pub requests: u64,
+    /// Those that failed.
+    pub failed: u64,
+    /// Recovery of reads.
+    pub rto_read_seconds: Option<f64>,
+    /// Recovery of writes.
+    pub rto_write_seconds: Option<f64>,
+    /// Latencies in the stretches of the drill.
+    pub latencies: Vec<LatencyFact>,
+    /// Second by second.
+    pub series: Vec<SecondFact>,
+}
+
+/// Latencies of one kind of request in one stretch, in milliseconds.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct LatencyFact {
+    /// `before`, `during` or `after`.
+    pub stretch: &'static str,
+    /// `reads` or `writes`.
+    pub kind: &'static str,
+    /// Good answers.
+    pub count: usize,
+    /// The median.
+    pub p50_ms: f64,
+    /// 95 % were no slower.
+    pub p95_ms: f64,
+    /// 99 % were no slower.
+    pub p99_ms: f64,
+}
+
+/// One second of a population: what was due in it.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub struct SecondFact {
+    /// Reads answered.
+    pub reads: u32,
+    /// Writes acknowledged.
+    pub writes: u32,
+    /// Requests failed.
+    pub failed: u32,
+    /// Median latency, milliseconds; none without a good answer.
+    pub p50_ms: Option<f64>,
+    /// 95th percentile, milliseconds.
+    pub p95_ms: Option<f64>,
+}
+
+/// A lost write.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct LostFact {
+    /// Its id.
+    pub id: String,
+    /// Whose.
+    pub population: String,
+    /// When the client was told that it is committed, since the fault (negative: before).
+    pub acknowledged_after_fault_seconds: f64,
+    /// By the wall clock.
+    pub acknowledged_at: String,
+    /// The server that had committed it.
+    pub server: Option<String>,
+    /// Its timeline.
+    pub timeline: Option<u32>,
+    /// Members that still have the row.
+    pub still_on: Vec<String>,
+}
+
+/// Something that happened.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct EventFact {
+    /// Since the load began.
+    pub at_seconds: f64,
+    /// Where.
+    pub region: Option<String>,
+    /// A sentence.
+    pub what: String,
+}
+
+/// Why the report could not be kept.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write the report {path}: {reason}; choose another folder with --report DIR")]
+pub struct ReportError {
+    /// Which file or folder.
+    pub path: PathBuf,
+    /// What the system said.
+    pub reason: String,
+}
+
+/// Writes `report.html` and `report.json` into the folder, which is made if need be; returns the page's path.
+///
+/// # Errors
+/// [`ReportError`] when the folder cannot be written to.
+pub fn write(facts: &Facts, folder: &Path) -> Result<PathBuf, ReportError> {
+    let failed = |path: &Path, reason: String| ReportError { path: path.to_owned(), reason };
+    std::fs::create_dir_all(folder).map_err(|e| failed(folder, e.to_string()))?;
+    let (page, data) = (folder.join("report.html"), folder.join("report.json"));
+    let json = serde_json::to_string_pretty(facts).map_err(|e| failed(&data, e.to_string()))?;
+    std::fs::write(&data, json + "\n").map_err(|e| failed(&data, e.to_string()))?;
+    std::fs::write(&page, html(facts)).map_err(|e| failed(&page, e.to_string()))?;
+    Ok(page)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,158 @@
+//! The facts as a table for a terminal: what `script/try` ends with.
+
+use std::fmt::Write as _;
+
+use super::scale::{millis, number, seconds};
+use super::{Facts, LatencyFact, PopulationFact};
+
+/// Lost writes that the table lists; the JSON has all.
+const LOST_SHOWN: usize = 10;
+/// The longest detail of a phase that is shown.
+const DETAIL_MAX: usize = 72;
+
+/// Whether the text may hold colours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Colour {
+    /// A terminal reads it.
+    On,
+    /// Anything else does.
+    Off,
+}
+
+impl Colour {
+    fn paint(self, code: &str, text: &str) -> String {
+        match self {
+            Self::On => format!("\u{1b}[{code}m{text}\u{1b}[0m"),
+            Self::Off => text.to_owned(),
+        }
+    }
+
+    fn verdict(self, held: bool, yes: &str, no: &str) -> String {
+        if held { self.paint("32", yes) } else { self.paint("31;1", no) }
+    }
+}
+
+/// The whole table; it ends with a line break.
+#[must_use]
+pub fn table(facts: &Facts, colour: Colour) -> String {
+    let mut out = String::new();
+    head(&mut out, facts, colour);
+    phases(&mut out, facts, colour);
+    figures(&mut out, facts, colour);
+    latencies(&mut out, facts, colour);
+    expectations(&mut out, facts, colour);
+    lost(&mut out, facts, colour);
+    for violation in &facts.violations {
+        _ = writeln!(out, "{} {violation}", colour.paint("31;1", "VIOLATION"));
+    }
+    out.lines().fold(String::with_capacity(out.len()), |trimmed, line| trimmed + line.trim_end() + "\n")
+}
+
+fn head(out: &mut String, facts: &Facts, colour: Colour) {
+    let verdict = colour.verdict(facts.passed, "passed", "FAILED");
+    _ = writeln!(out, "\n{} {verdict}  ({}, {})", facts.drill, facts.system, facts.started_at);
+    if !facts.description.is_empty() {
+        _ = writeln!(out, "{}", facts.description);
+    }
+}
+
+fn phases(out: &mut String, facts: &Facts, colour: Colour) {
+    section(out, colour, "PHASE", "            AFTER FAULT  WHAT WAS SEEN");
+    for phase in &facts.phases {
+        let after = phase.after_fault_seconds.map_or_else(|| "-".to_owned(), |s| format!("{s:.3} s"));
+        _ = writeln!(out, "  {:<16}{after:>11}  {}", phase.name, shorten(&phase.detail));
+    }
+}
+
+fn figures(out: &mut String, facts: &Facts, colour: Colour) {
+    section(out, colour, "MEASURED", "                                OBJECTIVE");
+    let rto = format!("{} or less", seconds(facts.objectives.rto_seconds));
+    let time = |value: Option<f64>| value.map_or_else(|| "never good again".to_owned(), seconds);
+    let mut row = |name: &str, value: String, wanted: &str| {
+        _ = writeln!(out, "  {name:<16}{value:<24}{wanted}");
+    };
+    row("RTO reads", time(facts.rto_read_seconds), &rto);
+    row("RTO writes", time(facts.rto_write_seconds), &rto);
+    let rpo = format!("{} or less", seconds(facts.objectives.rpo_seconds));
+    row("RPO", format!("{}, {} lost", seconds(facts.rpo_seconds), facts.lost_writes), &rpo);
+    row("writes", format!("{} acknowledged", facts.acknowledged_writes), "");
+    row("most writers", facts.max_concurrent_writers.to_string(), "1, at any instant");
+    let failed = format!("{} of {}", facts.failed_reads + facts.failed_writes, facts.requests);
+    let kinds = format!("{} reads, {} writes", facts.failed_reads, facts.failed_writes);
+    row("requests failed", failed, &kinds);
+}
+
+fn latencies(out: &mut String, facts: &Facts, colour: Colour) {
+    let heads = "      KIND    BEFORE p50 / p95 / p99        DURING                        AFTER";
+    section(out, colour, "USERS     ", heads);
+    for population in &facts.populations {
+        for kind in ["reads", "writes"] {
+            let name = if kind == "reads" { population.name.as_str() } else { "" };
+            _ = write!(out, "  {name:<16}{kind:<8}");
+            for stretch in ["before", "during", "after"] {
+                _ = write!(out, "{:<30}", figure(population, kind, stretch));
+            }
+            out.push('\n');
+        }
+    }
+}
+
+fn figure(population: &PopulationFact, kind: &str, stretch: &str) -> String {
+    let matches = |l: &&LatencyFact| l.kind == kind && l.stretch == stretch && l.count > 0;
+    population.latencies.iter().find(matches).map_or_else(
+        || "-".to_owned(),
+        |l| format!("{} / {} / {}", millis(l.p50_ms), millis(l.p95_ms), millis(l.p99_ms)),
+    )
+}
+
+fn expectations(out: &mut String, facts: &Facts, colour: Colour) {
+    if facts.expectations.is_empty() {
+        return;
+    }
+    section(out, colour, "EXPECTED", "                      WANTED            MEASURED");
+    for expectation in &facts.expectations {
+        let verdict = colour.verdict(expectation.held, "ok    ", "FAILED");
+        let (name, wanted) = (&expectation.name, &expectation.wanted);
+        _ = writeln!(out, "  {verdict}  {name:<22}{wanted:<18}{}", expectation.measured);
+    }
+}
+
+fn lost(out: &mut String, facts: &Facts, colour: Colour) {
+    if facts.lost.is_empty() {
+        return;
+    }
+    section(out, colour, "LOST WRITE", "                     TOLD COMMITTED  BY, AND WHERE IT STILL IS");
+    for lost in facts.lost.iter().take(LOST_SHOWN) {
+        let server = lost.server.as_deref().unwrap_or("unknown");
+        let still = if lost.still_on.is_empty() { "nowhere".to_owned() } else { lost.still_on.join(", ") };
+        let when = format!("{:+} s", NumberOf(lost.acknowledged_after_fault_seconds));
+        _ = writeln!(out, "  {:<30}{when:<16}{server}; {still}", lost.id);
+    }
+    if facts.lost.len() > LOST_SHOWN {
+        _ = writeln!(out, "  and {} more, all in report.json", facts.lost.len() - LOST_SHOWN);
+    }
+}
+
+/// A number with its sign, without needless digits.
+struct NumberOf(f64);
+
+impl std::fmt::Display for NumberOf {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let sign = if self.0 >= 0.0 && f.sign_plus() { "+" } else { "" };
+        write!(f, "{sign}{}", number(self.0))
+    }
+}
+
+fn section(out: &mut String, colour: Colour, name: &str, rest: &str) {
+    _ = writeln!(out, "\n{}", colour.paint("1", &format!("  {name}{rest}")));
+}
+
+/// The first line, cut to the width of a table.
+fn shorten(detail: &str) -> String {
+    let line = detail.lines().next().unwrap_or_default();
+    if line.chars().count() <= DETAIL_MAX {
+        return line.to_owned();
+    }
+    let cut: String = line.chars().take(DETAIL_MAX - 1).collect();
+    format!("{cut}\u{2026}")
+}

@@ -1,0 +1,295 @@
+//! The three forms of a report hold the facts, and the page is whole and needs nothing from outside.
+
+use super::*;
+
+/// A region loss as it might be measured.
+pub(crate) fn sample() -> Facts {
+    Facts {
+        drill: "region-loss".to_owned(),
+        description: "The primary's region loses power for half a minute.".to_owned(),
+        system: "shop".to_owned(),
+        passed: true,
+        started_at: "2026-11-23T06:30:05.120Z".to_owned(),
+        duration_seconds: 60.4,
+        objectives: Objectives { rto_seconds: 60.0, rpo_seconds: 5.0 },
+        rto_read_seconds: Some(1.284),
+        rto_write_seconds: Some(6.402),
+        rpo_seconds: 0.212,
+        longest_read_outage_seconds: 1.3,
+        longest_write_outage_seconds: 6.4,
+        acknowledged_writes: 1_042,
+        lost_writes: 3,
+        unknown_writes: 7,
+        unknown_writes_present: 2,
+        requests: 3_611,
+        failed_reads: 4,
+        failed_writes: 9,
+        max_concurrent_writers: 1,
+        failovers: 1,
+        rejoined: Some("rewound".to_owned()),
+        writers: vec![reign("us-east-1", 1, 0.0, 15.0), reign("eu-central-1", 2, 20.7, 60.3)],
+        phases: phases(),
+        faults: vec![fault(15.0, "kill us-east-1", false), fault(45.0, "restore us-east-1", true)],
+        expectations: vec![
+            expectation("rtoRead", "<= 2 s", "1.28 s", true),
+            expectation("rtoWrite", "<= 12 s", "6.4 s", true),
+            expectation("maxConcurrentWriters", "1", "1", true),
+            expectation("failovers", "1", "1", true),
+            expectation("rejoined", "rewound", "rewound", true),
+        ],
+        populations: ["north-america", "europe", "asia-pacific"].iter().enumerate().map(population).collect(),
+        lost: (0..3).map(lost).collect(),
+        missing_on: vec![("ap-southeast-1".to_owned(), 3)],
+        events: vec![EventFact {
+            at_seconds: 45.2,
+            region: Some("us-east-1".to_owned()),
+            what: "node <started>".to_owned(),
+        }],
+        environment: vec![
+            ("machine".to_owned(), "2 cores, 24 GiB".to_owned()),
+            ("postgres".to_owned(), "15.14".to_owned()),
+        ],
+        definitions: vec![(
+            "RTO".to_owned(),
+            "from the fault to the good answer that ends the last outage".to_owned(),
+        )],
+        ..Facts::default()
+    }
+}
+
+fn phases() -> Vec<PhaseFact> {
+    let phase = |name: &str, after: Option<f64>, detail: &str| PhaseFact {
+        name: name.to_owned(),
+        at_seconds: after.map(|a| a + 15.0),
+        after_fault_seconds: after,
+        at: after.map(|a| format!("2026-11-23T06:{:02}:{:06.3}Z", 30, 20.0 + a)),
+        detail: detail.to_owned(),
+    };
+    vec![
+        phase("fault", Some(0.0), "kill us-east-1: killed 14 processes, network dark"),
+        phase(
+            "detected",
+            Some(3.912),
+            "us-east-1 is down: 2 of 2 vantage points say down, its own report is silent",
+        ),
+        phase("decided", Some(5.204), "epoch 2 for eu-central-1, run orders-2-failover"),
+        phase("fenced", Some(5.231), "lease expired 5.0 s ago by own clock; 2 of 2 standbys sealed"),
+        phase("promoted", Some(5.688), "timeline 2 from 0/3A01F28"),
+        phase("compute scaled", Some(6.102), "2 of 2 instances answer"),
+        phase("DNS changed", Some(4.110), "dns of eu-central-1: us-east-1 -> eu-central-1"),
+        phase("first good read", Some(1.284), "after an outage of 1.3 s"),
+        phase("first good write", Some(6.402), "after an outage of 6.4 s"),
+        phase("protected again", Some(7.91), "ap-southeast-1 streams from eu-central-1"),
+        phase("redundant again", Some(38.44), "us-east-1 follows again: rewound"),
+    ]
+}
+
+fn reign(region: &str, timeline: u32, first: f64, last: f64) -> ReignFact {
+    ReignFact {
+        region: region.to_owned(),
+        timeline,
+        first_seconds: first,
+        last_seconds: last,
+        acknowledgements: 700,
+    }
+}
+
+fn fault(at: f64, what: &str, mends: bool) -> FaultFact {
+    FaultFact { at_seconds: at, what: what.to_owned(), detail: "14 processes".to_owned(), mends }
+}
+
+fn expectation(name: &str, wanted: &str, measured: &str, held: bool) -> ExpectationFact {
+    let [name, wanted, measured] = [name, wanted, measured].map(str::to_owned);
+    ExpectationFact { name, wanted, measured, held }
+}
+
+fn lost(i: u32) -> LostFact {
+    LostFact {
+        id: format!("d7f2-europe-{}", 400 + i),
+        population: "europe".to_owned(),
+        acknowledged_after_fault_seconds: -0.21 + 0.05 * f64::from(i),
+        acknowledged_at: "2026-11-23T06:30:19.9Z".to_owned(),
+        server: Some("127.10.1.1:5432".to_owned()),
+        timeline: Some(1),
+        still_on: vec![],
+    }
+}
+
+fn population((index, name): (usize, &&str)) -> PopulationFact {
+    let scale = [24, 21, 15][index];
+    let second = |s: u32| {
+        let down = (15..21).contains(&s);
+        let wobble = (s * 7 + u32::try_from(index).unwrap() * 3) % 5;
+        let base = [12.0, 14.0, 16.0][index] + f64::from(wobble);
+        let slow = if down { 3000.0 - f64::from(s - 15) * 450.0 } else { base * 14.0 };
+        SecondFact {
+            reads: if s == 15 && index == 0 { 4 } else { scale * 7 / 10 + wobble },
+            writes: if down { 0 } else { scale * 3 / 10 },
+            failed: if s == 15 { 4 } else { u32::from(down && index == 0) },
+            p50_ms: Some(if down { base * 3.0 } else { base }),
+            p95_ms: Some(slow),
+        }
+    };
+    let latency = |stretch, kind, p50: f64| LatencyFact {
+        stretch,
+        kind,
+        count: 400,
+        p50_ms: p50,
+        p95_ms: p50 * 2.2,
+        p99_ms: p50 * 3.1,
+    };
+    let mut latencies = Vec::new();
+    for (stretch, factor) in [("before", 1.0), ("during", 9.0), ("after", 1.3)] {
+        latencies.push(latency(stretch, "reads", 12.0 * factor));
+        latencies.push(latency(stretch, "writes", 95.0 * factor));
+    }
+    PopulationFact {
+        name: (*name).to_owned(),
+        home: Some(["us-east-1", "eu-central-1", "ap-southeast-1"][index].to_owned()),
+        home_after: Some(["us-east-1", "eu-central-1", "ap-southeast-1"][index].to_owned()),
+        share: [0.4, 0.35, 0.25][index],
+        requests: 1400,
+        failed: 5,
+        rto_read_seconds: Some(1.2),
+        rto_write_seconds: Some(6.4),
+        latencies,
+        series: (0..61).map(second).collect(),
+    }
+}
+
+/// Every element is closed, in order; returns what is wrong.
+fn well_formed(page: &str) -> Result<(), String> {
+    let mut open: Vec<&str> = Vec::new();
+    let mut rest = page.strip_prefix("<!DOCTYPE html>").ok_or("no doctype")?;
+    while let Some(start) = rest.find('<') {
+        let end = rest[start..].find('>').ok_or("an element without an end")? + start;
+        let element = &rest[start + 1..end];
+        if element.matches('"').count() % 2 == 1 {
+            return Err(format!("a quote is open in <{element}>"));
+        }
+        if let Some(name) = element.strip_prefix('/') {
+            let top = open.pop();
+            if top != Some(name) {
+                return Err(format!("</{name}> closes {top:?}"));
+            }
+        } else if !element.ends_with('/') {
+            open.push(element.split_whitespace().next().unwrap_or_default());
+        }
+        rest = &rest[end + 1..];
+    }
+    if open.is_empty() { Ok(()) } else { Err(format!("left open: {open:?}")) }
+}
+
+/// The page with its style taken out: `>` has another meaning in it.
+fn without_style(page: &str) -> String {
+    let (before, rest) = page.split_once("<style>").unwrap();
+    let (style, after) = rest.split_once("</style>").unwrap();
+    assert!(!style.contains("url(") && !style.contains("@import"), "the style loads something");
+    format!("{before}{after}")
+}
+
+#[test]
+fn the_page_is_whole() {
+    well_formed(&without_style(&html(&sample()))).unwrap();
+    well_formed(&without_style(&html(&Facts::default()))).unwrap();
+}
+
+#[test]
+fn the_page_needs_nothing_from_outside() {
+    let page = html(&sample());
+    for word in ["http://", "https://", "src=", "href=", "<script", "<link", "<iframe"] {
+        assert!(!page.contains(word), "the page holds {word}");
+    }
+}
+
+#[test]
+fn the_page_holds_the_facts() {
+    let page = html(&sample());
+    for fact in [
+        "region-loss",
+        "passed",
+        "6.4 s",
+        "1.3 s",
+        "1042",
+        "d7f2-europe-402",
+        "kill us-east-1",
+        "rewound",
+        "2 cores",
+    ] {
+        assert!(page.contains(fact), "the page does not hold {fact}");
+    }
+}
+
+#[test]
+fn text_from_outside_cannot_become_markup() {
+    let mut facts = sample();
+    facts.drill = "<script>alert('x')</script>".to_owned();
+    facts.violations = vec!["a < b & \"c\"".to_owned()];
+    let page = html(&facts);
+    assert!(!page.contains("<script"));
+    assert!(page.contains("node &lt;started&gt;"));
+    well_formed(&without_style(&page)).unwrap();
+}
+
+#[test]
+fn a_failed_drill_says_so_everywhere() {
+    let facts = Facts { passed: false, rto_write_seconds: None, ..sample() };
+    assert!(html(&facts).contains("class=\"verdict bad\">failed"));
+    assert!(table(&facts, Colour::Off).contains("FAILED"));
+    assert!(table(&facts, Colour::Off).contains("never good again"));
+}
+
+#[test]
+fn the_table_is_plain_without_a_terminal_and_coloured_on_one() {
+    let plain = table(&sample(), Colour::Off);
+    assert!(!plain.contains('\u{1b}'));
+    assert!(table(&sample(), Colour::On).contains("\u{1b}[32mpassed"));
+    for line in plain.lines() {
+        assert!(line.chars().count() <= 120, "too wide: {line}");
+        assert_eq!(line.trim_end(), line, "ends with spaces: {line}");
+    }
+    let phase = plain.lines().find(|l| l.contains("first good write")).unwrap();
+    assert!(phase.contains("6.402 s"), "{phase}");
+}
+
+#[test]
+fn json_has_the_promised_names() {
+    let json = serde_json::to_value(sample()).unwrap();
+    for name in [
+        "rto_read_seconds",
+        "rto_write_seconds",
+        "acknowledged_writes",
+        "lost_writes",
+        "max_concurrent_writers",
+        "phases",
+        "passed",
+    ] {
+        assert!(!json[name].is_null(), "{name} is missing");
+    }
+    assert_eq!(json["phases"][8]["name"], "first good write");
+    assert_eq!(json["lost"].as_array().unwrap().len(), 3);
+}
+
+#[test]
+fn both_files_are_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let page = write(&sample(), &folder.path().join("new")).unwrap();
+    assert!(std::fs::read_to_string(&page).unwrap().starts_with("<!DOCTYPE html>"));
+    let data = std::fs::read_to_string(page.with_file_name("report.json")).unwrap();
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&data).unwrap()["drill"], "region-loss");
+    // To look at the page: MERIDIAN_REPORT_SAMPLE=/tmp/sample cargo test -p meridian-lab both_files
+    if let Some(folder) = option_env!("MERIDIAN_REPORT_SAMPLE") {
+        write(&sample(), Path::new(folder)).unwrap();
+        println!("{}", table(&sample(), Colour::Off));
+    }
+    let error = write(&sample(), Path::new("/dev/null/x")).unwrap_err();
+    assert!(error.to_string().contains("--report"), "{error}");
+}
+
+#[test]
+fn axes_have_round_marks() {
+    assert_eq!(scale::marks(0.0, 60.0, 6.0), [0.0, 10.0, 20.0, 30.0, 40.0, 50.0, 60.0]);
+    assert_eq!(scale::ceiling(8.7), 10.0);
+    assert_eq!(scale::ceiling(61.0), 80.0);
+    assert_eq!(scale::number(0.5), "0.5");
+}

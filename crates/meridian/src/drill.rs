@@ -1,0 +1,159 @@
+//! `meridian drill`: real faults with measurement, from a file.
+//!
+//! Exit codes: 0 every expectation held, 1 one did not (the report says which), 2 it could not be run.
+
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use clap::{Args, Subcommand};
+use meridian_lab::LabOptions;
+use meridian_lab::drill::file::{self, Drill};
+use meridian_lab::drill::{self, Options};
+use meridian_lab::report::{self, Colour, Facts};
+use meridian_model::{RegionName, System};
+use meridian_spec::{Diagnostic, SourceFile};
+
+use crate::output::Output;
+
+/// Where reports are kept when nobody says otherwise.
+const REPORTS: &str = "target/reports";
+
+#[derive(Args)]
+pub(crate) struct DrillArgs {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Bring the system up on this machine, put users on it, break it as the file says, and measure.
+    Run(RunArgs),
+    /// Minimum, median and maximum of each figure over several reports.
+    Summary(SummaryArgs),
+}
+
+#[derive(Args)]
+struct RunArgs {
+    /// The drill, such as `drills/region-loss.yaml`.
+    file: PathBuf,
+    /// Run it on this system instead of the one that the file names.
+    #[arg(long)]
+    spec: Option<PathBuf>,
+    /// How the result is printed.
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
+    /// The folder for report.html and report.json; default `target/reports/NAME`.
+    #[arg(long, value_name = "DIR")]
+    report: Option<PathBuf>,
+    /// The number of the lab (10 to 250), so that two may run side by side.
+    #[arg(long, value_name = "NUMBER")]
+    lab: Option<u8>,
+    /// The seed of jitter, loss and the arrival of requests.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Remove the data of an earlier lab first.
+    #[arg(long)]
+    fresh: bool,
+}
+
+#[derive(Args)]
+struct SummaryArgs {
+    /// report.json files, of one drill or of several.
+    #[arg(required = true)]
+    reports: Vec<PathBuf>,
+    /// How the summary is printed.
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
+}
+
+pub(crate) fn run(args: DrillArgs) -> anyhow::Result<ExitCode> {
+    match args.command {
+        Command::Run(args) => run_drill(args),
+        Command::Summary(args) => summary(&args),
+    }
+}
+
+fn run_drill(args: RunArgs) -> anyhow::Result<ExitCode> {
+    let source = read_source(&args.file)?;
+    let Some(first) = told(file::read(source.clone(), None)) else { return Ok(ExitCode::from(2)) };
+    let spec = args.spec.clone().unwrap_or(first.system);
+    let Some(system) = told(meridian_spec::read(&[read_source(&spec)?])) else { return Ok(ExitCode::from(2)) };
+    let regions: Vec<RegionName> = system.region_names().cloned().collect();
+    let Some(mut drill) = told(file::read(source, Some(&regions))) else { return Ok(ExitCode::from(2)) };
+    drill.system = spec;
+    let facts = measure(&drill, &system, &args)?;
+    let folder = args.report.unwrap_or_else(|| Path::new(REPORTS).join(&drill.name));
+    let page = report::write(&facts, &folder)?;
+    print(&facts, &page, args.output)?;
+    Ok(if facts.passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Runs the drill until its end, or until somebody interrupts it: then the lab is taken down all the same.
+fn measure(drill: &Drill, system: &System, args: &RunArgs) -> anyhow::Result<Facts> {
+    let lab = LabOptions { number: args.lab, seed: args.seed, fresh: args.fresh, ..LabOptions::default() };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no runtime")?;
+    let name = drill.name.clone();
+    let tell = move |line: &str| progress(&name, line);
+    runtime.block_on(async {
+        let mut term = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+        tokio::select! {
+            facts = drill::run(drill, system, Options { lab }, &tell) => facts.context("the drill could not be measured"),
+            _ = tokio::signal::ctrl_c() => bail!("interrupted; the lab is taken down, nothing was measured"),
+            _ = term.recv() => bail!("ended by SIGTERM; the lab is taken down, nothing was measured"),
+        }
+    })
+}
+
+#[expect(clippy::print_stderr, reason = "progress belongs on the terminal, not into the answer")]
+fn progress(name: &str, line: &str) {
+    eprintln!("{name}: {line}");
+}
+
+fn read_source(path: &Path) -> anyhow::Result<SourceFile> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(SourceFile { name: path.display().to_string(), text })
+}
+
+/// The value, or none after every fault was printed.
+#[expect(clippy::print_stderr, reason = "faults of the input belong on the terminal")]
+fn told<T>(read: Result<T, Vec<Diagnostic>>) -> Option<T> {
+    let colour = std::io::stderr().is_terminal();
+    read.map_err(|faults| faults.iter().for_each(|fault| eprintln!("{}", fault.render(colour)))).ok()
+}
+
+fn print(facts: &Facts, page: &Path, output: Output) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    match output {
+        Output::Json => {
+            serde_json::to_writer_pretty(&mut out, facts)?;
+            writeln!(out)?;
+        }
+        Output::Table => {
+            let colour = if std::io::stdout().is_terminal() { Colour::On } else { Colour::Off };
+            write!(out, "{}", report::table(facts, colour))?;
+            writeln!(out, "\nreport: {}", page.display())?;
+        }
+    }
+    Ok(())
+}
+
+fn summary(args: &SummaryArgs) -> anyhow::Result<ExitCode> {
+    let read = |path: &PathBuf| -> anyhow::Result<serde_json::Value> {
+        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        serde_json::from_str(&text).with_context(|| format!("{} is no report of a drill", path.display()))
+    };
+    let reports = args.reports.iter().map(read).collect::<anyhow::Result<Vec<_>>>()?;
+    let drills = report::summary(&reports);
+    let mut out = std::io::stdout().lock();
+    match args.output {
+        Output::Json => {
+            serde_json::to_writer_pretty(&mut out, &drills)?;
+            writeln!(out)?;
+        }
+        Output::Table => write!(out, "{}", report::summary_table(&drills))?,
+    }
+    let all = drills.values().all(|d| d.passed == d.runs);
+    Ok(if all { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
