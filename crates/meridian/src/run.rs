@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use clap::Args;
 use meridian_model::RegionName;
-use meridian_telemetry::{Format, Options};
+use meridian_telemetry::{Format, Metrics, Options};
 
 /// Run the node of one region, as in production.
 ///
@@ -24,7 +24,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_enum, default_value = "text")]
     log_format: LogFormat,
     /// What is logged, such as `info` or `warn,meridian_gateway=debug`.
-    #[arg(long, env = "MERIDIAN_LOG", default_value = "info")]
+    #[arg(long, default_value = "info")]
     log: String,
 }
 
@@ -48,19 +48,21 @@ pub(crate) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
+    let metrics = Metrics::new(Some(&args.region));
     let served = runtime.block_on(async {
         let _telemetry = meridian_telemetry::init(&Options {
             format: match args.log_format {
                 LogFormat::Text => Format::Text,
                 LogFormat::Json => Format::Json,
             },
-            level: args.log,
+            filter: args.log,
+            metrics: metrics.clone(),
             otlp_endpoint: system.topology.otlp_endpoint.clone(),
             region: Some(args.region.clone()),
             colour: std::io::IsTerminal::is_terminal(&std::io::stderr()),
         })
         .context("cannot start telemetry")?;
-        meridian_node::run(system, args.region).await.context("the node cannot run")
+        meridian_node::run(system, args.region, metrics).await.context("the node cannot run")
     });
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     served.map(|()| ExitCode::SUCCESS)

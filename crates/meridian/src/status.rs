@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Args;
 use http::{Method, StatusCode};
+use meridian_lab::control::{self, Client};
 use meridian_model::health::{Health, RegionHealth};
 use meridian_model::run::{Run, StepState};
 use meridian_model::{RegionName, System};
@@ -70,7 +71,9 @@ fn all_up(node: &NodeStatus) -> bool {
 }
 
 fn of_lab(lab: Option<&str>) -> anyhow::Result<Vec<Answer>> {
-    let status = meridian_lab::control::status(lab).context("no status of the lab")?;
+    let holder = control::choose(&control::running(), lab)
+        .context("without a spec this asks a lab; name the spec to ask the nodes of a real system")?;
+    let status = Client::connect(&holder.dir)?.status()?;
     let answer = |region: meridian_lab::RegionStatus| {
         let node = region.node.map(serde_json::from_value).transpose();
         match node {

@@ -94,8 +94,8 @@ pub enum Error {
 /// # Errors
 /// [`Error`] when a part cannot start: a port in use, a missing program, an unreadable file. Once it
 /// runs it does not give up by itself.
-pub async fn run(system: System, here: RegionName) -> Result<(), Error> {
-    let node = Node::bind(Arc::new(system), here).await?;
+pub async fn run(system: System, here: RegionName, metrics: Metrics) -> Result<(), Error> {
+    let node = Node::bind(Arc::new(system), here, metrics).await?;
     let (stop, stopped) = watch::channel(false);
     let running = node.serve(stopped);
     ended().await?;
@@ -129,9 +129,8 @@ struct Listeners {
 }
 
 impl Node {
-    async fn bind(system: Arc<System>, here: RegionName) -> Result<Self, Error> {
+    async fn bind(system: Arc<System>, here: RegionName, metrics: Metrics) -> Result<Self, Error> {
         let region = system.region(&here).cloned().ok_or_else(|| Error::UnknownRegion(here.clone()))?;
-        let metrics = Metrics::new(Some(&here));
         let memory = Memory::open(&region.node.data_dir)?;
         let secret = Secret::read(&system.topology.coordination.control_secret_file)?;
         let fence = Fence::new();

@@ -46,7 +46,7 @@ impl Memory {
     ///
     /// # Errors
     /// [`MemoryError::Io`] when it cannot be made.
-    pub fn open(folder: &Path) -> Result<Self, MemoryError> {
+    pub(crate) fn open(folder: &Path) -> Result<Self, MemoryError> {
         let failed = |source| MemoryError::Io { action: "make", path: folder.to_owned(), source };
         std::fs::create_dir_all(folder).map_err(failed)?;
         Ok(Self { folder: folder.to_owned() })
@@ -56,7 +56,7 @@ impl Memory {
     ///
     /// # Errors
     /// [`MemoryError`] when the file is there and cannot be read.
-    pub fn read<T: DeserializeOwned>(&self, file: &str) -> Result<Option<T>, MemoryError> {
+    pub(crate) fn read<T: DeserializeOwned>(&self, file: &str) -> Result<Option<T>, MemoryError> {
         let path = self.folder.join(file);
         let bytes = match std::fs::read(&path) {
             Ok(bytes) => bytes,
@@ -71,7 +71,7 @@ impl Memory {
     ///
     /// # Errors
     /// [`MemoryError::Io`] when it could not be written; the old file is then still there.
-    pub fn write<T: Serialize>(&self, file: &str, value: &T) -> Result<(), MemoryError> {
+    pub(crate) fn write<T: Serialize>(&self, file: &str, value: &T) -> Result<(), MemoryError> {
         let path = self.folder.join(file);
         let new = self.folder.join(format!("{file}.new"));
         let replace = || -> io::Result<()> {
