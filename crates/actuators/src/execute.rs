@@ -76,7 +76,7 @@ pub struct UnexpectedExit {
 /// **The epoch.** Commands carry one; the highest is kept on disk and a lower one is refused.
 pub trait DatabaseActuator: Send + Sync + 'static {
     /// What the database does now. Never fails: a server that does not answer in time is `Starting`,
-    /// with zero positions. Takes at most about a second.
+    /// with zero positions. Takes at most two seconds; a few milliseconds as a rule.
     fn status(&self) -> BoxFuture<'_, DatabaseStatus>;
 
     /// The last end of the server that nobody commanded; changes the moment it is seen.

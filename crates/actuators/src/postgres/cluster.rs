@@ -54,7 +54,14 @@ pub(crate) fn signal(pid: Pid, data_dir: &Path, signal: Signal) {
 
 fn belongs(pid: Pid, data_dir: &Path) -> bool {
     let link = |what: &str| std::fs::read_link(format!("/proc/{}/{what}", pid.as_raw_nonzero()));
-    link("cwd").is_ok_and(|cwd| cwd == data_dir) && link("exe").is_ok_and(|exe| is_postgres(&exe))
+    if !link("cwd").is_ok_and(|cwd| cwd == data_dir) {
+        return false;
+    }
+    match link("exe") {
+        Ok(exe) => is_postgres(&exe),
+        // It is ending: its program is gone already, its files and sockets are not yet.
+        Err(e) => e.kind() == std::io::ErrorKind::NotFound,
+    }
 }
 
 /// The program may have been replaced by an upgrade while it ran: ` (deleted)` is part of the link then.

@@ -61,7 +61,9 @@ impl Member {
         from: Divergence,
         control: &ControlData,
     ) -> Result<Rejoined, ActuatorError> {
+        let began = clock::now();
         let kept = self.keep_wal(from, control).await?;
+        let (keeping, began) = (clock::now().since(began), clock::now());
         match self.rewind(source.address()).await {
             Ok(false) => {
                 // What was copied is only what the source has too.
@@ -70,7 +72,12 @@ impl Member {
             }
             Ok(true) => Ok(Rejoined {
                 method: RejoinMethod::Rewound,
-                detail: format!("rewound to {} on timeline {}", from.lsn, from.timeline),
+                detail: format!(
+                    "rewound to {} on timeline {} (log kept in {keeping:.1?}, rewound in {:.1?})",
+                    from.lsn,
+                    from.timeline,
+                    clock::now().since(began)
+                ),
                 kept_wal: Some(kept),
                 kept_data: None,
             }),

@@ -39,7 +39,8 @@ async fn it_scales_up_and_down_and_never_beyond_its_addresses() {
     compute.scale(5).await.unwrap();
     compute.scale(5).await.unwrap();
     assert_eq!(compute.running(), 2);
-    until("both have begun", || async { !pids(folder.path(), "127.0.0.1:9002").is_empty() }).await;
+    let begun = |address| !pids(folder.path(), address).is_empty();
+    until("both have begun", || async { begun("127.0.0.1:9001") && begun("127.0.0.1:9002") }).await;
     let second = pids(folder.path(), "127.0.0.1:9002")[0];
     compute.scale(1).await.unwrap();
     assert_eq!(compute.running(), 1);

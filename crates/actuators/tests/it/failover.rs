@@ -137,8 +137,8 @@ async fn a_running_primary_neither_follows_nor_seals() {
     for refused in [primary.seal().await, primary.follow(rig.addresses[1], Epoch(1)).await] {
         assert!(matches!(refused, Err(ActuatorError::WrongState { .. })), "{refused:?}");
     }
-    assert_eq!(primary.status().await.role, DatabaseRole::Primary);
-    assert_eq!(primary.status().await.received.timeline, 1);
+    let status = status_until(&primary, "it answers", |s| s.role != DatabaseRole::Starting).await;
+    assert_eq!((status.role, status.received.timeline), (DatabaseRole::Primary, 1));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -174,7 +174,7 @@ async fn what_cannot_be_rewound_is_cloned_anew_with_the_old_directory_kept() {
 /// The same programs, with a `pg_rewind` that always fails.
 fn with_broken_rewind(rig: &Rig) -> meridian_actuators::PostgresConfig {
     let mut config = rig.config(0);
-    let real = meridian_actuators::postgres::Binaries::find(None).unwrap().dir;
+    let real = meridian_actuators::postgres::Binaries::find(config.postgres.bin_dir.as_deref()).unwrap().dir;
     let bin = rig.folder.path().join("bin");
     std::fs::create_dir(&bin).unwrap();
     for program in std::fs::read_dir(&real).unwrap().flatten().filter(|p| p.file_name() != "pg_rewind") {

@@ -27,7 +27,11 @@ pub(crate) struct Rig {
 
 impl Rig {
     pub(crate) fn new(replication: Replication) -> Self {
-        let folder = tempfile::Builder::new().prefix("meridian-actuators-").tempdir().unwrap();
+        Self::below(&std::env::temp_dir(), replication)
+    }
+
+    pub(crate) fn below(parent: &Path, replication: Replication) -> Self {
+        let folder = tempfile::Builder::new().prefix("meridian-actuators-").tempdir_in(parent).unwrap();
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
         std::fs::write(folder.path().join("super"), format!("{SUPER_PASSWORD}\n")).unwrap();
         std::fs::write(folder.path().join("app"), APP_PASSWORD).unwrap();
@@ -44,7 +48,8 @@ impl Rig {
             region: region(REGIONS[index]),
             address: self.addresses[index],
             postgres: PostgresMember {
-                bin_dir: None,
+                // To try another version: MERIDIAN_TEST_POSTGRES=/path/to/bin.
+                bin_dir: std::env::var_os("MERIDIAN_TEST_POSTGRES").map(Into::into),
                 data_dir: home.join("data"),
                 run_as: "postgres".to_owned(),
                 superuser: "meridian".to_owned(),
