@@ -40,6 +40,11 @@ impl Page {
         Self { address, path: path.to_owned(), host, kept: None }
     }
 
+    /// Where it is.
+    pub(crate) const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// By the kept connection first; if the other side has closed it meanwhile, by a new one.
     pub(crate) async fn ask(&mut self) -> Outcome {
         // A kept connection that is lost says nothing about the other side.

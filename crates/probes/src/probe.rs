@@ -58,10 +58,23 @@ impl Services {
     /// A service works if any of its instances does; the region, if every service does.
     async fn ask(&mut self) -> Outcome {
         let services =
-            self.0.iter_mut().map(|pages| async { fastest(join_all(pages.iter_mut().map(Page::ask)).await) });
+            self.0.iter_mut().map(|pages| async { fastest(join_all(pages.iter_mut().map(in_time)).await) });
         slowest(join_all(services).await)
     }
 }
+
+/// One instance that hangs must not use up the time of the others.
+async fn in_time(page: &mut Page) -> Outcome {
+    let address = page.address();
+    match tokio::time::timeout(INSTANCE_WITHIN, page.ask()).await {
+        Ok(outcome) => outcome,
+        Err(_) => Err(format!("{address}: no answer within {INSTANCE_WITHIN:?}")),
+    }
+}
+
+/// How long one of several instances may take: less than the probe as a whole (1 s), more than the two
+/// longest round trips that a fresh connection needs (440 ms).
+const INSTANCE_WITHIN: Duration = Duration::from_millis(800);
 
 /// One must work.
 fn fastest(outcomes: Vec<Outcome>) -> Outcome {

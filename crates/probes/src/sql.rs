@@ -1,9 +1,15 @@
 //! A database that must answer a statement, over a kept session.
+//!
+//! Opening a session takes five round trips (TCP, start-up, three of SCRAM): more than one probe may
+//! take between distant regions. So an opening goes on in the background from round to round, until
+//! [`OPEN_WITHIN`]; the rounds that it outlasts fail, a statement over the kept session is one round trip.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use meridian_telemetry::clock;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use tokio_postgres::{Client, Config, NoTls};
 
 use crate::probe::Outcome;
@@ -13,6 +19,16 @@ pub(crate) struct Sql {
     address: SocketAddr,
     config: Config,
     kept: Option<Kept>,
+    opening: Option<Opening>,
+}
+
+/// A session on its way. It is ended when the probe is.
+struct Opening(JoinHandle<Result<Kept, String>>);
+
+impl Drop for Opening {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 struct Kept {
@@ -31,7 +47,7 @@ impl Sql {
         let mut config = Config::new();
         config.host(address.ip().to_string()).port(address.port()).user(user).password(password);
         config.dbname("postgres").application_name("meridian-probe");
-        Self { address, config, kept: None }
+        Self { address, config, kept: None, opening: None }
     }
 
     /// By the kept session first; if that is broken, by a new one: a restarted server works.
@@ -41,37 +57,54 @@ impl Sql {
         {
             return Ok(took);
         }
-        let fresh = self.connect().await?;
+        let fresh = self.open().await?;
         self.by(fresh).await
+    }
+
+    /// Waits for the opening that is under way, or begins one. Dropping the wait leaves it under way.
+    async fn open(&mut self) -> Result<Kept, String> {
+        let (address, config) = (self.address, self.config.clone());
+        let opening = self.opening.get_or_insert_with(|| {
+            Opening(tokio::spawn(async move {
+                let late = || format!("{address}: no session within {OPEN_WITHIN:?}");
+                timeout(OPEN_WITHIN, connect(address, config)).await.unwrap_or_else(|_| Err(late()))
+            }))
+        });
+        let opened = (&mut opening.0).await;
+        self.opening = None;
+        opened.unwrap_or_else(|ended| Err(ended.to_string()))
     }
 
     async fn by(&mut self, kept: Kept) -> Outcome {
         let began = clock::now();
-        kept.client.simple_query("select 1").await.map_err(|e| self.words(&e))?;
+        kept.client.simple_query("select 1").await.map_err(|e| words(self.address, &e))?;
         let took = clock::now().since(began);
         self.kept = Some(kept);
         Ok(took)
     }
-
-    async fn connect(&self) -> Result<Kept, String> {
-        let (client, connection) = self.config.connect(NoTls).await.map_err(|e| self.words(&e))?;
-        let pump = tokio::spawn(async move {
-            let _seen_by_the_client = connection.await;
-        });
-        Ok(Kept { client, pump })
-    }
-
-    /// The server's own words, or the whole chain of causes.
-    fn words(&self, error: &tokio_postgres::Error) -> String {
-        if let Some(db) = error.as_db_error() {
-            return format!("{}: {} ({})", db.severity(), db.message(), db.code().code());
-        }
-        let mut text = format!("{}: {error}", self.address);
-        let mut inner = std::error::Error::source(error);
-        while let Some(cause) = inner {
-            text = format!("{text}: {cause}");
-            inner = cause.source();
-        }
-        text
-    }
 }
+
+async fn connect(address: SocketAddr, config: Config) -> Result<Kept, String> {
+    let (client, connection) = config.connect(NoTls).await.map_err(|e| words(address, &e))?;
+    let pump = tokio::spawn(async move {
+        let _seen_by_the_client = connection.await;
+    });
+    Ok(Kept { client, pump })
+}
+
+/// The server's own words, or the whole chain of causes.
+fn words(address: SocketAddr, error: &tokio_postgres::Error) -> String {
+    if let Some(db) = error.as_db_error() {
+        return format!("{}: {} ({})", db.severity(), db.message(), db.code().code());
+    }
+    let mut text = format!("{address}: {error}");
+    let mut inner = std::error::Error::source(error);
+    while let Some(cause) = inner {
+        text = format!("{text}: {cause}");
+        inner = cause.source();
+    }
+    text
+}
+/// How long opening a session may take: 220 ms are the longest round trip between regions, and SCRAM costs
+/// some processor time at both ends.
+const OPEN_WITHIN: Duration = Duration::from_secs(5);
