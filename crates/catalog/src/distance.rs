@@ -9,8 +9,7 @@ use meridian_model::topology::Location;
 pub fn kilometres(from: Location, to: Location) -> f64 {
     let half_chord = |a: f64, b: f64| ((b - a).to_radians() / 2.0).sin().powi(2);
     let across = from.latitude.to_radians().cos() * to.latitude.to_radians().cos();
-    let h =
-        half_chord(from.latitude, to.latitude) + across * half_chord(from.longitude, to.longitude);
+    let h = half_chord(from.latitude, to.latitude) + across * half_chord(from.longitude, to.longitude);
     2.0 * EARTH_RADIUS_KM * h.clamp(0.0, 1.0).sqrt().asin()
 }
 

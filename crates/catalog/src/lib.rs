@@ -83,10 +83,8 @@ pub fn round_trip(from: &Place<'_>, to: &Place<'_>) -> RoundTrip {
     let published = (from.provider == to.provider)
         .then(|| latency::published(from.provider, from.name, to.name))
         .flatten();
-    published.unwrap_or_else(|| RoundTrip {
-        rtt: estimate(from.location, to.location),
-        basis: Basis::Estimated,
-    })
+    published
+        .unwrap_or_else(|| RoundTrip { rtt: estimate(from.location, to.location), basis: Basis::Estimated })
 }
 
 /// The round trip inside one region. Published diagonals (1 to 8 ms) include name resolution and are

@@ -65,7 +65,8 @@ fn the_estimate_is_within_15_percent_for_half_of_the_published_pairs() {
     for a in regions() {
         for b in regions().filter(|b| b.provider == a.provider && b.name != a.name) {
             if let Some(published) = latency::published(a.provider, a.name, b.name) {
-                let (told, guess) = (published.rtt.as_secs_f64(), estimate(a.location, b.location).as_secs_f64());
+                let (told, guess) =
+                    (published.rtt.as_secs_f64(), estimate(a.location, b.location).as_secs_f64());
                 errors.push((guess - told).abs() / told);
             }
         }

@@ -16,18 +16,16 @@ mod diagnostic;
 mod form;
 mod kinds;
 mod meaning;
+mod parse;
 pub mod reading;
 mod source;
 mod tree;
 mod write;
 
-use std::path::{Path, PathBuf};
-
 use meridian_model::System;
-use meridian_planner::Finding;
 
 pub use diagnostic::{Diagnostic, Severity};
-use source::{Problem, Problems};
+pub use parse::{Inspection, inspect};
 pub use write::write;
 
 /// A file of a spec, already read.
@@ -39,15 +37,6 @@ pub struct SourceFile {
     pub text: String,
 }
 
-/// What came of a spec: the system if it has no errors, and all that is to be said about it.
-#[derive(Debug, Clone)]
-pub struct Inspection {
-    /// The system; none if there is any error.
-    pub system: Option<System>,
-    /// Errors and warnings, in the order of the source.
-    pub diagnostics: Vec<Diagnostic>,
-}
-
 /// Reads the files as one spec.
 ///
 /// # Errors
@@ -55,59 +44,6 @@ pub struct Inspection {
 pub fn read(files: &[SourceFile]) -> Result<System, Vec<Diagnostic>> {
     let inspection = inspect(files);
     inspection.system.ok_or(inspection.diagnostics)
-}
-
-/// Reads the files as one spec, and tells warnings too.
-#[must_use]
-pub fn inspect(files: &[SourceFile]) -> Inspection {
-    let mut problems = Problems::default();
-    let system = system(files, &mut problems);
-    let system = system.filter(|_| !problems.refused());
-    Inspection { system, diagnostics: problems.into_diagnostics(files) }
-}
-
-fn system(files: &[SourceFile], problems: &mut Problems) -> Option<System> {
-    let mut resources = Vec::new();
-    let mut whole = true;
-    for (number, file) in files.iter().enumerate() {
-        let (documents, understood) = tree::documents(number, file, problems);
-        whole &= understood;
-        for document in &documents {
-            match kinds::resource(document, problems) {
-                Some(resource) => resources.push(resource),
-                None => whole = false,
-            }
-        }
-    }
-    // What could not be read at all may be just what the rest refers to.
-    if !whole {
-        return None;
-    }
-    let folders: Vec<PathBuf> = files.iter().map(|f| folder(&f.name)).collect();
-    let meant = meaning::meant(&resources, &folders, problems)?;
-    if !problems.refused() {
-        for finding in meridian_planner::check(&meant.system) {
-            problems.push(placed(finding, &meant));
-        }
-    }
-    Some(meant.system)
-}
-
-fn folder(file: &str) -> PathBuf {
-    Path::new(file).parent().map(Path::to_owned).unwrap_or_default()
-}
-
-fn placed(finding: Finding, meant: &meaning::Meant) -> Problem {
-    Problem {
-        severity: match finding.severity {
-            meridian_planner::Severity::Warning => Severity::Warning,
-            meridian_planner::Severity::Error => Severity::Error,
-        },
-        place: meant.place(&finding.subject),
-        message: finding.message,
-        details: finding.details,
-        suggestion: (!finding.suggestion.is_empty()).then_some(finding.suggestion),
-    }
 }
 
 /// The JSON Schema (draft 2020-12) of one document of a spec.
