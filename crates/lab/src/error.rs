@@ -92,7 +92,7 @@ pub enum LabError {
         tail: String,
     },
     /// Not healthy in time.
-    #[error("not healthy after {}: {}", humane(.within), missing.join("; "))]
+    #[error("not healthy after {}: {}", humane(.within), some(.missing))]
     NotHealthy {
         /// How long was waited.
         within: Duration,
@@ -129,6 +129,16 @@ pub enum LabError {
     /// Certificates of the lab.
     #[error("cannot make the lab's certificates: {0}")]
     Certificates(String),
+}
+
+/// The first of many sentences.
+fn some(sentences: &[String]) -> String {
+    const MOST: usize = 6;
+    let first = sentences.iter().take(MOST).map(String::as_str).collect::<Vec<_>>().join("; ");
+    match sentences.len().saturating_sub(MOST) {
+        0 => first,
+        more => format!("{first}; and {more} more"),
+    }
 }
 
 /// Seconds with one decimal.

@@ -247,7 +247,7 @@ impl Grid {
     }
 
     /// Region `j` as population `k` sees it.
-    pub(crate) fn from_population(self, k: usize, j: usize) -> Ipv4Addr {
+    pub(crate) fn seen_by_population(self, k: usize, j: usize) -> Ipv4Addr {
         Ipv4Addr::new(127, self.number, octet(201 + k), octet(101 + j))
     }
 
@@ -318,7 +318,7 @@ fn population(system: &System, grid: Grid, k: usize) -> Option<PopulationAddress
     let seen = |(j, region): (usize, &meridian_model::topology::Region)| RegionSeen {
         region: region.name.clone(),
         public: grid.home(j).into(),
-        address: grid.from_population(k, j).into(),
+        address: grid.seen_by_population(k, j).into(),
         rtt: meridian_catalog::round_trip(&people.into(), &region.into()).rtt,
     };
     Some(PopulationAddresses {
@@ -421,7 +421,7 @@ fn forwards(system: &System, grid: Grid) -> Vec<Forward> {
             all.extend(region_ports(system).into_iter().map(listen));
         }
         for k in 0..system.topology.users.len() {
-            let listen = |port| to(Origin::Place(n + k), at(grid.from_population(k, j), port), port);
+            let listen = |port| to(Origin::Place(n + k), at(grid.seen_by_population(k, j), port), port);
             let ports =
                 [port::DNS, port::EDGE_HTTP, port::EDGE_HTTPS, port::GATEWAY_WRITE, port::GATEWAY_READ];
             all.extend(ports.into_iter().map(listen));

@@ -3,6 +3,7 @@
 //! The answer is read leniently, as JSON: a lab must still show something when a node of another version,
 //! or half of one, answers.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -175,50 +176,55 @@ pub(crate) fn settle_verdicts(regions: &mut [RegionStatus]) {
     }
 }
 
-/// What is missing until the whole is healthy, one sentence each.
+/// What is missing until the whole is healthy, one sentence each, the gravest first.
 pub(crate) fn missing(system: &System, regions: &[RegionStatus]) -> Vec<String> {
-    let nodes = regions.iter().flat_map(|r| node_missing(r));
+    let nodes = regions.iter().filter_map(node_missing);
     let groups = system.databases.iter().flat_map(|d| group_missing(d, regions));
-    nodes.chain(groups).collect()
+    nodes.chain(groups).chain(verdicts_missing(regions)).collect()
 }
 
-fn node_missing(region: &RegionStatus) -> Vec<String> {
+fn node_missing(region: &RegionStatus) -> Option<String> {
     let name = &region.region;
-    if region.condition != "running" {
-        return vec![format!("{name} is {}", region.condition)];
+    match (&region.node, region.condition.as_str()) {
+        (None, "running") => Some(format!("the node of {name} does not answer")),
+        (Some(node), "running") if list(node, "verdicts").next().is_none() => {
+            Some(format!("{name} has no verdict yet"))
+        }
+        (_, "running") => None,
+        (_, condition) => Some(format!("{name} is {condition}")),
     }
-    let Some(node) = &region.node else { return vec![format!("the node of {name} does not answer")] };
-    let not_up = list(node, "verdicts").filter(|v| text(v, "health") != "up");
-    let sentence = |v: &Value| {
-        let (other, health) = (text(v, "region"), text(v, "health"));
-        let parts = list(v, "parts").filter(|p| text(p, "health") != "up");
-        let parts: Vec<String> = parts
-            .map(|p| {
-                format!(
-                    "{} {}",
-                    p.pointer("/target/part").and_then(Value::as_str).unwrap_or("?"),
-                    text(p, "health")
-                )
-            })
-            .collect();
-        format!(
-            "{name} holds {other} to be {health} ({})",
-            if parts.is_empty() { text(v, "reason").to_owned() } else { parts.join(", ") }
-        )
+}
+
+/// What is not up, and for whom. A whole region that is not up names its parts; a region can also be up with
+/// a part that is down (the application of a standby, for one).
+fn verdicts_missing(regions: &[RegionStatus]) -> Vec<String> {
+    let mut seen: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    let nodes = regions.iter().filter_map(|r| Some((r.region.as_str(), r.node.as_ref()?)));
+    let verdicts =
+        nodes.flat_map(|(viewer, node)| list(node, "verdicts").map(move |verdict| (viewer, verdict)));
+    for (viewer, verdict) in verdicts {
+        let whole_is_up = text(verdict, "health") == "up";
+        let bad =
+            |part: &&Value| text(part, "health") == "down" || (!whole_is_up && text(part, "health") != "up");
+        let name = text(verdict, "region");
+        let part_name =
+            |part: &Value| part.pointer("/target/part").and_then(Value::as_str).unwrap_or("?").to_owned();
+        let mut parts = list(verdict, "parts").filter(bad).peekable();
+        if parts.peek().is_none() && !whole_is_up {
+            let what = format!("{name} is {} ({})", text(verdict, "health"), text(verdict, "reason"));
+            seen.entry(what).or_default().push(viewer);
+        }
+        for part in parts {
+            let what = format!("{} of {name} is {}", part_name(part), text(part, "health"));
+            seen.entry(what).or_default().push(viewer);
+        }
+    }
+    let everybody = regions.iter().filter(|r| r.node.is_some()).count();
+    let sentence = |(what, viewers): (String, Vec<&str>)| match viewers.len() {
+        n if n == everybody => what,
+        _ => format!("{what} for {}", viewers.join(", ")),
     };
-    let mut all: Vec<String> = not_up.map(sentence).collect();
-    // A region can be up with a part that is not: the application of a standby, for one.
-    all.extend(list(node, "verdicts").filter(|v| text(v, "health") == "up").filter_map(|v| {
-        let parts: Vec<&str> = list(v, "parts")
-            .filter(|p| text(p, "health") == "down")
-            .filter_map(|p| p.pointer("/target/part").and_then(Value::as_str))
-            .collect();
-        (!parts.is_empty()).then(|| format!("{name} sees {} of {} down", parts.join(", "), text(v, "region")))
-    }));
-    if list(node, "verdicts").next().is_none() {
-        all.push(format!("{name} has no verdict yet"));
-    }
-    all
+    seen.into_iter().map(sentence).collect()
 }
 
 fn group_missing(database: &meridian_model::Database, regions: &[RegionStatus]) -> Vec<String> {
@@ -247,4 +253,50 @@ fn group_missing(database: &meridian_model::Database, regions: &[RegionStatus]) 
         all.push(format!("the nodes do not agree on the writer of {group}"));
     }
     all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn region(name: &str, node: Option<Value>) -> RegionStatus {
+        region_status(&Name::new(name).unwrap(), "running", 1, node)
+    }
+
+    fn says(other: &str, health: &str, database: &str) -> Value {
+        json!({"region": other, "health": health, "reason": "because",
+               "parts": [{"target": {"region": other, "part": "database"}, "health": database}]})
+    }
+
+    #[test]
+    fn what_is_missing_is_told_once_with_those_who_see_it() {
+        let both = || json!({"verdicts": [says("a", "up", "up"), says("b", "up", "down")]});
+        let one = json!({"verdicts": [says("a", "unknown", "unknown"), says("b", "up", "down")]});
+        let healthy = json!({"verdicts": [says("a", "up", "up")]});
+        assert_eq!(verdicts_missing(&[region("a", Some(healthy))]), Vec::<String>::new());
+        let all = [region("a", Some(both())), region("b", Some(one))];
+        assert_eq!(verdicts_missing(&all), ["database of a is unknown for b", "database of b is down"]);
+        assert_eq!(node_missing(&region("c", None)).unwrap(), "the node of c does not answer");
+    }
+
+    #[test]
+    fn verdicts_of_the_majority_hold_and_groups_are_read() {
+        let node = |health: &str| {
+            json!({"verdicts": [says("a", health, health)],
+                   "groups": [{"group": "orders", "epoch": 3, "writer": "b", "reason": "",
+                               "database": {"role": "standby", "streaming": true, "replay_lag_ms": 5,
+                                            "received": {"timeline": 2, "lsn": 50_331_648}}}]})
+        };
+        let mut all =
+            [region("a", Some(node("down"))), region("b", Some(node("up"))), region("c", Some(node("down")))];
+        settle_verdicts(&mut all);
+        assert_eq!(all[0].verdict, "down");
+        let group = &all[0].groups[0];
+        assert_eq!(
+            (group.role.as_str(), group.epoch, group.lag_ms, group.lsn.as_str()),
+            ("standby", 3, Some(5), "0/3000000")
+        );
+        assert_eq!(group.writer.as_ref().map(Name::as_str), Some("b"));
+    }
 }

@@ -96,7 +96,8 @@ impl Files {
         let postgres = Account::named(run_as);
         for region in system.region_names() {
             folder(&self.region(region), 0o711)?;
-            folder(&self.node(region), 0o700)?;
+            // PostgreSQL's user works in folders that the node makes there.
+            folder(&self.node(region), 0o711)?;
             folder(&self.etcd(region), 0o700)?;
             let above_data = self.region(region).join("postgres");
             folder(&above_data, 0o711)?;

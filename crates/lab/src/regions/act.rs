@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
-use meridian_model::RegionName;
+use meridian_model::{Moment, RegionName, Timestamp};
 use meridian_telemetry::clock;
 use rustix::process::Signal;
 
@@ -21,10 +21,10 @@ const FREEZE_ROUNDS: u32 = 20;
 pub(super) async fn carry_out(lab: &Lab, fault: Fault) -> Result<FaultRecord, LabError> {
     let _one = lab.0.acting.lock().await;
     check(&fault)?;
-    let (at, wall) = (clock::now(), clock::wall());
+    let mut begun = Begun::now();
     let detail = match &fault {
-        Fault::Kill { region, part: None } => kill_region(lab, region).await?,
-        Fault::Kill { region, part: Some(part) } => kill_part(lab, region, *part).await?,
+        Fault::Kill { region, part: None } => kill_region(lab, region, &mut begun).await?,
+        Fault::Kill { region, part: Some(part) } => kill_part(lab, region, *part, &mut begun).await?,
         Fault::Freeze { region, part } => freeze(lab, region, *part).await?,
         Fault::Restore { region } => restore(lab, region).await?,
         network => on_network(lab, network)?,
@@ -37,7 +37,19 @@ pub(super) async fn carry_out(lab: &Lab, fault: Fault) -> Result<FaultRecord, La
         Fault::Partition { .. } | Fault::Slow { .. } | Fault::Heal => None,
     };
     lab.tell(region.as_ref(), format!("{fault}: {detail}"));
-    Ok(FaultRecord { fault, at, done_at: clock::now(), wall, detail })
+    Ok(FaultRecord { fault, at: begun.at, done_at: clock::now(), wall: begun.wall, detail })
+}
+
+/// The instant just before the first effect. Looking for whom to kill comes first and takes its time.
+struct Begun {
+    at: Moment,
+    wall: Timestamp,
+}
+
+impl Begun {
+    fn now() -> Self {
+        Self { at: clock::now(), wall: clock::wall() }
+    }
 }
 
 fn check(fault: &Fault) -> Result<(), LabError> {
@@ -73,10 +85,11 @@ fn territory(lab: &Lab, region: &RegionName) -> Result<(usize, Territory), LabEr
     Ok((i, lab.territory(i).ok_or_else(none)?))
 }
 
-async fn kill_region(lab: &Lab, region: &RegionName) -> Result<String, LabError> {
+async fn kill_region(lab: &Lab, region: &RegionName, begun: &mut Begun) -> Result<String, LabError> {
     let (i, territory) = territory(lab, region)?;
     // Found first, so that dark and dead are a moment apart.
     let first = territory.processes();
+    *begun = Begun::now();
     lab.0.wan.set_dark(i, true);
     signal_all(&first, Signal::KILL);
     lab.with_run(i, |run| {
@@ -90,7 +103,12 @@ async fn kill_region(lab: &Lab, region: &RegionName) -> Result<String, LabError>
     Ok(format!("killed {} processes, its network is dark", first.len() + late))
 }
 
-async fn kill_part(lab: &Lab, region: &RegionName, part: FaultPart) -> Result<String, LabError> {
+async fn kill_part(
+    lab: &Lab,
+    region: &RegionName,
+    part: FaultPart,
+    begun: &mut Begun,
+) -> Result<String, LabError> {
     let (i, territory) = territory(lab, region)?;
     let targets = members(lab, i, &territory, part);
     if targets.is_empty() {
@@ -101,6 +119,7 @@ async fn kill_part(lab: &Lab, region: &RegionName, part: FaultPart) -> Result<St
         FaultPart::Node => run.node = None,
         FaultPart::Postgres | FaultPart::App => {}
     });
+    *begun = Begun::now();
     signal_all(&targets, Signal::KILL);
     gone(&targets).await?;
     write_state(lab)?;

@@ -41,7 +41,8 @@ impl Screen {
         }
         let now = match status.missing.as_slice() {
             [] => "all healthy".to_owned(),
-            missing => format!("waiting: {}", missing.join("; ")),
+            [one] => format!("waiting: {one}"),
+            [first, more @ ..] => format!("waiting: {first} (and {} more)", more.len()),
         };
         if self.said.as_ref() != Some(&now) {
             self.line(&format!("{} {now}", table::time(status.at)));

@@ -13,8 +13,8 @@ use super::screen::Screen;
 use super::{UpArgs, reach, say};
 use crate::output::Output;
 
-/// How often the table is drawn anew.
-const DRAW_EVERY: Duration = Duration::from_millis(500);
+/// How often the nodes are asked and the table is drawn anew.
+const DRAW_EVERY: Duration = Duration::from_secs(1);
 
 pub(super) fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
     let Some(system) = crate::check::read_or_report(&args.spec)? else { return Ok(ExitCode::FAILURE) };
