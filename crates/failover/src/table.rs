@@ -261,7 +261,7 @@ pub const TABLE: &[Row] = &[
     on(S::Releasing, T::ReleaseDone, "", S::Released, "leaves the group to another member"),
     on(S::Releasing, T::Deposed, "", S::Starting, "takes stock again"),
     on(S::Released, T::NewEpoch, "", S::Starting, "takes stock again"),
-    on(S::Released, T::NobodyTookOver, "has_data", S::Resuming, "tries to write again itself"),
+    on(S::Released, T::NobodyTookOver, "has_data_or_never_had", S::Resuming, "tries to write again itself"),
 ];
 
 #[cfg(test)]

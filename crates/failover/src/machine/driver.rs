@@ -123,7 +123,7 @@ impl Machine {
             return None;
         }
         match self.facts.database.role {
-            DatabaseRole::Absent => Some(Action::Initialise),
+            DatabaseRole::Absent => self.first_run_is_open().then_some(Action::Initialise),
             DatabaseRole::Stopped if !self.driver.start_as_primary => Some(Action::Seal),
             _ if self.driver.start_as_primary => Some(Action::StartPrimary { epoch }),
             _ => Some(Action::Promote { epoch }),

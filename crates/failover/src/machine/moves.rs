@@ -6,7 +6,9 @@ use meridian_model::{Epoch, Moment};
 
 use super::Machine;
 use super::rules::Blocked;
-use crate::limits::{CRASH_WINDOW, CRASHES_MAX, FOLLOW_TRIES, PROMOTE_TRIES, REJOIN_AGAIN, STREAM_PATIENCE};
+use crate::limits::{
+    CRASH_WINDOW, CRASHES_MAX, FOLLOW_TRIES, PROMOTE_TRIES, REJOIN_AGAIN, RUN_WAIT, STREAM_PATIENCE,
+};
 use crate::table::{State, Trigger};
 
 impl Machine {
@@ -321,14 +323,16 @@ impl Machine {
         if !self.is_ours() || self.facts.vanished.is_some() {
             return self.go(Trigger::ClaimLost, State::Starting);
         }
-        if self.facts.database.role == DatabaseRole::Absent && !self.goes_on_with_the_first_run() {
+        let known = self.run().is_some() || self.due(self.since + RUN_WAIT, "the run has not been seen");
+        if known && self.facts.database.role == DatabaseRole::Absent && !self.first_run_is_open() {
             self.go(Trigger::DataGone, State::Releasing);
         }
     }
 
-    /// The very first run had not made the database yet.
-    fn goes_on_with_the_first_run(&self) -> bool {
-        self.facts.record.as_ref().is_some_and(|r| r.epoch == Epoch(1))
+    /// The very first run had not made the database yet, so none can be lost by making it.
+    pub(super) fn first_run_is_open(&self) -> bool {
+        let first = self.facts.record.as_ref().is_some_and(|r| r.epoch == Epoch(1));
+        first && self.run().is_some_and(|run| !super::runner::promoted(run))
     }
 
     fn release(&mut self) {
@@ -345,9 +349,9 @@ impl Machine {
         if record.holder != self.config.me || !record.released {
             return self.go(Trigger::NewEpoch, State::Starting);
         }
-        let has_data = self.facts.database.role != DatabaseRole::Absent;
+        let can = self.facts.database.role != DatabaseRole::Absent || self.first_run_is_open();
         let patience = self.config.timers.lease_ttl.saturating_mul(2);
-        if has_data && self.due(self.since + patience, "nobody took the group over") {
+        if can && self.due(self.since + patience, "nobody took the group over") {
             self.facts.crashes.clear();
             self.go(Trigger::NobodyTookOver, State::Resuming);
         }

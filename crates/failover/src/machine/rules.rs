@@ -185,18 +185,22 @@ impl Machine {
             return Err(no(text));
         }
         match self.config.replication {
-            Replication::Quorum { acknowledgers } => self.quorum_proof(record, acknowledgers as usize),
+            Replication::Quorum { acknowledgers } => self.quorum_proof(record, acknowledgers as usize, here),
             Replication::Async => self.lag_proof(record, here),
         }
     }
 
-    /// R + W > N: every acknowledged write is at one of the sealed members at least.
-    fn quorum_proof(&self, record: &GroupRecord, acknowledgers: usize) -> Ruling {
-        let sealed = self.sealed(record).len();
+    /// R + W > N: every acknowledged write is in at least one of the R logs. Only logs that this one
+    /// contains count as R: one that is further could have the write that is missing here, whatever its
+    /// region's health is said to be.
+    fn quorum_proof(&self, record: &GroupRecord, acknowledgers: usize, here: WalPosition) -> Ruling {
+        let sealed = self.sealed(record).iter().filter(|(_, at)| *at <= here).count();
         let standbys = self.config.members.iter().filter(|m| **m != record.holder).count();
-        let sum = format!("{sealed} sealed + {acknowledgers} acknowledging, {standbys} possible standbys");
+        let sum = format!(
+            "{sealed} sealed here or behind + {acknowledgers} acknowledging, {standbys} possible standbys"
+        );
         if sealed + acknowledgers > standbys {
-            Ok(format!("{sum}: every acknowledged write is in one of the sealed logs"))
+            Ok(format!("{sum}: every acknowledged write is in the log here"))
         } else {
             Err(no(format!("{sum}: the sum must be greater; wait for a member or --accept-data-loss")))
         }
