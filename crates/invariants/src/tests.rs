@@ -1,0 +1,161 @@
+use std::time::Duration;
+
+use meridian_model::name::RegionName;
+use meridian_model::run::{Run, RunKind, Step, StepKind, StepState};
+use meridian_model::{Epoch, Moment, Name, Timestamp};
+use proptest::prelude::*;
+
+use super::*;
+
+fn name(text: &str) -> RegionName {
+    Name::new(text).unwrap()
+}
+
+fn at(ms: u64) -> Moment {
+    Moment::from_millis(ms)
+}
+
+fn writer(region: &str, epoch: u64, from: u64, to: u64) -> WriterClaim {
+    WriterClaim { region: name(region), epoch: Epoch(epoch), from: at(from), to: at(to) }
+}
+
+fn ack(id: u64, server: &str, sent: u64, acked: u64) -> Ack {
+    Ack { id, sent_at: at(sent), acked_at: at(acked), server: Some(name(server)) }
+}
+
+/// A run with so many steps done and, if wanted, the next one running.
+fn run(done: usize, running: bool) -> Run {
+    let t = Timestamp(1);
+    let state = |i| match i {
+        i if i < done => StepState::Done { since: t, at: t, detail: String::new() },
+        i if i == done && running => StepState::Running { since: t },
+        _ => StepState::Pending,
+    };
+    Run {
+        id: name("shop-2-failover"),
+        group: name("shop"),
+        kind: RunKind::Failover,
+        epoch: Epoch(2),
+        from: Some(name("us")),
+        to: name("eu"),
+        cause: String::new(),
+        detected_at: None,
+        decided_at: t,
+        steps: StepKind::ALL
+            .into_iter()
+            .enumerate()
+            .map(|(i, kind)| Step { kind, state: state(i) })
+            .collect(),
+        takes_over: None,
+    }
+}
+
+/// A region loss as it should be.
+fn lawful() -> World {
+    World {
+        acks: vec![ack(1, "us", 0, 10), ack(2, "us", 90, 110), ack(3, "eu", 6_000, 6_050)],
+        writers: vec![writer("us", 1, 0, 4_500), writer("eu", 2, 5_500, 20_000)],
+        epochs: [("eu", 1, "us"), ("us", 1, "us"), ("eu", 2, "eu"), ("us", 2, "eu")]
+            .map(|(by, epoch, holder)| EpochSeen {
+                by: by.to_owned(),
+                at: at(0),
+                epoch: Epoch(epoch),
+                holder: Some(name(holder)),
+            })
+            .to_vec(),
+        runs: vec![run(1, true), run(2, true), run(7, false)],
+        ledger: Some(Ledger {
+            acknowledged: vec![(1, at(10)), (2, at(110)), (3, at(6_050))],
+            found: [1, 2, 3].into(),
+            allowed_loss: Duration::ZERO,
+        }),
+        faults: Some(vec![Fault { region: name("us"), from: at(200), to: None, justifies_failover: true }]),
+        failovers: vec![(at(5_200), name("us"))],
+        snapshots: [(1, 3), (2, 2), (3, 2)]
+            .map(|(generation, answers)| SnapshotSeen { region: name("eu"), generation, answers })
+            .to_vec(),
+    }
+}
+
+/// A change to a lawful world.
+type Harm = fn(&mut World);
+
+#[test]
+fn a_lawful_world_breaks_nothing() {
+    assert_eq!(all(&lawful()), Vec::new());
+    assert_eq!(all(&World::default()), Vec::new());
+    assert_eq!(one_writer::most_at_once(&lawful().writers), 1);
+}
+
+#[test]
+fn every_law_can_be_broken() {
+    let harms: [(&str, Harm, &str); 12] = [
+        ("one_writer", |w| w.writers[0].to = at(5_600), "could both write for 100ms"),
+        ("one_writer", |w| w.writers[1].epoch = Epoch(1), "both wrote in epoch 1"),
+        ("epochs_rise", |w| w.epochs.swap(0, 2), "eu showed epoch 1 after epoch 2"),
+        ("epochs_rise", |w| w.epochs[3].holder = Some(name("us")), "epoch 2 was held by eu and by us"),
+        ("acknowledged_kept", |w| w.ledger.as_mut().unwrap().found = [1, 3].into(), "1 of 3 acknowledged"),
+        ("fence_before_promote", |w| w.acks.push(ack(4, "us", 6_060, 6_070)), "us acknowledged write 4"),
+        ("run_in_order", |w| w.runs[1].steps.swap(2, 3), "other steps"),
+        (
+            "run_in_order",
+            |w| w.runs[0].steps[0].state = StepState::Pending,
+            "promote began before fence was done",
+        ),
+        ("run_in_order", |w| w.runs.swap(1, 2), "fewer steps done"),
+        ("no_failover_while_healthy", |w| w.faults = Some(Vec::new()), "moved away from us"),
+        ("snapshot_not_emptied", |w| w.snapshots[2].answers = 0, "emptied the answer"),
+        ("snapshot_not_emptied", |w| w.snapshots[2].generation = 0, "back to 0"),
+    ];
+    for (law, harm, words) in harms {
+        let mut world = lawful();
+        harm(&mut world);
+        let broken = all(&world);
+        assert_eq!(broken.iter().map(|v| v.invariant).collect::<Vec<_>>(), [law], "{words}");
+        assert!(broken[0].evidence.contains(words), "{}", broken[0].evidence);
+    }
+    assert!(
+        LAWS.iter().all(|(law, _)| harms.iter().any(|(harmed, _, _)| harmed == law)),
+        "a law nobody breaks"
+    );
+}
+
+#[test]
+fn an_asynchronous_loss_may_reach_back_as_far_as_allowed() {
+    let mut world = lawful();
+    let ledger = world.ledger.as_mut().unwrap();
+    ledger.found = [3].into();
+    ledger.allowed_loss = Duration::from_millis(100);
+    assert_eq!(acknowledged_kept::check(&world), Ok(()), "100 ms lost, 100 ms allowed");
+    world.ledger.as_mut().unwrap().allowed_loss = Duration::from_millis(99);
+    assert!(acknowledged_kept::check(&world).is_err());
+}
+
+#[test]
+fn an_answer_that_travels_late_is_no_late_write() {
+    let mut world = lawful();
+    world.acks.push(ack(4, "us", 100, 7_000));
+    assert_eq!(fence_before_promote::check(&world), Ok(()));
+}
+
+#[test]
+fn the_way_home_is_no_second_writer() {
+    let mut world = lawful();
+    world.writers[1].to = at(9_000);
+    world.writers.push(writer("us", 3, 9_500, 20_000));
+    world.acks.push(ack(4, "us", 9_600, 9_700));
+    assert_eq!(fence_before_promote::check(&world), Ok(()));
+    assert_eq!(one_writer::check(&world), Ok(()));
+}
+
+proptest! {
+    /// The law and the count of writers agree on any set of times.
+    #[test]
+    fn the_count_agrees_with_the_law(spans in proptest::collection::vec((0_u64..3, 0_u64..50, 1_u64..30), 1..8)) {
+        let writers: Vec<WriterClaim> = spans.iter().enumerate().map(|(i, (region, from, len))| {
+            writer(["us", "eu", "ap"][*region as usize], i as u64 + 1, *from, from + len)
+        }).collect();
+        let world = World { writers: writers.clone(), ..World::default() };
+        prop_assert_eq!(one_writer::check(&world).is_ok(), one_writer::most_at_once(&writers) == 1);
+    }
+}
