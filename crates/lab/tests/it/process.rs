@@ -1,4 +1,9 @@
 //! Child processes: found wherever they went, and gone with the lab.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "the helpers of tests stop the test that uses them, as tests do"
+)]
 
 use std::path::Path;
 use std::time::Duration;

@@ -1,4 +1,9 @@
 //! A lab with real etcd members over the WAN, without nodes.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "the helpers of tests stop the test that uses them, as tests do"
+)]
 
 use std::net::SocketAddr;
 use std::path::Path;

@@ -1,4 +1,5 @@
 //! The system that the lab's tests run: three real regions, no application.
+#![expect(clippy::unwrap_used, reason = "the helpers of tests stop the test that uses them, as tests do")]
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -11,12 +12,12 @@ use meridian_model::topology::{
 };
 use meridian_model::{Database, Name, Share, System, Timers};
 
-pub fn name(text: &str) -> Name {
+pub(crate) fn name(text: &str) -> Name {
     Name::new(text).unwrap()
 }
 
 /// us-east-1, eu-central-1, ap-southeast-1; one database; users in Europe.
-pub fn three_regions(topology: &str) -> System {
+pub(crate) fn three_regions(topology: &str) -> System {
     let regions = vec![
         region("us-east-1", Role::Primary, "us", 38.9, -77.0),
         region("eu-central-1", Role::Secondary, "eu", 50.1, 8.7),

@@ -1,4 +1,9 @@
 //! The WAN emulator with real sockets.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "the helpers of tests stop the test that uses them, as tests do"
+)]
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};

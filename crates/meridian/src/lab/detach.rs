@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::DirBuilderExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::Duration;
 
@@ -60,8 +60,12 @@ fn start(args: &UpArgs) -> anyhow::Result<(Child, PathBuf)> {
     command.arg(program).args(["lab", "up"]).args(&args.spec);
     command.args(["--seed", &args.seed.to_string()]);
     command.args(["--wait", &format!("{}ms", args.wait.as_millis())]);
-    args.lab.iter().for_each(|number| drop(command.args(["--lab", &number.to_string()])));
-    args.dir.iter().for_each(|dir| drop(command.arg("--dir").arg(dir)));
+    if let Some(number) = args.lab {
+        command.args(["--lab", &number.to_string()]);
+    }
+    if let Some(dir) = &args.dir {
+        command.arg("--dir").arg(dir);
+    }
     if args.fresh {
         command.arg("--fresh");
     }
@@ -75,9 +79,9 @@ fn start(args: &UpArgs) -> anyhow::Result<(Child, PathBuf)> {
 }
 
 /// Passes the progress on until the lab is healthy.
-async fn until_healthy(mut child: Child, log: &PathBuf, args: &UpArgs) -> anyhow::Result<Holder> {
+async fn until_healthy(mut child: Child, log: &Path, args: &UpArgs) -> anyhow::Result<Holder> {
     let began = clock::now();
-    let mut progress = Tail::from_start(log.clone());
+    let mut progress = Tail::from_start(log.to_owned());
     loop {
         for line in progress.read().lines() {
             tell(line);
