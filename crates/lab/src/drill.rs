@@ -58,6 +58,9 @@ pub enum DrillError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// The system says that it is healthy, and its users are not served.
+    #[error("nothing is broken yet and users are not served: {0}; the logs of the lab's nodes say why")]
+    NotServed(String),
     /// Nobody could be asked for the rows.
     #[error("no database of {group} could be read after the drill, so the loss cannot be counted: {reasons}")]
     NoRows {

@@ -135,6 +135,32 @@ impl Load {
     }
 }
 
+/// Waits until users of every population are served, one read and one write each; what they write is in
+/// no ledger.
+///
+/// # Errors
+/// Who is not served within the time, and what they were told last.
+pub async fn wait_served(plan: &Plan, within: Duration) -> Result<(), String> {
+    let deadline = clock::now() + within;
+    for population in &plan.populations {
+        let health = resolver::ServerHealth::new(population.vantage.dns.len());
+        let user = User::new(&plan.host, Arc::new(population.vantage.clone()), health);
+        for (kind, name) in [(Kind::Read, "read"), (Kind::Write, "write")] {
+            let id = format!("{}-{}-first", plan.token, population.name);
+            while let Err(told) = user.try_for_answer(&plan.host, kind, &id).await {
+                if clock::now() >= deadline {
+                    return Err(format!("no {name} of {} is answered: {told}", population.name));
+                }
+                tokio::time::sleep(ASK_AGAIN).await;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The pause before somebody who was not served asks again.
+const ASK_AGAIN: Duration = Duration::from_millis(250);
+
 /// What all requests of a population share.
 #[derive(Debug)]
 struct Shared {

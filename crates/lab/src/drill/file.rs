@@ -225,6 +225,9 @@ fn timed(spot: Spot<'_>, context: &mut Context<'_>) -> Option<Timed> {
     let at = fields.required("at", context.faults).and_then(|s| units::duration(s, context.faults));
     let verbs: Vec<&str> = VERBS.into_iter().filter(|verb| fields.has(verb)).collect();
     let [verb] = verbs.as_slice() else {
+        if verbs.is_empty() && fields.misspelt() {
+            return None; // That was told, and it was probably the verb.
+        }
         let suggestion = format!("each entry has exactly one of: {}", VERBS.join(", "));
         context.faults.error(spot, format!("{} things happen in this entry", verbs.len()), suggestion);
         return None;

@@ -13,13 +13,16 @@ use super::observe::{Observer, Seen};
 use super::rows::{self, Rows};
 use super::witness::{self, Witness, Witnessed};
 use crate::faults::LabEvent;
-use crate::load::{Load, Plan, PopulationPlan, Recorded, Vantage};
+use crate::load::{Load, Plan, PopulationPlan, Recorded, Vantage, wait_served};
 use crate::measure::ClockPair;
 use crate::plan::{Addresses, DatabaseAddresses, PopulationAddresses, port};
 use crate::regions::Lab;
 
 /// How long the standbys get to catch up before their rows are compared.
 const CATCH_UP: Duration = Duration::from_secs(1);
+
+/// How long users may be without service before a drill begins: the application makes its tables then.
+const SERVED_WITHIN: Duration = Duration::from_secs(60);
 
 /// Everything that runs beside the system while it is drilled.
 pub(super) struct Stage {
@@ -56,10 +59,11 @@ impl Stage {
         let host = service.hosts.first().cloned().ok_or(DrillError::Nothing("host name"))?;
         let secret = Secret::read(&addresses.control_secret_file)?;
         let token = token();
+        let plan = plan(drill, system, addresses, Names { host: host.clone(), token: token.clone(), seed });
+        wait_served(&plan, SERVED_WITHIN).await.map_err(DrillError::NotServed)?;
         let witness = Witness::start(database, witness::table_of(&token)).await?;
         let observer = Observer::start(addresses, secret, host.clone());
         let clock = ClockPair { at: clock::now(), wall: clock::wall() };
-        let plan = plan(drill, system, addresses, Names { host, token: token.clone(), seed });
         Ok(Self { load: Load::start(plan), observer, clock, witness, token })
     }
 

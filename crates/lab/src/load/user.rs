@@ -26,6 +26,9 @@ const AVOID_FOR: Duration = Duration::from_secs(10);
 /// The pause before a try again after an error that came at once; it doubles each time.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// How much of an answer is told when it is not the wanted one, in characters.
+const TOLD_MAX: usize = 200;
+
 /// A user: a DNS cache, connections, and a memory of which address failed.
 #[derive(Debug)]
 pub(super) struct User {
@@ -119,7 +122,7 @@ impl User {
         let mut pause = PAUSE;
         while ended.attempts < ATTEMPTS_MAX {
             ended.attempts += 1;
-            match self.try_once(shared, kind, id).await {
+            match self.try_once(&shared.host, kind, id).await {
                 Tried::Answered(answer) => match shop::outcome(kind, &answer) {
                     Outcome::Ok => return Ended { outcome: Outcome::Ok, answer: Some(answer), ..ended },
                     Outcome::Unknown => ended.outcome = Outcome::Unknown,
@@ -139,10 +142,24 @@ impl User {
         ended
     }
 
+    /// One try, for those who only want to know whether there is service: what was told if there is none.
+    pub(super) async fn try_for_answer(&self, host: &str, kind: Kind, id: &str) -> Result<(), String> {
+        match self.try_once(host, kind, id).await {
+            Tried::Answered(answer) if shop::outcome(kind, &answer) == Outcome::Ok => Ok(()),
+            Tried::Answered(answer) => {
+                let body: String =
+                    String::from_utf8_lossy(answer.body()).trim().chars().take(TOLD_MAX).collect();
+                Err(format!("{} {body}", answer.status()))
+            }
+            Tried::NotSent => Err("no address of the service could be connected to".to_owned()),
+            Tried::NoAnswer => Err("the connection broke or nothing came in time".to_owned()),
+        }
+    }
+
     /// One try: finds the addresses, takes or opens a connection, sends, waits; all within one deadline.
-    async fn try_once(&self, shared: &Shared, kind: Kind, id: &str) -> Tried {
+    async fn try_once(&self, host: &str, kind: Kind, id: &str) -> Tried {
         let addresses = self.addresses().await;
-        let request = match shop::request(kind, &shared.host, id) {
+        let request = match shop::request(kind, host, id) {
             Ok(request) => request,
             Err(error) => {
                 tracing::error!(%error, "a request of the load cannot be built");

@@ -21,7 +21,9 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use meridian_lab::load::{Kind, Load, Outcome, Plan, PopulationPlan, Progress, Recorded, Vantage};
+use meridian_lab::load::{
+    Kind, Load, Outcome, Plan, PopulationPlan, Progress, Recorded, Vantage, wait_served,
+};
 use meridian_model::RegionName;
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::task::JoinSet;
@@ -226,6 +228,15 @@ async fn a_refused_write_is_tried_again_and_is_refused_in_the_end() {
     );
     assert!(seen.ledger.acknowledged.is_empty());
     assert_eq!(seen.ledger.unacknowledged.len(), seen.samples.len());
+}
+
+#[tokio::test]
+async fn nobody_begins_before_users_are_served() {
+    let world = World::new(60).await;
+    wait_served(&world.plan(1.0, 0.5), Duration::from_secs(5)).await.unwrap();
+    world.mood(0, Mood::Refusing);
+    let told = wait_served(&world.plan(1.0, 0.5), Duration::from_millis(300)).await.unwrap_err();
+    assert!(told.starts_with("no read of europe is answered: 503"), "{told}");
 }
 
 #[tokio::test]

@@ -37,6 +37,11 @@ impl<'n> Fields<'n> {
         self.pairs.iter().any(|p| p.key == name)
     }
 
+    /// It holds a field that is not known here.
+    pub(super) fn misspelt(&self) -> bool {
+        self.pairs.iter().any(|p| !self.known.iter().any(|k| k == p.key))
+    }
+
     /// The value, if it is there.
     pub(super) fn optional(&mut self, name: &str) -> Option<Spot<'n>> {
         let pair = self.pairs.iter().find(|p| p.key == name)?;

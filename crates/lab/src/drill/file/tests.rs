@@ -84,6 +84,7 @@ fn each_fault_has_its_place() {
     assert_eq!(one_fault("rate: 90/s", "rate: 90"), "9:11 expected a rate, found `90`");
     assert_eq!(one_fault("writes: 25%", "writes: 125%"), "10:13 expected a share, found `125%`");
     assert_eq!(one_fault("kill: us-east-1", "kill: us-west-1"), "16:13 the system has no region `us-west-1`");
+    assert_eq!(one_fault("kill: us-east-1", "kil: us-east-1"), "16:7 unknown field `kil`");
     assert_eq!(one_fault("      kill: us-east-1\n", ""), "15:7 0 things happen in this entry");
     assert_eq!(one_fault("part: postgres", "part: postgre"), "19:13 expected a part, found `postgre`");
     assert_eq!(one_fault("heal: all", "heal: all\n      rtt: 3s"), "29:7 `rtt` means nothing beside `heal`");
