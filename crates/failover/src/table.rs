@@ -75,6 +75,34 @@ impl State {
         Self::Rejoining,
     ];
 
+    /// What it means, in a sentence.
+    #[must_use]
+    pub const fn meaning(self) -> &'static str {
+        match self {
+            Self::Starting => "takes stock: what the record, the disk and the memory say decides where to go",
+            Self::Idle => "no database of the group is here: a witness",
+            Self::Waiting => "the group has never had a writer; another region begins",
+            Self::Orphaned => "the record vanished although there has been one: a person must look",
+            Self::Bootstrapping => "the first epoch is being claimed",
+            Self::Cloning => "there is no data yet: it is copied from the holder",
+            Self::Following => "a standby of the holder",
+            Self::Sealing => "the connection to the holder is being dropped for good",
+            Self::Sealed => "the final position is reported; waits for the others and for the rules",
+            Self::Claiming => "a new epoch is being claimed",
+            Self::Promoting => "the epoch is ours; the database is being made the primary",
+            Self::Leading => "the writer",
+            Self::WritesClosed => "the writer's gateway is fenced: no renewal for too long",
+            Self::Restarting => "the writer's database crashed and is started again in place",
+            Self::Stopped => {
+                "the database is fenced: it is being stopped, because the right to write has ended"
+            }
+            Self::Resuming => "the record is still ours: the right to write is being won anew",
+            Self::Releasing => "the database is stopped and the lease is being given up",
+            Self::Released => "the lease was given up; another member should take over",
+            Self::Rejoining => "an old primary (or a diverged standby) becomes a copy of the new one",
+        }
+    }
+
     /// The epoch is ours and the database is, or is becoming, a primary: renewals are due and fences armed.
     #[must_use]
     pub const fn holds(self) -> bool {
