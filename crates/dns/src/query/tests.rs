@@ -1,3 +1,5 @@
+//! The reader against sound, damaged and hostile packets, with hickory as the second opinion.
+
 use hickory_proto::op::{Edns as HickoryEdns, Message, MessageType, OpCode, Query as Question};
 use hickory_proto::rr::rdata::opt::{ClientSubnet, EdnsOption};
 use hickory_proto::rr::{Name, RecordType};

@@ -1,3 +1,5 @@
+//! Whole answers, as hickory reads them: what is said to whom, and that nothing unsound ever goes out.
+
 use std::sync::Arc;
 
 use hickory_proto::op::{Edns as HickoryEdns, Message, MessageType, OpCode, Query as Question, ResponseCode};

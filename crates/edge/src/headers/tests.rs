@@ -1,3 +1,5 @@
+//! What passes a hop, what does not, and what a client cannot take away.
+
 use super::*;
 
 fn map(fields: &[(&str, &str)]) -> HeaderMap {

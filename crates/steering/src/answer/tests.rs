@@ -1,3 +1,5 @@
+//! The order of regions case by case, then its laws and the width of scopes as properties.
+
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 

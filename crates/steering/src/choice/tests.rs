@@ -1,3 +1,5 @@
+//! Where requests, writes and reads go from a region, and in which order.
+
 use std::sync::Arc;
 
 use meridian_model::Snapshot;

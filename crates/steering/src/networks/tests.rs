@@ -1,3 +1,5 @@
+//! Longest matches, merged scopes and half-known addresses.
+
 use super::*;
 
 fn networks(list: &[(&str, u16)]) -> Networks {
