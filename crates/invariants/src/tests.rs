@@ -1,3 +1,5 @@
+//! Every invariant holds in a good world and is broken in one made to break it.
+
 use std::time::Duration;
 
 use meridian_model::name::RegionName;

@@ -13,7 +13,7 @@ mod service;
 mod timers;
 mod topology;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use meridian_catalog::closest;
@@ -30,7 +30,7 @@ pub(crate) use regions::provider_word;
 /// What was made of the resources, and where each of its facts is written.
 pub(crate) struct Meant {
     pub(crate) system: System,
-    places: HashMap<Subject, Place>,
+    places: BTreeMap<Subject, Place>,
     /// The topology, for findings about what was not written at all.
     place: Place,
 }
@@ -48,7 +48,7 @@ struct World<'a> {
     /// Every region has a name; else an unknown one may be one of those.
     all_named: bool,
     folders: &'a [PathBuf],
-    places: HashMap<Subject, Place>,
+    places: BTreeMap<Subject, Place>,
     problems: &'a mut Problems,
 }
 
@@ -94,7 +94,7 @@ pub(crate) fn meant(resources: &[Resource], folders: &[PathBuf], problems: &mut 
     let (place, name, form) = the_topology(resources, problems)?;
     unique_names(resources, problems);
     let file = place.file;
-    let mut world = World { regions: Vec::new(), all_named: true, folders, places: HashMap::new(), problems };
+    let mut world = World { regions: Vec::new(), all_named: true, folders, places: BTreeMap::new(), problems };
     let services: Vec<&ServiceForm> = resources.iter().filter_map(service_form).collect();
     let topology = topology::topology(name, form, file, &services, &mut world);
     let services: Vec<_> = resources.iter().filter_map(|r| service::service(r, &mut world)).collect();

@@ -6,7 +6,7 @@
 //! length of the file. Duplicate keys are faults here, with both places told.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Span};
 
@@ -121,7 +121,7 @@ struct Builder {
     file: usize,
     lines_before: usize,
     open: Vec<Open>,
-    anchors: HashMap<usize, Node>,
+    anchors: BTreeMap<usize, Node>,
     nodes: usize,
     finished: Vec<Node>,
 }
@@ -129,7 +129,7 @@ struct Builder {
 impl Builder {
     fn new(file: usize, lines_before: usize) -> Self {
         let (open, finished) = (Vec::new(), Vec::new());
-        Self { file, lines_before, open, anchors: HashMap::new(), nodes: 0, finished }
+        Self { file, lines_before, open, anchors: BTreeMap::new(), nodes: 0, finished }
     }
 
     fn build(mut self, text: &str, problems: &mut Problems) -> Result<Vec<Node>, Broken> {

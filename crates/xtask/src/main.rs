@@ -1,2 +1,52 @@
-//! xtask
-fn main() {}
+//! Tasks of the workspace itself: `cargo xtask tidy` checks what can be checked, `cargo xtask diagrams`
+//! writes the generated parts of the documents anew. Never shipped.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+
+mod diagrams;
+mod tidy;
+
+/// Tasks of the workspace itself.
+#[derive(Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Check what reviews should not have to: arrows, purity of minds, sizes, documents, licences.
+    Tidy,
+    /// Write the generated parts of the documents anew.
+    Diagrams,
+}
+
+#[expect(clippy::print_stderr, reason = "a task talks to the person who runs it")]
+fn main() -> anyhow::Result<ExitCode> {
+    let root = root()?;
+    match Arguments::parse().task {
+        Task::Tidy => {
+            let faults = tidy::check(&root)?;
+            for fault in &faults {
+                eprintln!("tidy: {fault}");
+            }
+            Ok(if faults.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+        Task::Diagrams => {
+            for (path, text) in diagrams::generate() {
+                let path = root.join(path);
+                std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn root() -> anyhow::Result<PathBuf> {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.ancestors().nth(2).map(Path::to_owned).context("xtask is not two folders below the workspace")
+}

@@ -1,1 +1,3 @@
+//! Each rule of the machine by itself, in virtual time.
+
 

@@ -1,3 +1,5 @@
+//! The table is whole: every state can be reached, no row is there twice.
+
 use std::collections::BTreeSet;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Verdicts: majorities, expiry, and that unknown is never rounded.
+
 use super::*;
 use meridian_model::Name;
 use proptest::prelude::*;

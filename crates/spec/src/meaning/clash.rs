@@ -33,7 +33,7 @@ pub(super) fn addresses(
     let uses: Vec<Use> = nodes.chain(members).chain(instances).collect();
     let mut told: Vec<[Place; 2]> = Vec::new();
     let mut regions_told: Vec<[&RegionName; 2]> = Vec::new();
-    let mut first_of = std::collections::HashMap::new();
+    let mut first_of = std::collections::BTreeMap::new();
     for user in &uses {
         let Some(first) = first_of.insert(key(user), user) else { continue };
         first_of.insert(key(user), first);
