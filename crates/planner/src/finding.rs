@@ -14,7 +14,7 @@ pub enum Severity {
 }
 
 /// What a finding is about. `spec` knows where that was written.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Subject {
     /// A period of the topology, by its name in the spec, such as `leaseTtl`.
     Timer(&'static str),
