@@ -61,6 +61,8 @@ pub(crate) struct Lease {
     /// A compare failed against this revision: the record must be read before the next attempt.
     pub(crate) stale: Option<i64>,
     pub(crate) last_sent: Option<Moment>,
+    /// The claim of this time in `Claiming` was sent.
+    pub(crate) claimed: bool,
     next_number: u64,
     last_renewal: u64,
 }
@@ -84,6 +86,7 @@ impl Lease {
     pub(crate) fn sent(&mut self, attempt: Attempt) {
         self.set_aside();
         self.last_sent = Some(attempt.sent_at);
+        self.claimed = attempt.purpose == Purpose::Claim;
         self.pending = Some(attempt);
     }
 

@@ -173,6 +173,3 @@ impl Machine {
         self.config.members.contains(&self.config.me)
     }
 }
-
-#[cfg(test)]
-mod tests;

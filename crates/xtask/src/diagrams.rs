@@ -11,12 +11,12 @@ const FAILOVER: &str = "docs/failover.md";
 /// Every document with generated parts, as it should be: path below the root, text.
 ///
 /// A document that cannot be read comes out with the generated parts alone.
-pub(crate) fn generate() -> Vec<(&'static str, String)> {
+pub(crate) fn generate() -> Vec<(String, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let text = std::fs::read_to_string(root.join(FAILOVER)).unwrap_or_default();
     let text = replace(&text, "diagram", &diagram());
     let text = replace(&text, "states", &states());
-    vec![(FAILOVER, replace(&text, "moves", &moves()))]
+    vec![(FAILOVER.to_owned(), replace(&text, "moves", &moves()))]
 }
 
 /// Puts `body` between the markers of `name`; adds them at the end when they are not there.

@@ -103,7 +103,8 @@ impl Machine {
                 self.facts.step_down = false;
                 self.runner.pause();
             }
-            State::Claiming | State::Resuming => self.lease.last_sent = None,
+            State::Claiming => self.lease.claimed = false,
+            State::Resuming => self.lease.last_sent = None,
             _ => {}
         }
     }
@@ -256,8 +257,7 @@ impl Machine {
         if self.lease.reign.is_some() {
             return self.go(Trigger::ClaimWon, State::Promoting);
         }
-        let sent = self.lease.last_sent.is_some();
-        if self.seal_is_over() || (sent && self.lease.pending.is_none()) {
+        if self.seal_is_over() || (self.lease.claimed && self.lease.pending.is_none()) {
             self.go(Trigger::ClaimLost, State::Sealed);
         }
     }

@@ -117,13 +117,13 @@ impl Machine {
     }
 
     fn wish(&mut self) -> Option<Wish> {
-        if let Some(last) = self.lease.last_sent {
-            if self.state == State::Claiming {
-                return None;
-            }
-            if !self.due(last + self.config.timers.renew_every, "a renewal") {
-                return None;
-            }
+        if self.state == State::Claiming && self.lease.claimed {
+            return None;
+        }
+        if let Some(last) = self.lease.last_sent
+            && !self.due(last + self.config.timers.renew_every, "a renewal")
+        {
+            return None;
         }
         let current = self.facts.record.clone();
         match (self.state, current) {

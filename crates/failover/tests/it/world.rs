@@ -108,7 +108,6 @@ pub(crate) struct Node {
     wake: Option<Moment>,
     drift_ppm: i64,
     offset: u64,
-    etcd: bool,
     /// Nothing comes through the watch.
     pub(crate) watch_hangs: bool,
     /// Its verdicts are made up.
@@ -170,6 +169,15 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new(seed: u64, nodes: usize, replication: Replication) -> Self {
+        Self::with_flap_window(seed, nodes, replication, Duration::from_secs(2))
+    }
+
+    pub(crate) fn with_flap_window(
+        seed: u64,
+        nodes: usize,
+        replication: Replication,
+        flap: Duration,
+    ) -> Self {
         let mut chance = Chance::new(seed);
         let nodes: Vec<Node> = (0..nodes)
             .map(|_| Node {
@@ -187,7 +195,6 @@ impl World {
                 wake: None,
                 drift_ppm: chance.between(0, 400) as i64 - 200,
                 offset: chance.between(1_000_000, 90_000_000),
-                etcd: true,
                 watch_hangs: false,
                 lies: false,
                 seen_revision: 0,
@@ -210,7 +217,7 @@ impl World {
             link_etcd: vec![true; n],
             etcd_up: true,
             replication,
-            flap: Duration::from_secs(2),
+            flap,
             next_write: 0,
             acked: Vec::new(),
             asks: BTreeMap::new(),
@@ -338,6 +345,30 @@ impl World {
         self.nodes[i].db.stop();
         let status = self.status(i);
         self.nodes[i].inbox.push(Event::Database(status));
+    }
+
+    /// All that etcd knew is gone.
+    pub(crate) fn wipe(&mut self) {
+        self.say("etcd is wiped".to_owned());
+        self.store = Store::default();
+        for node in &mut self.nodes {
+            node.seen_revision = 0;
+        }
+    }
+
+    /// An event from outside.
+    pub(crate) fn tell(&mut self, i: usize, event: &Event) {
+        self.nodes[i].inbox.push(event.clone());
+    }
+
+    /// A standby that remembers to have sealed itself for the current epoch, though the holder is well.
+    pub(crate) fn seal_by_force(&mut self, i: usize) {
+        self.crash(i);
+        let epoch = self.store.epoch;
+        if let Some(memory) = &mut self.nodes[i].disk {
+            memory.sealed = Some(epoch);
+        }
+        self.boot(i);
     }
 
     fn etcd(&self, i: usize) -> bool {
@@ -501,12 +532,6 @@ impl World {
 
     fn carry_out(&mut self, i: usize, action: &DatabaseAction) -> Result<(), String> {
         let armed = self.nodes[i].fence.is_some_and(|f| f > self.local(i));
-        let source = |world: &Self, from: usize| {
-            let ok = world.connected(i, from) && world.alive(from);
-            (ok && world.nodes[from].db.role == DatabaseRole::Primary)
-                .then(|| world.nodes[from].db.clone())
-                .ok_or_else(|| "the source does not answer".to_owned())
-        };
         if self.nodes[i].db.dies_at.is_some() {
             self.nodes[i].db.stop();
         }
@@ -528,21 +553,7 @@ impl World {
                 db.role = DatabaseRole::Primary;
                 self.primary_began(i);
             }
-            DatabaseAction::Promote { .. } => {
-                let db = &mut self.nodes[i].db;
-                match db.role {
-                    DatabaseRole::Primary => {}
-                    DatabaseRole::Standby => {
-                        db.timeline += 1;
-                        db.role = DatabaseRole::Primary;
-                        db.primary_dir = true;
-                        db.upstream = None;
-                        db.acked = 0;
-                        self.primary_began(i);
-                    }
-                    role => return Err(format!("cannot promote a database that is {role:?}")),
-                }
-            }
+            DatabaseAction::Promote { .. } => self.promote(i)?,
             DatabaseAction::Follow { upstream, .. } => {
                 let upstream = index(upstream);
                 let db = &mut self.nodes[i].db;
@@ -562,8 +573,8 @@ impl World {
                 db.upstream = None;
                 db.streaming = false;
             }
-            DatabaseAction::Clone { source: from } => {
-                let from = source(self, index(from))?;
+            DatabaseAction::Clone { source } => {
+                let from = self.source(i, index(source))?;
                 let db = &mut self.nodes[i].db;
                 if db.role == DatabaseRole::Absent {
                     *db = Db {
@@ -574,9 +585,9 @@ impl World {
                     };
                 }
             }
-            DatabaseAction::Rejoin { source: at, .. } => {
-                let upstream = Some(index(at));
-                let from = source(self, index(at))?;
+            DatabaseAction::Rejoin { source, .. } => {
+                let upstream = Some(index(source));
+                let from = self.source(i, index(source))?;
                 let role = DatabaseRole::Standby;
                 assert_ne!(self.nodes[i].db.role, DatabaseRole::Primary, "a running primary rejoins");
                 self.nodes[i].db =
@@ -584,6 +595,30 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// What can be copied from a member: only a primary that answers.
+    fn source(&self, i: usize, from: usize) -> Result<Db, String> {
+        let answers = self.connected(i, from) && self.alive(from);
+        let primary = answers && self.nodes[from].db.role == DatabaseRole::Primary;
+        primary.then(|| self.nodes[from].db.clone()).ok_or_else(|| "the source does not answer".to_owned())
+    }
+
+    fn promote(&mut self, i: usize) -> Result<(), String> {
+        let db = &mut self.nodes[i].db;
+        match db.role {
+            DatabaseRole::Primary => Ok(()),
+            DatabaseRole::Standby => {
+                db.timeline += 1;
+                db.role = DatabaseRole::Primary;
+                db.primary_dir = true;
+                db.upstream = None;
+                db.acked = 0;
+                self.primary_began(i);
+                Ok(())
+            }
+            role => Err(format!("cannot promote a database that is {role:?}")),
+        }
     }
 
     /// A primary begins: nothing that was acknowledged may be missing in it (quorum).
@@ -849,17 +884,7 @@ impl World {
     fn command(&mut self, i: usize, command: Command) -> Option<Event> {
         let life = self.nodes[i].life;
         match command {
-            Command::Swap(swap) => {
-                let (arrives, answers) = self.send(i);
-                let unknown =
-                    Event::Swapped { attempt: swap.attempt, outcome: Outcome::Unknown("timeout".into()) };
-                if !answers && self.chance.percent(80) {
-                    self.later(900, 1_200, Act::Deliver(i, life, unknown));
-                }
-                if let Some(delay) = arrives {
-                    self.later(delay, delay, Act::Swap(i, life, swap, answers));
-                }
-            }
+            Command::Swap(swap) => self.send_swap(i, swap),
             Command::ReadRecord { asked } => {
                 if let (Some(delay), true) = self.send(i) {
                     self.later(delay, delay, Act::Read(i, life, asked));
@@ -926,6 +951,18 @@ impl World {
         None
     }
 
+    fn send_swap(&mut self, i: usize, swap: Swap) {
+        let life = self.nodes[i].life;
+        let (arrives, answers) = self.send(i);
+        let unknown = Event::Swapped { attempt: swap.attempt, outcome: Outcome::Unknown("timeout".into()) };
+        if !answers && self.chance.percent(80) {
+            self.later(900, 1_200, Act::Deliver(i, life, unknown));
+        }
+        if let Some(delay) = arrives {
+            self.later(delay, delay, Act::Swap(i, life, swap, answers));
+        }
+    }
+
     // === laws ===
 
     fn check(&self) {
@@ -987,7 +1024,6 @@ impl World {
             node.lies = false;
             node.watch_hangs = false;
             node.disk_full = false;
-            node.etcd = true;
             self.boot(i);
         }
     }

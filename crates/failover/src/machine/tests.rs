@@ -1,3 +1,0 @@
-//! Each rule of the machine by itself, in virtual time.
-
-

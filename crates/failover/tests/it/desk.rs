@@ -1,0 +1,220 @@
+//! One machine on a desk: events by hand, and what it answers.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use meridian_failover::{
+    At, Command, Completed, DatabaseAction, Event, Machine, Memory, Outcome, State, Swap,
+};
+use meridian_model::database::Replication;
+use meridian_model::group::{DatabaseRole, DatabaseStatus, GroupRecord, MemberReport, WalPosition};
+use meridian_model::health::{Health, RegionHealth};
+use meridian_model::{Epoch, Lsn, Moment, Name, Timestamp};
+
+use super::names::{config, region};
+
+pub(crate) struct Desk {
+    pub(crate) machine: Machine,
+    pub(crate) now: Moment,
+    /// The commands of the last step.
+    pub(crate) out: Vec<Command>,
+    /// The moves that were made.
+    pub(crate) moves: BTreeSet<String>,
+    revision: i64,
+}
+
+pub(crate) fn status(role: DatabaseRole, lsn: u64) -> DatabaseStatus {
+    let received = WalPosition { timeline: u32::from(lsn > 0), lsn: Lsn(lsn) };
+    let streaming = role == DatabaseRole::Standby;
+    DatabaseStatus {
+        received,
+        replayed: Lsn(lsn),
+        streaming,
+        replay_lag_ms: Some(0),
+        ..DatabaseStatus::stopped(role)
+    }
+}
+
+pub(crate) fn record(holder: usize, epoch: u64, renewal: u64) -> GroupRecord {
+    GroupRecord {
+        group: Name::new("shop").unwrap(),
+        epoch: Epoch(epoch),
+        holder: region(holder),
+        renewal,
+        released: false,
+        wal: WalPosition { timeline: 1, lsn: Lsn(100) },
+        renewed_at: Timestamp(0),
+        run: None,
+        last_failover_at: None,
+    }
+}
+
+impl Desk {
+    /// A machine of the third of three regions (or another), started with that database and memory.
+    pub(crate) fn new(me: usize, role: DatabaseRole, memory: Option<Memory>) -> Self {
+        let machine = Machine::new(config(me, 3, Replication::Quorum { acknowledgers: 1 }));
+        let now = Moment::from_millis(1_000_000);
+        let mut desk = Self { machine, now, out: Vec::new(), moves: BTreeSet::new(), revision: 10 };
+        desk.say(Event::Started { database: DatabaseStatus::stopped(role), memory });
+        desk.say(Event::Coordination { reachable: true });
+        desk
+    }
+
+    pub(crate) fn say(&mut self, event: Event) -> &mut Self {
+        self.out = self.machine.step(event, At { now: self.now, wall: Timestamp(0) });
+        for command in &self.out {
+            if let Command::Log { text, .. } = command
+                && let Some((from, rest)) = text.split_once(" -> ")
+            {
+                self.moves.insert(format!("{from} -> {}", rest.split(';').next().unwrap()));
+            }
+        }
+        assert!(self.machine.wake_at().is_none_or(|(at, _)| at > self.now));
+        self
+    }
+
+    /// Lets time pass and says so.
+    pub(crate) fn wait(&mut self, ms: u64) -> &mut Self {
+        self.now = self.now + Duration::from_millis(ms);
+        self.say(Event::Tick)
+    }
+
+    /// A record from the watch.
+    pub(crate) fn record(&mut self, record: Option<GroupRecord>) -> &mut Self {
+        self.revision += 1;
+        self.say(Event::Record { record, revision: self.revision, asked: None })
+    }
+
+    /// The record is read, unchanged, whenever the machine asks.
+    pub(crate) fn confirm(&mut self, record: &GroupRecord) -> &mut Self {
+        let asked = self.out.iter().find_map(|c| match c {
+            Command::ReadRecord { asked } => Some(*asked),
+            _ => None,
+        });
+        let (record, revision) = (Some(record.clone()), self.revision);
+        self.say(Event::Record { record, revision, asked: Some(asked.expect("it asks for the record")) })
+    }
+
+    pub(crate) fn swap(&self) -> Option<Swap> {
+        self.out.iter().find_map(|c| match c {
+            Command::Swap(swap) => Some(swap.clone()),
+            _ => None,
+        })
+    }
+
+    pub(crate) fn swapped(&mut self, outcome: Outcome) -> &mut Self {
+        let attempt = self.swap().expect("a compare-and-set").attempt;
+        self.say(Event::Swapped { attempt, outcome })
+    }
+
+    /// The last compare-and-set succeeds.
+    pub(crate) fn win(&mut self) -> &mut Self {
+        self.revision += 1;
+        self.swapped(Outcome::Done(self.revision))
+    }
+
+    pub(crate) fn action(&self) -> Option<(u64, DatabaseAction)> {
+        self.out.iter().find_map(|c| match c {
+            Command::Database { id, action } => Some((*id, action.clone())),
+            _ => None,
+        })
+    }
+
+    /// The database action that was just asked for ends like this.
+    pub(crate) fn done(&mut self, status: DatabaseStatus) -> &mut Self {
+        let (id, _) = self.action().expect("a database action");
+        self.say(Event::Finished { id, result: Ok(Completed { status, detail: String::new() }) })
+    }
+
+    pub(crate) fn fail(&mut self) -> &mut Self {
+        let (id, _) = self.action().expect("a database action");
+        self.say(Event::Finished { id, result: Err("bad luck".to_owned()) })
+    }
+
+    pub(crate) fn regions(&mut self, down: usize) -> &mut Self {
+        let regions = (0..3).map(|i| RegionHealth {
+            region: region(i),
+            health: if i == down { Health::Down } else { Health::Up },
+            reason: "2 of 3 vantage points say so".to_owned(),
+            parts: Vec::new(),
+        });
+        let regions = regions.collect();
+        self.say(Event::Regions(regions))
+    }
+
+    pub(crate) fn member(
+        &mut self,
+        i: usize,
+        epoch: u64,
+        sealed: Option<u64>,
+        database: DatabaseStatus,
+    ) -> &mut Self {
+        self.say(Event::Member(MemberReport {
+            region: region(i),
+            sequence: 1,
+            epoch: Epoch(epoch),
+            sealed: sealed.map(Epoch),
+            database,
+            reported_at: Timestamp(0),
+        }))
+    }
+
+    pub(crate) fn state(&self) -> State {
+        self.machine.state()
+    }
+
+    // === the ways to a state ===
+
+    /// The first region in its first reign.
+    pub(crate) fn promoting() -> Self {
+        let mut desk = Self::new(0, DatabaseRole::Absent, None);
+        desk.record(None);
+        assert_eq!(desk.state(), State::Bootstrapping);
+        desk.win();
+        assert_eq!(desk.state(), State::Promoting);
+        desk
+    }
+
+    /// The writer.
+    pub(crate) fn leading() -> Self {
+        let mut desk = Self::promoting();
+        desk.done(status(DatabaseRole::Stopped, 0)).done(status(DatabaseRole::Primary, 50));
+        assert_eq!(desk.state(), State::Leading);
+        desk
+    }
+
+    /// The writer, three seconds after its last renewal.
+    pub(crate) fn writes_closed() -> Self {
+        let mut desk = Self::leading();
+        desk.wait(3_100);
+        assert_eq!(desk.state(), State::WritesClosed);
+        desk
+    }
+
+    pub(crate) fn restarting() -> Self {
+        let mut desk = Self::leading();
+        desk.say(Event::Database(status(DatabaseRole::Stopped, 0)));
+        assert_eq!(desk.state(), State::Restarting);
+        desk
+    }
+
+    /// The second region, a standby of the first.
+    pub(crate) fn following() -> Self {
+        let memory = Memory { epoch: Epoch(1), holder: Some(region(0)), ..Memory::default() };
+        let mut desk = Self::new(1, DatabaseRole::Stopped, Some(memory));
+        desk.record(Some(record(0, 1, 1_024))).done(status(DatabaseRole::Standby, 100));
+        assert_eq!(desk.state(), State::Following);
+        desk
+    }
+
+    /// The second region, sealed after the loss of the first.
+    pub(crate) fn sealed() -> Self {
+        let mut desk = Self::following();
+        desk.wait(4_100).confirm(&record(0, 1, 1_024));
+        desk.wait(1_000).regions(0);
+        assert_eq!(desk.state(), State::Sealing);
+        desk.done(status(DatabaseRole::Standby, 120));
+        assert_eq!(desk.state(), State::Sealed);
+        desk
+    }
+}

@@ -1,0 +1,295 @@
+//! By hand: the moves that no storm is sure to make, and the rules that one exact order of events shows.
+
+use std::collections::BTreeSet;
+
+use meridian_failover::{Command, DatabaseAction, Event, Memory, Outcome, PromiseKept, Purpose, State};
+use meridian_model::group::{DatabaseRole, Promise};
+use meridian_model::{Epoch, Name};
+
+use super::desk::{Desk, record, status};
+use super::names::region;
+
+fn memory(epoch: u64) -> Memory {
+    Memory { epoch: Epoch(epoch), holder: Some(region(0)), ..Memory::default() }
+}
+
+fn step_down() -> Event {
+    Event::StepDown { reason: "maintenance".to_owned() }
+}
+
+/// The moves that the desks below make.
+pub(crate) fn walked() -> BTreeSet<String> {
+    let desks = [standbys(), writers(), vec![late_claim(), crashes_while_closed()]];
+    desks.into_iter().flatten().flat_map(|d| d.moves).collect()
+}
+
+/// Ways of a member that does not write, each ending in a move of interest.
+fn standbys() -> Vec<Desk> {
+    let mut desks = Vec::new();
+    let mut go = |mut desk: Desk, last: &dyn Fn(&mut Desk)| {
+        last(&mut desk);
+        desks.push(desk);
+    };
+    let ours = |desk: &mut Desk| {
+        desk.record(Some(record(1, 2, 90_000)));
+    };
+    go(Desk::new(3, DatabaseRole::Absent, None), &|_| {});
+    go(Desk::new(0, DatabaseRole::Absent, None), &|d| {
+        d.record(None).record(Some(record(1, 1, 5)));
+    });
+    go(Desk::new(1, DatabaseRole::Absent, None), &|d| {
+        d.record(Some(record(0, 1, 5)));
+        ours(d);
+    });
+    go(Desk::new(1, DatabaseRole::Stopped, None), &|d| {
+        d.record(Some(record(0, 1, 5)));
+        assert_eq!(d.state(), State::Rejoining, "data without a memory may have been a primary's");
+        ours(d);
+    });
+    go(Desk::following(), &ours);
+    go(Desk::following(), &|d| {
+        d.say(Event::Database(status(DatabaseRole::Absent, 0)));
+    });
+    go(Desk::new(1, DatabaseRole::Stopped, Some(memory(3))), &|d| {
+        d.record(None).record(Some(record(0, 3, 5)));
+    });
+    go(Desk::new(1, DatabaseRole::Absent, Some(memory(2))), &|d| {
+        d.record(Some(record(1, 2, 5))).wait(1_100);
+    });
+    let sealed = Memory { sealed: Some(Epoch(1)), ..memory(1) };
+    go(Desk::new(1, DatabaseRole::Stopped, Some(sealed)), &|d| {
+        d.record(Some(record(0, 1, 5)));
+        assert_eq!(d.state(), State::Sealing, "a seal holds over a restart");
+        d.record(Some(record(2, 2, 9)));
+    });
+    desks
+}
+
+/// Ways of a writer, each ending in a move of interest.
+fn writers() -> Vec<Desk> {
+    let mut desks = Vec::new();
+    let mut go = |mut desk: Desk, last: &dyn Fn(&mut Desk)| {
+        last(&mut desk);
+        desks.push(desk);
+    };
+    let deposed = |desk: &mut Desk| {
+        desk.record(Some(record(1, 2, 90_000)));
+    };
+    for desk in [Desk::promoting(), Desk::leading(), Desk::writes_closed(), Desk::restarting()] {
+        go(desk, &deposed);
+    }
+    for desk in [Desk::leading(), Desk::writes_closed()] {
+        go(desk, &|d| {
+            d.say(step_down());
+            deposed(d);
+        });
+    }
+    go(Desk::restarting(), &|d| {
+        d.wait(4_100);
+    });
+    go(Desk::restarting(), &|d| {
+        d.fail().wait(300).fail();
+    });
+    go(Desk::writes_closed(), &|d| {
+        for _ in 0..3 {
+            d.say(Event::Database(status(DatabaseRole::Primary, 50)));
+            d.say(Event::Database(status(DatabaseRole::Stopped, 0)));
+        }
+    });
+    go(Desk::promoting(), &|d| {
+        d.wait(4_100);
+    });
+    go(Desk::leading(), &|d| {
+        for _ in 0..2 {
+            d.say(Event::Database(status(DatabaseRole::Stopped, 0))).done(status(DatabaseRole::Primary, 60));
+        }
+        d.say(Event::Database(status(DatabaseRole::Stopped, 0)));
+    });
+    go(Desk::leading(), &|d| {
+        d.say(step_down()).done(status(DatabaseRole::Stopped, 0)).wait(500).win();
+        assert_eq!(d.state(), State::Released);
+        deposed(d);
+    });
+    desks
+}
+
+/// Three crashes, the last of them while the gateway is closed.
+fn crashes_while_closed() -> Desk {
+    let mut desk = Desk::leading();
+    for _ in 0..2 {
+        desk.say(Event::Database(status(DatabaseRole::Stopped, 0))).done(status(DatabaseRole::Primary, 60));
+        assert_eq!(desk.state(), State::Leading);
+    }
+    desk.wait(3_100).say(Event::Database(status(DatabaseRole::Stopped, 0)));
+    assert_eq!(desk.state(), State::Releasing);
+    desk
+}
+
+/// A claim without an answer that shows in the record after the machine had given it up.
+fn late_claim() -> Desk {
+    let mut desk = Desk::sealed();
+    desk.member(2, 1, Some(1), status(DatabaseRole::Standby, 120));
+    assert_eq!(desk.state(), State::Claiming);
+    let claim = desk.swap().unwrap();
+    assert_eq!((claim.purpose, claim.record.epoch), (Purpose::Claim, Epoch(2)));
+    desk.say(Event::Coordination { reachable: false });
+    let (attempt, outcome) = (claim.attempt, Outcome::Unknown("timed out".to_owned()));
+    desk.say(Event::Swapped { attempt, outcome });
+    assert_eq!(desk.state(), State::Sealed);
+    desk.record(Some(claim.record));
+    assert_eq!(desk.state(), State::Promoting);
+    desk
+}
+
+#[test]
+fn a_machine_that_wakes_up_late_fences_before_all_else() {
+    let mut desk = Desk::leading();
+    desk.wait(500);
+    let renewal = desk.swap().expect("a renewal");
+    desk.now = desk.now + std::time::Duration::from_secs(60);
+    desk.say(Event::Swapped { attempt: renewal.attempt, outcome: Outcome::Done(99) });
+    assert_eq!(desk.state(), State::Stopped, "the acknowledged renewal is too old to count");
+    assert!(matches!(desk.out.first(), Some(Command::CloseWrites { .. })), "{:?}", desk.out);
+    assert_eq!(desk.action().map(|(_, action)| action), Some(DatabaseAction::Stop));
+}
+
+#[test]
+fn the_right_to_write_counts_from_the_sending_and_not_from_the_answer() {
+    let mut desk = Desk::leading();
+    desk.wait(500);
+    let sent = desk.now;
+    let renewal = desk.swap().unwrap();
+    desk.now = desk.now + std::time::Duration::from_millis(900);
+    desk.say(Event::Swapped { attempt: renewal.attempt, outcome: Outcome::Done(99) });
+    let until = desk.out.iter().find_map(|c| match c {
+        Command::OpenWrites { until, .. } => Some(*until),
+        _ => None,
+    });
+    assert_eq!(until, Some(sent + std::time::Duration::from_secs(3)));
+}
+
+#[test]
+fn a_lost_answer_is_recognised_in_the_record_but_not_one_of_an_earlier_life() {
+    let mut desk = Desk::leading();
+    desk.wait(500);
+    let renewal = desk.swap().unwrap();
+    desk.swapped(Outcome::Unknown("timed out".to_owned())).wait(2_400);
+    let mut stranger = renewal.record.clone();
+    stranger.renewal += 1;
+    desk.record(Some(stranger)).wait(200);
+    assert_eq!(desk.state(), State::WritesClosed, "not our number: it renews nothing");
+    let mut desk = Desk::leading();
+    desk.wait(500);
+    let renewal = desk.swap().unwrap();
+    desk.swapped(Outcome::Unknown("timed out".to_owned())).wait(2_400);
+    desk.record(Some(renewal.record)).wait(200);
+    assert_eq!(desk.state(), State::Leading);
+}
+
+#[test]
+fn a_promise_is_on_disk_before_it_is_given_and_holds_over_a_restart() {
+    let mut desk = Desk::following();
+    let promise =
+        Promise { group: Name::new("shop").unwrap(), epoch: Epoch(1), holder: region(0), for_ms: 5_000 };
+    desk.say(Event::PromiseAsked { ask: 7, promise: promise.clone() });
+    let kept = desk.out.iter().position(|c| matches!(c, Command::Remember(m) if m.promise.is_some()));
+    let answered =
+        desk.out.iter().position(|c| matches!(c, Command::AnswerPromise { ask: 7, granted: true, .. }));
+    assert!(kept.unwrap() < answered.unwrap(), "{:?}", desk.out);
+    let mut again = Desk::new(
+        1,
+        DatabaseRole::Stopped,
+        Some(Memory {
+            promise: Some(PromiseKept { holder: region(0), epoch: Epoch(1), for_ms: 5_000 }),
+            ..memory(1)
+        }),
+    );
+    again.record(Some(record(0, 1, 1_024)));
+    let told = again.machine.explain(again.now);
+    assert!(
+        told.rules.iter().any(|r| !r.allows && r.evidence.contains("promised to the holder for 5.0 s")),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn what_a_sealed_member_or_an_older_epoch_is_not_promised() {
+    let promise = |epoch, holder| Promise {
+        group: Name::new("shop").unwrap(),
+        epoch: Epoch(epoch),
+        holder: region(holder),
+        for_ms: 5_000,
+    };
+    let refused = |desk: &mut Desk, promise, why: &str| {
+        desk.say(Event::PromiseAsked { ask: 1, promise });
+        let answer = desk.out.iter().find_map(|c| match c {
+            Command::AnswerPromise { granted, reason, .. } => Some((*granted, reason.clone())),
+            _ => None,
+        });
+        let (granted, reason) = answer.expect("an answer");
+        assert!(!granted && reason.contains(why), "{granted} {reason}");
+    };
+    refused(&mut Desk::sealed(), promise(1, 0), "sealed for epoch 1");
+    refused(&mut Desk::following(), promise(0, 0), "epoch 1 has begun");
+    refused(&mut Desk::following(), promise(1, 2), "alpha holds epoch 1");
+    refused(&mut Desk::leading(), promise(1, 0), "this member is Leading");
+    let endless = Promise { for_ms: 60_000, ..promise(1, 0) };
+    refused(&mut Desk::following(), endless, "at most 10000 ms");
+}
+
+#[test]
+fn a_lower_epoch_is_refused() {
+    let mut desk = Desk::following();
+    desk.record(Some(record(2, 4, 9_000)));
+    assert_eq!(desk.machine.epoch(), Epoch(4));
+    desk.record(Some(record(0, 3, 9_999)));
+    assert_eq!((desk.machine.epoch(), desk.machine.record().unwrap().epoch), (Epoch(4), Epoch(4)));
+    assert!(desk.machine.explain(desk.now).doing.contains("etcd has epoch 3 although epoch 4 was seen"));
+}
+
+#[test]
+fn the_memory_and_the_fence_come_before_the_promotion() {
+    let mut desk = late_claim();
+    let at = |desk: &Desk, what: &dyn Fn(&Command) -> bool| desk.out.iter().position(what);
+    let fence = at(&desk, &|c| matches!(c, Command::DatabaseFence { at: Some(_) })).expect("a fence");
+    let kept = at(&desk, &|c| matches!(c, Command::Remember(m) if m.must_rejoin)).expect("a memory");
+    let promote =
+        at(&desk, &|c| matches!(c, Command::Database { action: DatabaseAction::Promote { .. }, .. }));
+    assert!(fence < promote.unwrap() && kept < promote.unwrap(), "{:?}", desk.out);
+    desk.done(status(DatabaseRole::Primary, 120));
+    assert_eq!(desk.state(), State::Leading);
+    assert!(desk.out.iter().any(|c| matches!(c, Command::OpenWrites { epoch: Epoch(2), .. })));
+    assert!(desk.out.iter().any(|c| matches!(c, Command::Journal { .. })), "written beside, not before");
+}
+
+#[test]
+fn a_full_disk_stops_a_promise_and_a_promotion_but_not_a_fence() {
+    let mut desk = Desk::leading();
+    desk.say(Event::NotRemembered { reason: "the disk is full".to_owned() });
+    desk.wait(4_100);
+    assert_eq!(desk.action().map(|(_, action)| action), Some(DatabaseAction::Stop));
+    let mut desk = Desk::following();
+    desk.say(Event::NotRemembered { reason: "the disk is full".to_owned() });
+    let promise =
+        Promise { group: Name::new("shop").unwrap(), epoch: Epoch(1), holder: region(0), for_ms: 5_000 };
+    desk.say(Event::PromiseAsked { ask: 1, promise });
+    assert!(!desk.out.iter().any(|c| matches!(c, Command::AnswerPromise { .. })), "{:?}", desk.out);
+}
+
+#[test]
+fn a_copy_from_a_side_that_is_no_longer_the_holder_is_broken_off() {
+    let mut desk = Desk::new(2, DatabaseRole::Absent, None);
+    desk.record(Some(record(0, 1, 5))).member(0, 1, None, status(DatabaseRole::Primary, 10));
+    assert!(matches!(desk.action(), Some((_, DatabaseAction::Clone { .. }))));
+    desk.record(Some(record(1, 2, 9)));
+    assert_eq!(desk.action().map(|(_, action)| action), Some(DatabaseAction::Stop));
+    desk.done(status(DatabaseRole::Absent, 0)).member(1, 2, None, status(DatabaseRole::Primary, 10));
+    assert_eq!(desk.action().map(|(_, action)| action), Some(DatabaseAction::Clone { source: region(1) }));
+}
+
+#[test]
+fn a_primary_that_nobody_gave_the_right_is_stopped() {
+    let mut desk = Desk::following();
+    desk.say(Event::Database(status(DatabaseRole::Primary, 100)));
+    assert_eq!(desk.action().map(|(_, action)| action), Some(DatabaseAction::Stop));
+}
