@@ -63,6 +63,8 @@ pub struct Facts {
     pub failed_reads: u64,
     /// Writes that clients saw fail.
     pub failed_writes: u64,
+    /// Why requests failed, the most frequent reason first.
+    pub failures: Vec<(String, u64)>,
     /// Samples that were beyond the bound and are in no figure of latency.
     pub samples_dropped: u64,
     /// The most servers that took writes at one instant, as direct clients of each saw it.

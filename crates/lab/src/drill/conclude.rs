@@ -73,6 +73,8 @@ pub(super) fn facts(evidence: &Evidence<'_>) -> Facts {
     };
     add_recovery(&mut facts, &people);
     add_requests(&mut facts, &seen.recorded.samples);
+    facts.failures = seen.recorded.failures.iter().map(|(reason, n)| (reason.clone(), *n)).collect();
+    facts.failures.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
     add_writes(&mut facts, evidence, &diff, times);
     add_writers(&mut facts, seen, start);
     facts.violations = safety::violations(evidence, &runs);

@@ -1,5 +1,6 @@
 //! What the load saw: one small sample a request, the promises that writes were given, and totals.
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -11,6 +12,9 @@ use crate::ledger::{Ack, Ledger, Unacknowledged};
 /// Samples that are kept: 56 MB. What comes later is counted in [`Recorded::samples_dropped`].
 const SAMPLES_MAX: usize = 1_000_000;
 
+/// Reasons that are told apart; the others are counted together.
+pub(super) const REASONS_MAX: usize = 40;
+
 /// What a request wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
@@ -18,6 +22,12 @@ pub enum Kind {
     Read,
     /// Writes one order.
     Write,
+}
+
+impl std::fmt::Display for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(if *self == Self::Read { "read" } else { "write" })
+    }
 }
 
 /// How a request ended for its user, after all retries.
@@ -90,6 +100,8 @@ pub struct Recorded {
     pub samples_dropped: u64,
     /// What users were told about their writes.
     pub ledger: Ledger,
+    /// Why requests failed in the end, and how many for that reason; at most 40 reasons and one for the rest.
+    pub failures: BTreeMap<String, u64>,
 }
 
 /// Collects from all users.
@@ -118,6 +130,7 @@ impl Recorder {
     /// An arrival found too much under way.
     pub(super) fn not_sent(&self, population: u16, kind: Kind, intended: Moment) {
         let now = clock::now();
+        self.failed_because(format!("{kind}: too many under way already, not sent"));
         self.ended(Sample {
             population,
             region: None,
@@ -128,6 +141,14 @@ impl Recorder {
             started: now,
             ended: now,
         });
+    }
+
+    /// A request failed for good: why, in the words of its last try.
+    pub(super) fn failed_because(&self, reason: String) {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let failures = &mut state.recorded.failures;
+        let known = failures.len() < REASONS_MAX || failures.contains_key(&reason);
+        *failures.entry(if known { reason } else { "another reason".to_owned() }).or_default() += 1;
     }
 
     /// A write was acknowledged.

@@ -61,6 +61,18 @@ pub(super) fn acknowledged_by(answer: &Response<Bytes>) -> Option<Server> {
     Some(Server { address: SocketAddr::new(address, port), timeline })
 }
 
+/// What an answer that was not the wanted one says: its status and its own words, without what differs
+/// from answer to answer by more than a few words.
+pub(super) fn told(answer: &Response<Bytes>) -> String {
+    let words = body(answer).and_then(|body| body.get("error")?.as_str().map(str::to_owned));
+    let words = words.unwrap_or_else(|| String::from_utf8_lossy(answer.body()).into_owned());
+    let words: String = words.trim().chars().take(TOLD_MAX).collect();
+    format!("{} {words}", answer.status().as_u16())
+}
+
+/// How much of an answer is told, in characters.
+const TOLD_MAX: usize = 160;
+
 fn body(answer: &Response<Bytes>) -> Option<Value> {
     serde_json::from_slice(answer.body()).ok()
 }

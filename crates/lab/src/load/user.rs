@@ -26,9 +26,6 @@ const AVOID_FOR: Duration = Duration::from_secs(10);
 /// The pause before a try again after an error that came at once; it doubles each time.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// How much of an answer is told when it is not the wanted one, in characters.
-const TOLD_MAX: usize = 200;
-
 /// A user: a DNS cache, connections, and a memory of which address failed.
 #[derive(Debug)]
 pub(super) struct User {
@@ -50,10 +47,10 @@ pub(super) struct Request {
 enum Tried {
     /// A whole answer came.
     Answered(Response<Bytes>),
-    /// Nothing was sent, so nothing can have happened.
-    NotSent,
-    /// It was sent and no whole answer came.
-    NoAnswer,
+    /// Nothing was sent, so nothing can have happened; why.
+    NotSent(String),
+    /// It was sent and no whole answer came; why.
+    NoAnswer(String),
 }
 
 /// All tries of one request together.
@@ -61,6 +58,8 @@ struct Ended {
     outcome: Outcome,
     attempts: u8,
     answer: Option<Response<Bytes>>,
+    /// What the last bad try was told.
+    told: String,
 }
 
 /// Does one request to its end and records how it went.
@@ -80,6 +79,9 @@ pub(super) async fn perform(user: &User, shared: &Shared, request: Request) {
         started,
         ended: now,
     });
+    if !ended.outcome.good() {
+        shared.recorder.failed_because(format!("{}: {}", request.kind, ended.told));
+    }
     if request.kind == Kind::Write {
         remember(shared, id, started, now, ended);
     }
@@ -118,21 +120,24 @@ impl User {
     /// Tries until it is good, definitely bad, or enough. An attempt whose fate is unknown makes the
     /// whole write unknown, whatever a later refusal says.
     async fn try_until_good(&self, shared: &Shared, kind: Kind, id: &str) -> Ended {
-        let mut ended = Ended { outcome: Outcome::Refused, attempts: 0, answer: None };
+        let mut ended = Ended { outcome: Outcome::Refused, attempts: 0, answer: None, told: String::new() };
         let mut pause = PAUSE;
         while ended.attempts < ATTEMPTS_MAX {
             ended.attempts += 1;
             match self.try_once(&shared.host, kind, id).await {
-                Tried::Answered(answer) => match shop::outcome(kind, &answer) {
-                    Outcome::Ok => return Ended { outcome: Outcome::Ok, answer: Some(answer), ..ended },
-                    Outcome::Unknown => ended.outcome = Outcome::Unknown,
-                    Outcome::Refused | Outcome::NotSent => {}
-                },
-                Tried::NoAnswer => {
-                    ended.outcome = Outcome::Unknown;
+                Tried::Answered(answer) => {
+                    ended.told = shop::told(&answer);
+                    match shop::outcome(kind, &answer) {
+                        Outcome::Ok => return Ended { outcome: Outcome::Ok, answer: Some(answer), ..ended },
+                        Outcome::Unknown => ended.outcome = Outcome::Unknown,
+                        Outcome::Refused | Outcome::NotSent => {}
+                    }
+                }
+                Tried::NoAnswer(told) => {
+                    (ended.outcome, ended.told) = (Outcome::Unknown, told);
                     continue;
                 }
-                Tried::NotSent => {}
+                Tried::NotSent(told) => ended.told = told,
             }
             if ended.attempts < ATTEMPTS_MAX {
                 tokio::time::sleep(pause).await;
@@ -146,13 +151,8 @@ impl User {
     pub(super) async fn try_for_answer(&self, host: &str, kind: Kind, id: &str) -> Result<(), String> {
         match self.try_once(host, kind, id).await {
             Tried::Answered(answer) if shop::outcome(kind, &answer) == Outcome::Ok => Ok(()),
-            Tried::Answered(answer) => {
-                let body: String =
-                    String::from_utf8_lossy(answer.body()).trim().chars().take(TOLD_MAX).collect();
-                Err(format!("{} {body}", answer.status()))
-            }
-            Tried::NotSent => Err("no address of the service could be connected to".to_owned()),
-            Tried::NoAnswer => Err("the connection broke or nothing came in time".to_owned()),
+            Tried::Answered(answer) => Err(shop::told(&answer)),
+            Tried::NotSent(told) | Tried::NoAnswer(told) => Err(told),
         }
     }
 
@@ -162,8 +162,7 @@ impl User {
         let request = match shop::request(kind, host, id) {
             Ok(request) => request,
             Err(error) => {
-                tracing::error!(%error, "a request of the load cannot be built");
-                return Tried::NotSent;
+                return Tried::NotSent(format!("the request cannot be built: {error}"));
             }
         };
         let limit = if kind == Kind::Read { READ_TIMEOUT } else { WRITE_TIMEOUT };
@@ -177,30 +176,32 @@ impl User {
         };
         match tokio::time::timeout(limit, exchange).await {
             Ok(Ok(answer)) => Tried::Answered(answer),
-            Ok(Err(error)) => {
-                tracing::trace!(%error, id, "a try of a request failed");
-                self.note_failure(used, &addresses, false)
-            }
-            Err(_) => self.note_failure(used, &addresses, true),
+            Ok(Err(error)) => self.note_failure(used, &addresses, Some(&error)),
+            Err(_) => self.note_failure(used, &addresses, None),
         }
     }
 
-    /// Remembers which address failed. A reused connection that broke at once says little of the
-    /// address: servers close idle connections.
-    fn note_failure(&self, used: Option<(SocketAddr, bool)>, tried: &[SocketAddr], silent: bool) -> Tried {
-        match used {
-            Some((address, reused)) => {
-                self.pool.forget(address);
-                if silent || !reused {
-                    self.avoid(address);
-                }
-                Tried::NoAnswer
-            }
-            None => {
-                tried.iter().for_each(|address| self.avoid(*address));
-                Tried::NotSent
-            }
+    /// Remembers which address failed, by an error or by silence. A reused connection that broke at once
+    /// says little of the address: servers close idle connections.
+    fn note_failure(
+        &self,
+        used: Option<(SocketAddr, bool)>,
+        tried: &[SocketAddr],
+        error: Option<&ExchangeError>,
+    ) -> Tried {
+        let Some((address, reused)) = used else {
+            tried.iter().for_each(|address| self.avoid(*address));
+            let told = error.map_or_else(|| "nothing connected in time".to_owned(), ToString::to_string);
+            return Tried::NotSent(told);
+        };
+        self.pool.forget(address);
+        if error.is_none() || !reused {
+            self.avoid(address);
         }
+        Tried::NoAnswer(match error {
+            Some(error) => error.to_string(),
+            None => format!("no answer from {address} in time"),
+        })
     }
 
     fn avoid(&self, address: SocketAddr) {

@@ -148,7 +148,12 @@ fn phases(page: &mut Page, facts: &Facts) {
     let row = |p: &super::PhaseFact| {
         let after = p.after_fault_seconds.map_or_else(|| "not seen".to_owned(), |s| format!("{s:.3} s"));
         let at = p.at.as_deref().and_then(|t| t.split('T').nth(1)).unwrap_or("").trim_end_matches('Z');
-        vec![format!("<b>{}</b>", escape(&p.name)), escape(&after), escape(at), escape(&p.detail)]
+        vec![
+            format!("<b class=\"name\">{}</b>", escape(&p.name)),
+            escape(&after),
+            escape(at),
+            escape(&p.detail),
+        ]
     };
     let rows: Vec<_> = facts.phases.iter().map(row).collect();
     page.table(&["Phase", "#After the fault", "#At (UTC)", "What was seen"], &rows);
@@ -169,6 +174,9 @@ fn load(page: &mut Page, facts: &Facts) {
     } else {
         page.soft("Requests per second that users saw fail after all retries.");
         page.raw(&charts::errors(facts));
+        let row = |(reason, n): &(String, u64)| vec![n.to_string(), escape(reason)];
+        let rows: Vec<_> = facts.failures.iter().map(row).collect();
+        page.table(&["#Requests", "What their users were told last"], &rows);
     }
 }
 

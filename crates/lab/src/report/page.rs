@@ -33,7 +33,7 @@ table{border-collapse:collapse;width:100%;font-size:14px;font-variant-numeric:ta
 th{text-align:left;color:var(--soft);font-weight:600;font-size:13px;border-bottom:1px solid var(--line);
 padding:6px 10px 6px 0;white-space:nowrap}
 td{border-bottom:1px solid var(--grid);padding:6px 10px 6px 0;vertical-align:top;overflow-wrap:anywhere}
-.n{text-align:right;white-space:nowrap;padding-right:22px}td.name{white-space:nowrap}
+.n{text-align:right;white-space:nowrap;padding-right:22px}.name{white-space:nowrap}
 .ok{color:var(--good);font-weight:600;white-space:nowrap}.no{color:var(--bad);font-weight:700;white-space:nowrap}
 .legend{display:flex;gap:6px 18px;flex-wrap:wrap;font-size:13px;color:var(--soft);margin:4px 0 0}
 .legend i{display:inline-block;width:12px;height:12px;border-radius:3px;margin-right:6px;vertical-align:-1px}

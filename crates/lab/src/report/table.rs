@@ -7,8 +7,10 @@ use super::{Facts, LatencyFact, PopulationFact};
 
 /// Lost writes that the table lists; the JSON has all.
 const LOST_SHOWN: usize = 10;
+/// Reasons of failures that the table lists.
+const FAILURES_SHOWN: usize = 5;
 /// The longest detail of a phase that is shown.
-const DETAIL_MAX: usize = 72;
+const DETAIL_MAX: usize = 84;
 
 /// Whether the text may hold colours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +41,7 @@ pub fn table(facts: &Facts, colour: Colour) -> String {
     head(&mut out, facts, colour);
     phases(&mut out, facts, colour);
     figures(&mut out, facts, colour);
+    failures(&mut out, facts, colour);
     latencies(&mut out, facts, colour);
     expectations(&mut out, facts, colour);
     lost(&mut out, facts, colour);
@@ -82,6 +85,16 @@ fn figures(out: &mut String, facts: &Facts, colour: Colour) {
     row("requests failed", failed, &kinds);
 }
 
+fn failures(out: &mut String, facts: &Facts, colour: Colour) {
+    if facts.failures.is_empty() {
+        return;
+    }
+    section(out, colour, "FAILED", "  WHAT USERS WERE TOLD LAST");
+    for (reason, count) in facts.failures.iter().take(FAILURES_SHOWN) {
+        _ = writeln!(out, "  {count:>6}  {}", shorten(reason));
+    }
+}
+
 fn latencies(out: &mut String, facts: &Facts, colour: Colour) {
     let heads = "      KIND    BEFORE p50 / p95 / p99        DURING                        AFTER";
     section(out, colour, "USERS     ", heads);
@@ -109,11 +122,11 @@ fn expectations(out: &mut String, facts: &Facts, colour: Colour) {
     if facts.expectations.is_empty() {
         return;
     }
-    section(out, colour, "EXPECTED", "                      WANTED            MEASURED");
+    section(out, colour, "EXPECTED", "                      WANTED                MEASURED");
     for expectation in &facts.expectations {
         let verdict = colour.verdict(expectation.held, "ok    ", "FAILED");
         let (name, wanted) = (&expectation.name, &expectation.wanted);
-        _ = writeln!(out, "  {verdict}  {name:<22}{wanted:<18}{}", expectation.measured);
+        _ = writeln!(out, "  {verdict}  {name:<22}{wanted:<22}{}", expectation.measured);
     }
 }
 

@@ -24,6 +24,7 @@ pub(crate) fn sample() -> Facts {
         requests: 3_611,
         failed_reads: 4,
         failed_writes: 9,
+        failures: vec![("write: no answer from 127.10.201.101:8080 in time".to_owned(), 9)],
         max_concurrent_writers: 1,
         failovers: 1,
         rejoined: Some("rewound".to_owned()),

@@ -228,6 +228,9 @@ async fn a_refused_write_is_tried_again_and_is_refused_in_the_end() {
     );
     assert!(seen.ledger.acknowledged.is_empty());
     assert_eq!(seen.ledger.unacknowledged.len(), seen.samples.len());
+    let reasons: Vec<_> =
+        seen.failures.iter().map(|(why, n)| (why.split(' ').take(2).collect(), *n)).collect();
+    assert_eq!(reasons, [(vec!["write:", "503"], u64::try_from(seen.samples.len()).unwrap())]);
 }
 
 #[tokio::test]

@@ -189,6 +189,7 @@ fn seen(last_ack_of_us: u64) -> SeenAll {
         recorded: Recorded {
             samples: samples(),
             samples_dropped: 0,
+            failures: BTreeMap::new(),
             ledger: Ledger { acknowledged, unacknowledged: Vec::new() },
         },
         witnessed,
