@@ -117,6 +117,7 @@ fn phases(evidence: &Evidence<'_>, people: &[Person<'_>], times: Times, runs: &[
     let hit = people.iter().filter(|p| p.hit);
     let hit: Vec<&Person<'_>> =
         if people.iter().any(|p| p.hit) { hit.collect() } else { people.iter().collect() };
+    let whose = hit.iter().map(|p| p.name.as_str()).collect::<Vec<_>>().join(", ");
     let worst =
         |pick: fn(&Person<'_>) -> Recovery| hit.iter().map(|p| pick(p)).reduce(worse).unwrap_or_default();
     let rejoined = seen.rejoined.clone().map_or_else(String::new, |how| format!(": {how}"));
@@ -134,7 +135,11 @@ fn phases(evidence: &Evidence<'_>, people: &[Person<'_>], times: Times, runs: &[
         at_seconds: phase.at.map(|at| seconds(times.start, at)),
         after_fault_seconds: phase.at.map(|at| seconds(times.fault, at)),
         at: phase.at.map(|at| iso(seen.clock.wall(at))),
-        detail: phase.detail,
+        detail: if phase.name.starts_with("first good") {
+            format!("{whose}: {}", phase.detail)
+        } else {
+            phase.detail
+        },
     };
     measure::phases(&input, seen.clock).into_iter().map(shown).collect()
 }
