@@ -53,9 +53,10 @@ struct RunArgs {
     /// The seed of jitter, loss and the arrival of requests.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Remove the data of an earlier lab first.
+    /// Go on with the data of the last lab of this number; without it the drill starts afresh, so that
+    /// it always begins with the same writer.
     #[arg(long)]
-    fresh: bool,
+    keep: bool,
 }
 
 #[derive(Args)]
@@ -79,7 +80,9 @@ fn run_drill(args: RunArgs) -> anyhow::Result<ExitCode> {
     let source = read_source(&args.file)?;
     let Some(first) = told(file::read(source.clone(), None)) else { return Ok(ExitCode::from(2)) };
     let spec = args.spec.clone().unwrap_or(first.system);
-    let Some(system) = told(meridian_spec::read(&[read_source(&spec)?])) else { return Ok(ExitCode::from(2)) };
+    let Some(system) = told(meridian_spec::read(&[read_source(&spec)?])) else {
+        return Ok(ExitCode::from(2));
+    };
     let regions: Vec<RegionName> = system.region_names().cloned().collect();
     let Some(mut drill) = told(file::read(source, Some(&regions))) else { return Ok(ExitCode::from(2)) };
     drill.system = spec;
@@ -92,7 +95,7 @@ fn run_drill(args: RunArgs) -> anyhow::Result<ExitCode> {
 
 /// Runs the drill until its end, or until somebody interrupts it: then the lab is taken down all the same.
 fn measure(drill: &Drill, system: &System, args: &RunArgs) -> anyhow::Result<Facts> {
-    let lab = LabOptions { number: args.lab, seed: args.seed, fresh: args.fresh, ..LabOptions::default() };
+    let lab = LabOptions { number: args.lab, seed: args.seed, fresh: !args.keep, ..LabOptions::default() };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no runtime")?;
     let name = drill.name.clone();
     let tell = move |line: &str| progress(&name, line);
@@ -141,7 +144,8 @@ fn print(facts: &Facts, page: &Path, output: Output) -> anyhow::Result<()> {
 
 fn summary(args: &SummaryArgs) -> anyhow::Result<ExitCode> {
     let read = |path: &PathBuf| -> anyhow::Result<serde_json::Value> {
-        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let text =
+            std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
         serde_json::from_str(&text).with_context(|| format!("{} is no report of a drill", path.display()))
     };
     let reports = args.reports.iter().map(read).collect::<anyhow::Result<Vec<_>>>()?;

@@ -57,7 +57,9 @@ fn main() -> ExitCode {
         Command::Run(args) => run::run(args),
         Command::Status(args) => status::run(args),
         Command::Lab(args) => lab::run(args),
-        Command::Guard => meridian_node::guard(std::io::stdin().lock()).map(|()| ExitCode::SUCCESS).map_err(Into::into),
+        Command::Guard => {
+            meridian_node::guard(std::io::stdin().lock()).map(|()| ExitCode::SUCCESS).map_err(Into::into)
+        }
         Command::Drill(args) => drill::run(args),
     };
     done.unwrap_or_else(|error| {

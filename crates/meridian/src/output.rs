@@ -4,7 +4,7 @@ use clap::ValueEnum;
 
 /// How a command prints its answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub enum Output {
+pub(crate) enum Output {
     /// For people.
     #[default]
     Table,

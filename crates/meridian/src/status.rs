@@ -98,7 +98,9 @@ fn of_system(system: &System) -> anyhow::Result<Vec<Answer>> {
                     Ok(node) => (Some(node), None),
                     Err(error) => (None, Some(format!("its answer cannot be read: {error}"))),
                 },
-                Ok((status, body)) => (None, Some(format!("{status}: {}", String::from_utf8_lossy(&body).trim()))),
+                Ok((status, body)) => {
+                    (None, Some(format!("{status}: {}", String::from_utf8_lossy(&body).trim())))
+                }
                 Err(error) => (None, Some(error.to_string())),
             };
             answers.push(Answer { region: region.name.clone(), node, problem });
@@ -113,7 +115,12 @@ fn table(answers: &[Answer], verbose: bool) -> String {
     let mut out = String::from("REGION              NODE    SEES (each region as this node judges it)\n");
     for answer in answers {
         let sees = match &answer.node {
-            Some(node) => node.verdicts.iter().map(|v| format!("{} {}", v.region, v.health)).collect::<Vec<_>>().join(", "),
+            Some(node) => node
+                .verdicts
+                .iter()
+                .map(|v| format!("{} {}", v.region, v.health))
+                .collect::<Vec<_>>()
+                .join(", "),
             None => answer.problem.clone().unwrap_or_default(),
         };
         let state = if answer.node.is_some() { "answers" } else { "silent" };
@@ -136,9 +143,12 @@ fn table(answers: &[Answer], verbose: bool) -> String {
 }
 
 fn group_table(group: &GroupStatus, rows: &[(&NodeStatus, &GroupStatus)], verbose: bool) -> String {
-    let writer = group.writer.as_ref().map_or_else(|| format!("none ({})", group.reason), ToString::to_string);
+    let writer =
+        group.writer.as_ref().map_or_else(|| format!("none ({})", group.reason), ToString::to_string);
     let mut out = format!("\nGROUP {}  epoch {}  writer {writer}\n", group.group, group.epoch);
-    out.push_str("REGION              STATE           DATABASE  EPOCH  RECEIVED        LAG       STREAMING\n");
+    out.push_str(
+        "REGION              STATE           DATABASE  EPOCH  RECEIVED        LAG       STREAMING\n",
+    );
     for (node, group) in rows {
         let (role, received, lag, streaming) = match &group.database {
             Some(db) => (

@@ -140,8 +140,15 @@ impl Node {
         let etcd = Arc::new(Etcd::connect(&coordination.endpoints, Timeouts::default(), metrics.clone())?);
         let compute = Arc::new(Compute::new(here.clone(), instances(&system, &here)?));
         let nudge = Arc::new(Notify::new());
-        let parts =
-            Parts { system: &system, region: &region, memory, secret: secret.clone(), fence, nudge: &nudge };
+        let parts = Parts {
+            system: &system,
+            region: &region,
+            memory,
+            secret: secret.clone(),
+            fence,
+            nudge: &nudge,
+            metrics: metrics.clone(),
+        };
         let (groups, ends) = parts.groups(&etcd, &compute, &publisher)?;
         let names: Vec<_> = system.databases.iter().map(|d| d.name.clone()).collect();
         let knowledge = Arc::new(Mutex::new(Knowledge::new(&system.topology.name, names.clone())));
@@ -160,6 +167,7 @@ impl Node {
             verdicts,
             coordination: coordination_in,
             nudge: Arc::clone(&nudge),
+            metrics: metrics.clone(),
         };
         let board = Board {
             here: here.clone(),
@@ -200,10 +208,11 @@ impl Node {
             groups.spawn(group.run(stop.clone()));
         }
         others.spawn(control::serve(self.listeners.control, Arc::new(self.control), stop.clone()));
+        let metrics = self.observer.metrics.clone();
         others.spawn(self.observer.run(stop.clone()));
         others.spawn(self.prober.run(self.reports, stop.clone()));
         others.spawn(self.compute.follow(views.clone(), names));
-        others.spawn(loops::publish(self.publisher, self.nudge, verdicts, self.states));
+        others.spawn(loops::publish(self.publisher, self.nudge, verdicts, self.states, metrics));
         if let Some(own) = self.own_etcd {
             others.spawn(loops::lead_where_the_writer_is(self.etcd, own, views));
         }
@@ -292,6 +301,7 @@ struct Parts<'a> {
     secret: Secret,
     fence: Arc<Fence>,
     nudge: &'a Arc<Notify>,
+    metrics: Metrics,
 }
 
 impl Parts<'_> {
@@ -356,6 +366,7 @@ impl Parts<'_> {
             secret: self.secret.clone(),
             fence: Arc::clone(&self.fence),
             memory: self.memory.clone(),
+            metrics: self.metrics.clone(),
             steps: Arc::new(Steps {
                 here: here.clone(),
                 database: database.clone(),

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
-use meridian_actuators::{ActuatorError, DatabaseActuator, StopMode};
+use meridian_actuators::{ActuatorError, DatabaseActuator, RejoinMethod, StopMode};
 use meridian_failover::{Completed, DatabaseAction, Event};
-use meridian_model::RegionName;
 use meridian_model::group::{DatabaseRole, DatabaseStatus};
+use meridian_model::{Epoch, GroupName, RegionName};
+use meridian_telemetry::events::DatabaseRejoined;
+use meridian_telemetry::{Metrics, clock};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -28,16 +30,20 @@ struct Worker {
     database: Arc<dyn DatabaseActuator>,
     members: Arc<std::collections::HashMap<RegionName, std::net::SocketAddr>>,
     events: mpsc::Sender<Event>,
+    group: GroupName,
+    metrics: Metrics,
 }
 
 impl DatabaseQueue {
     /// A queue with nothing in it.
     pub(crate) fn new(
         database: Arc<dyn DatabaseActuator>,
+        group: GroupName,
         tools: &Tools,
         events: mpsc::Sender<Event>,
     ) -> Self {
-        let worker = Worker { database, members: Arc::new(tools.members.clone()), events };
+        let members = Arc::new(tools.members.clone());
+        let worker = Worker { database, members, events, group, metrics: tools.metrics.clone() };
         let (queue, running) = worker.clone().start();
         Self { worker, queue, running }
     }
@@ -96,13 +102,24 @@ impl Worker {
                 plain(database.follow(self.address(&upstream)?, epoch).await)
             }
             DatabaseAction::Clone { source } => plain(database.copy_from(self.address(&source)?).await),
-            DatabaseAction::Rejoin { source, epoch } => {
-                let rejoined =
-                    database.rejoin(self.address(&source)?, epoch).await.map_err(|e| e.to_string())?;
-                Ok(rejoined.detail)
-            }
+            DatabaseAction::Rejoin { source, epoch } => self.rejoin(self.address(&source)?, epoch).await,
             DatabaseAction::Seal => plain(database.seal().await),
         }
+    }
+
+    async fn rejoin(&self, source: std::net::SocketAddr, epoch: Epoch) -> Result<String, String> {
+        let began = clock::now();
+        let rejoined = self.database.rejoin(source, epoch).await.map_err(|e| e.to_string())?;
+        let method = match rejoined.method {
+            RejoinMethod::Followed => "followed",
+            RejoinMethod::Rewound => "rewound",
+            RejoinMethod::Recloned => "recloned",
+        };
+        let nothing = || std::path::Path::new("nothing had diverged");
+        let kept_wal = rejoined.kept_wal.as_deref().unwrap_or_else(nothing);
+        let took = clock::now().since(began);
+        DatabaseRejoined { group: &self.group, epoch, method, kept_wal, took }.emit(&self.metrics);
+        Ok(rejoined.detail)
     }
 
     fn address(&self, region: &RegionName) -> Result<std::net::SocketAddr, String> {

@@ -15,7 +15,8 @@ use meridian_failover::{At, Command, Config, Event, Level, Machine};
 use meridian_gateway::Fence;
 use meridian_model::snapshot::GroupState;
 use meridian_model::{Moment, RegionName};
-use meridian_telemetry::clock;
+use meridian_telemetry::events::EpochObserved;
+use meridian_telemetry::{Metrics, clock};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use crate::board::GroupFacts;
@@ -52,6 +53,8 @@ pub(crate) struct Tools {
     pub(crate) fence: Arc<Fence>,
     /// What must survive a restart.
     pub(crate) memory: Memory,
+    /// Where everything that happens is counted.
+    pub(crate) metrics: Metrics,
     /// Scale, shift, verify.
     pub(crate) steps: Arc<Steps>,
 }
@@ -94,8 +97,10 @@ impl Group {
         let (facts, facts_out) = watch::channel(GroupFacts::of(&machine, None, now));
         let (state, state_out) = watch::channel(machine.group_state(now));
         let tools = Arc::new(tools);
-        let database =
-            tools.database.clone().map(|actuator| DatabaseQueue::new(actuator, &tools, events.clone()));
+        let database = tools
+            .database
+            .clone()
+            .map(|actuator| DatabaseQueue::new(actuator, config.group.clone(), &tools, events.clone()));
         let ends =
             GroupEnds { events: events.clone(), promises: promises_in, facts: facts_out, state: state_out };
         let asked = HashMap::new();
@@ -230,6 +235,9 @@ impl Group {
         let now = clock::now();
         let state = self.machine.group_state(now);
         if *self.state.borrow() != state {
+            let regions = &self.config.members;
+            let (group, epoch) = (&self.config.group, state.epoch);
+            EpochObserved { group, epoch, writer: state.writer.as_ref(), regions }.emit(&self.tools.metrics);
             self.state.send_replace(state);
             self.nudge.notify_one();
         }
@@ -241,10 +249,10 @@ impl Group {
         let Some(database) = &self.tools.database else { return };
         drop(self.database);
         let orderly = tokio::time::timeout(ORDERLY_STOP, database.stop(StopMode::Fast)).await;
-        if !matches!(orderly, Ok(Ok(()))) {
-            if let Err(error) = database.stop(StopMode::Immediate).await {
-                tracing::error!(%error, "PostgreSQL could not be stopped");
-            }
+        if !matches!(orderly, Ok(Ok(())))
+            && let Err(error) = database.stop(StopMode::Immediate).await
+        {
+            tracing::error!(%error, "PostgreSQL could not be stopped");
         }
     }
 

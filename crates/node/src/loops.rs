@@ -16,7 +16,8 @@ use meridian_health::Received;
 use meridian_model::health::{RegionHealth, Report};
 use meridian_model::snapshot::GroupState;
 use meridian_model::{GroupName, Moment, RegionName, Timers};
-use meridian_telemetry::clock;
+use meridian_telemetry::events::{RegionVerdictChanged, SnapshotPublished};
+use meridian_telemetry::{Metrics, clock};
 use tokio::sync::{Notify, mpsc, watch};
 
 use crate::knowledge::{Knowledge, Learned};
@@ -41,6 +42,7 @@ pub(crate) struct Observer {
     pub(crate) verdicts: watch::Sender<Arc<Vec<RegionHealth>>>,
     pub(crate) coordination: watch::Sender<CoordinationStatus>,
     pub(crate) nudge: Arc<Notify>,
+    pub(crate) metrics: Metrics,
 }
 
 impl Observer {
@@ -128,7 +130,7 @@ impl Observer {
             meridian_health::verdicts(&self.regions, &self.here, &reports, reachable, now, &self.timers);
         let changed = {
             let old = self.verdicts.borrow();
-            log_changes(&old, &new);
+            log_changes(&old, &new, &self.metrics);
             old.len() != new.len() || old.iter().zip(&new).any(|(a, b)| healths(a) != healths(b))
         };
         self.verdicts.send_replace(Arc::new(new.clone()));
@@ -158,11 +160,12 @@ fn healths(region: &RegionHealth) -> impl PartialEq {
     (region.region.clone(), region.health, parts)
 }
 
-fn log_changes(old: &[RegionHealth], new: &[RegionHealth]) {
+fn log_changes(old: &[RegionHealth], new: &[RegionHealth], metrics: &Metrics) {
     for region in new {
         let before = old.iter().find(|o| o.region == region.region).map(|o| o.health);
         if before != Some(region.health) {
-            tracing::info!(region = %region.region, health = %region.health, reason = %region.reason, "verdict");
+            let (target, from) = (&region.region, before.unwrap_or_default());
+            RegionVerdictChanged { target, from, to: region.health, reason: &region.reason }.emit(metrics);
         }
     }
 }
@@ -173,6 +176,7 @@ pub(crate) async fn publish(
     nudge: Arc<Notify>,
     verdicts: watch::Receiver<Arc<Vec<RegionHealth>>>,
     groups: Vec<watch::Receiver<GroupState>>,
+    metrics: Metrics,
 ) {
     loop {
         nudge.notified().await;
@@ -182,7 +186,7 @@ pub(crate) async fn publish(
         }
         let states = groups.iter().map(|state| state.borrow().clone()).collect();
         if let Some(generation) = publisher.publish(&regions, states) {
-            tracing::debug!(generation, "a snapshot was published");
+            SnapshotPublished { generation }.emit(&metrics);
         }
     }
 }
@@ -202,10 +206,8 @@ pub(crate) async fn lead_where_the_writer_is(
         tokio::time::sleep(LEAD_EVERY).await;
         let view = Arc::clone(&views.borrow());
         let writes_here = view.snapshot.groups.first().is_some_and(|g| g.writer.as_ref() == Some(&view.here));
-        if writes_here {
-            if let Err(error) = etcd.move_leader_here(&own).await {
-                tracing::debug!(%error, "etcd's leader was not moved here");
-            }
+        if writes_here && let Err(error) = etcd.move_leader_here(&own).await {
+            tracing::debug!(%error, "etcd's leader was not moved here");
         }
     }
 }

@@ -94,7 +94,8 @@ pub(crate) fn meant(resources: &[Resource], folders: &[PathBuf], problems: &mut 
     let (place, name, form) = the_topology(resources, problems)?;
     unique_names(resources, problems);
     let file = place.file;
-    let mut world = World { regions: Vec::new(), all_named: true, folders, places: BTreeMap::new(), problems };
+    let mut world =
+        World { regions: Vec::new(), all_named: true, folders, places: BTreeMap::new(), problems };
     let services: Vec<&ServiceForm> = resources.iter().filter_map(service_form).collect();
     let topology = topology::topology(name, form, file, &services, &mut world);
     let services: Vec<_> = resources.iter().filter_map(|r| service::service(r, &mut world)).collect();

@@ -52,7 +52,7 @@ struct Args {
     #[arg(long, default_value_t = 8)]
     connections: usize,
     /// How long a request waits for a connection, in milliseconds; nothing was written if it gets none.
-    #[arg(long, default_value_t = 1500)]
+    #[arg(long, default_value_t = 10_000)]
     connect_ms: u64,
     /// How long a statement may take, in milliseconds; a write without an answer may have happened.
     #[arg(long, default_value_t = 5000)]

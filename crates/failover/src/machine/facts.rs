@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use meridian_model::group::{DatabaseRole, DatabaseStatus, GroupRecord, MemberReport, WalPosition};
-use meridian_model::health::{Health, RegionHealth};
+use meridian_model::health::{Health, Part, RegionHealth};
 use meridian_model::name::RegionName;
 use meridian_model::{Epoch, Moment, Timestamp};
 
@@ -107,6 +107,14 @@ impl Facts {
             return Health::Unknown;
         }
         self.regions.iter().find(|r| &r.region == region).map_or(Health::Unknown, |r| r.health)
+    }
+
+    /// What a part of a region is held to be by the majority; unknown when the verdicts are older than `ttl`.
+    pub(super) fn part(&self, region: &RegionName, part: Part, now: Moment, ttl: Duration) -> Health {
+        if now.since(self.regions_at) > ttl {
+            return Health::Unknown;
+        }
+        self.regions.iter().find(|r| &r.region == region).map_or(Health::Unknown, |r| r.part(part))
     }
 
     /// The sentence of that verdict.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use meridian_model::Moment;
 use meridian_model::database::Replication;
 use meridian_model::group::{DatabaseRole, GroupRecord, WalPosition};
-use meridian_model::health::Health;
+use meridian_model::health::{Health, Part};
 use meridian_model::name::RegionName;
 
 use super::Machine;
@@ -124,7 +124,21 @@ impl Machine {
         }
         let health = self.facts.health(&record.holder, now, self.config.timers.observation_ttl);
         let text = format!("{} is {health}: {}", record.holder, self.facts.verdict(&record.holder));
-        if health == Health::Down { Ok(text) } else { Err(no(text)) }
+        if health == Health::Down || self.silent_and_unreachable(record, now) {
+            Ok(text)
+        } else {
+            Err(no(text))
+        }
+    }
+
+    /// The same two kinds of evidence as a region's verdict (a majority of vantage points, and its own
+    /// silence), with the lease as the silence: a holder that lives and reaches etcd renews several times a
+    /// second, so a lease that ran out says as much as a report that did, and says it sooner when a report
+    /// was held up by the election that the holder's loss itself has caused.
+    fn silent_and_unreachable(&self, record: &GroupRecord, now: Moment) -> bool {
+        let ttl = self.config.timers.observation_ttl;
+        let down = |part| self.facts.part(&record.holder, part, now, ttl) == Health::Down;
+        down(Part::Node) && down(Part::Edge) && self.lease_expired(record, now).is_ok()
     }
 
     fn no_promise(&self, _: &GroupRecord, now: Moment) -> Ruling {

@@ -87,7 +87,9 @@ impl Machine {
         // Old reports count against a member only while etcd could have brought newer ones.
         let silent = if self.facts.coordination { now.since(heard) } else { Duration::ZERO };
         let streamed = if database.streaming { heard } else { well_at? };
-        let lag = Duration::from_millis(database.replay_lag_ms.unwrap_or(0)) + heard.since(streamed) + silent;
+        // Both grow together once the upstream is lost; they must not be added.
+        let behind = Duration::from_millis(database.replay_lag_ms.unwrap_or(0)).max(heard.since(streamed));
+        let lag = behind + silent;
         let allowed = silent <= limit && lag <= limit;
         allowed.then(|| u64::try_from((lag.saturating_sub(silent)).as_millis()).unwrap_or(u64::MAX))
     }
