@@ -37,7 +37,7 @@ fn fields(schema: &Value) -> String {
     for kind in kinds {
         text += kind["title"].as_str().unwrap_or_default();
         text.push('\n');
-        below(kind.pointer("/properties/spec").unwrap_or(&serde_json::Value::Null), 1, &mut text);
+        below(kind.pointer("/properties/spec").unwrap_or(&Value::Null), 1, &mut text);
         text.push('\n');
     }
     text
