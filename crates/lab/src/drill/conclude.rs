@@ -2,6 +2,7 @@
 
 mod people;
 mod safety;
+mod world;
 
 use std::time::Duration;
 

@@ -1,9 +1,10 @@
 //! What stands around a drill: users, witnesses of the writers, observers of the nodes and of DNS.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use meridian_model::{Moment, System};
+use meridian_model::{Moment, RegionName, System};
 use meridian_node::secret::Secret;
 use meridian_telemetry::clock;
 
@@ -43,6 +44,8 @@ pub(super) struct SeenAll {
     pub(super) rows: Rows,
     pub(super) events: Vec<LabEvent>,
     pub(super) rejoined: Option<String>,
+    /// Whose database has which address.
+    pub(super) members: Vec<(RegionName, SocketAddr)>,
 }
 
 impl Stage {
@@ -87,6 +90,7 @@ impl Stage {
             rows,
             events: lab.events(),
             rejoined,
+            members: database.members.clone(),
         })
     }
 }

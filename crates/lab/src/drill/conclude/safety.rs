@@ -3,13 +3,14 @@
 
 use meridian_model::run::{Run, RunKind};
 
-use super::{Evidence, seconds};
+use super::{Evidence, seconds, world};
 
 /// Every violation, one sentence each.
 pub(super) fn violations(evidence: &Evidence<'_>, runs: &[Run]) -> Vec<String> {
     let mut list = two_writers(evidence);
     list.extend(late_acknowledgements(evidence, runs));
-    list.extend(epochs_that_fall(evidence));
+    let laws = meridian_invariants::all(&world::world(evidence, runs));
+    list.extend(laws.into_iter().map(|broken| format!("{}: {}", broken.invariant, broken.evidence)));
     list.extend(two_primaries_at_the_end(evidence));
     list
 }
@@ -46,22 +47,6 @@ fn late_acknowledgements(evidence: &Evidence<'_>, runs: &[Run]) -> Vec<String> {
                 "{from} acknowledged a write to a direct client {by:.3} s after epoch {} had begun",
                 run.epoch
             ));
-        }
-    }
-    list
-}
-
-/// A node that saw a lower epoch after a higher one.
-fn epochs_that_fall(evidence: &Evidence<'_>) -> Vec<String> {
-    let epochs = &evidence.seen.seen.epochs;
-    let mut list = Vec::new();
-    for (i, later) in epochs.iter().enumerate() {
-        let before = epochs.iter().take(i);
-        let same =
-            |e: &&super::super::observe::EpochSeen| e.vantage == later.vantage && e.group == later.group;
-        if let Some(higher) = before.filter(same).find(|e| e.epoch > later.epoch) {
-            let (who, group) = (&later.vantage, &later.group);
-            list.push(format!("{who} saw epoch {} of {group} after epoch {}", later.epoch, higher.epoch));
         }
     }
     list

@@ -128,7 +128,13 @@ fn run() -> Run {
         cause: "us is down".to_owned(),
         detected_at: Some(wall(FAULT + 4_000)),
         decided_at: wall(FAULT + 5_000),
-        steps: vec![done(StepKind::Fence, FAULT + 5_100), done(StepKind::Promote, FAULT + 5_500)],
+        steps: StepKind::ALL
+            .into_iter()
+            .zip([5_100, 5_500].map(Some).into_iter().chain(std::iter::repeat(None)))
+            .map(|(kind, ms)| {
+                ms.map_or(Step { kind, state: StepState::Pending }, |ms| done(kind, FAULT + ms))
+            })
+            .collect(),
         takes_over: None,
     }
 }
@@ -201,6 +207,10 @@ fn seen(last_ack_of_us: u64) -> SeenAll {
         },
         events: Vec::new(),
         rejoined: Some("rewound".to_owned()),
+        members: vec![
+            (name("us"), "127.9.1.1:5432".parse().unwrap()),
+            (name("eu"), "127.9.2.1:5432".parse().unwrap()),
+        ],
     }
 }
 
@@ -268,17 +278,55 @@ fn two_writers_at_once_fail_the_drill() {
 }
 
 #[test]
+fn a_write_that_the_old_side_took_after_the_new_one_is_told() {
+    let mut seen = seen(FAULT - 3);
+    let by = |address: &str| Some(crate::ledger::Server { address: address.parse().unwrap(), timeline: 1 });
+    let told = |id, ms, address| Ack { by: by(address), ..ack(id, ms) };
+    let (old, new) = ("127.9.1.1:5432", "127.9.2.1:5432");
+    seen.recorded.ledger.acknowledged =
+        vec![told("a", FAULT - 500, old), told("d", FAULT + 7_000, new), told("e", FAULT + 9_000, old)];
+    seen.rows.writer.ids.insert("e".to_owned());
+    let violations = conclude(&seen).violations;
+    assert!(violations.iter().any(|v| v.starts_with("fence_before_promote")), "{violations:?}");
+}
+
+#[test]
+fn a_failover_that_nothing_justifies_is_told() {
+    let seen = seen(FAULT - 3);
+    let (drill, system, mut played) = (drill(), system(), played());
+    played.faults[0].fault = Fault::Kill { region: name("us"), part: Some(crate::faults::FaultPart::Etcd) };
+    let options = Options { lab: LabOptions::default() };
+    let facts =
+        facts(&Evidence { drill: &drill, system: &system, played: &played, seen: &seen, options: &options });
+    assert!(
+        facts.violations.iter().any(|v| v.starts_with("no_failover_while_healthy")),
+        "{:?}",
+        facts.violations
+    );
+}
+
+#[test]
+fn a_loss_beyond_the_objective_breaks_a_law() {
+    let mut seen = seen(FAULT - 3);
+    seen.recorded.ledger.acknowledged[0].acknowledged_at = at(FAULT - 9_000);
+    seen.rows.writer.ids.clear();
+    assert!(conclude(&seen).violations.iter().any(|v| v.starts_with("acknowledged_kept")));
+}
+
+#[test]
 fn an_epoch_that_falls_is_told() {
     let mut seen = seen(FAULT - 3);
-    let epoch = |epoch, ms| EpochSeen {
+    let epoch = |epoch, ms, holder| EpochSeen {
         at: at(ms),
         vantage: name("eu"),
         group: name("orders"),
         epoch: Epoch(epoch),
-        holder: name("us"),
+        holder: name(holder),
     };
-    seen.seen.epochs = vec![epoch(2, FAULT), epoch(1, FAULT + 1)];
-    assert_eq!(conclude(&seen).violations.len(), 1);
+    seen.seen.epochs = vec![epoch(2, FAULT, "eu"), epoch(1, FAULT + 1, "us")];
+    let violations = conclude(&seen).violations;
+    assert_eq!(violations.len(), 1, "{violations:?}");
+    assert!(violations[0].starts_with("epochs_rise"), "{violations:?}");
 }
 
 #[test]
