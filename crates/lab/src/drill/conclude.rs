@@ -6,7 +6,7 @@ mod world;
 
 use std::time::Duration;
 
-use meridian_model::run::{Run, RunKind};
+use meridian_model::run::{Run, RunKind, StepState};
 use meridian_model::{Moment, RegionName, System, Timestamp};
 
 use super::file::Drill;
@@ -123,9 +123,10 @@ fn phases(evidence: &Evidence<'_>, people: &[Person<'_>], times: Times, runs: &[
         |pick: fn(&Person<'_>) -> Recovery| hit.iter().map(|p| pick(p)).reduce(worse).unwrap_or_default();
     let rejoined = seen.rejoined.clone().map_or_else(String::new, |how| format!(": {how}"));
     let redundant = seen.seen.redundant.last().filter(|(from, end)| *from > times.fault && end.is_none());
+    let run = recovery_run(runs);
     let input = PhaseInput {
         fault: record.map(|f| (f.at, format!("{}: {}", f.fault, f.detail))),
-        run: runs.iter().rfind(|r| r.kind == RunKind::Failover),
+        run: run.as_ref(),
         dns_changed: dns_changed(evidence, people, times.fault),
         reads: worst(|p| p.reads),
         writes: worst(|p| p.writes),
@@ -143,6 +144,21 @@ fn phases(evidence: &Evidence<'_>, people: &[Person<'_>], times: Times, runs: &[
         },
     };
     measure::phases(&input, seen.clock).into_iter().map(shown).collect()
+}
+
+/// The last failover; a step that it did not end counts as ended by the run that took its place.
+fn recovery_run(runs: &[Run]) -> Option<Run> {
+    let mut run = runs.iter().rfind(|r| r.kind == RunKind::Failover)?.clone();
+    let epoch = run.epoch;
+    for step in run.steps.iter_mut().filter(|s| !matches!(s.state, StepState::Done { .. })) {
+        let later = runs.iter().filter(|r| r.epoch > epoch).flat_map(|r| &r.steps);
+        let ended =
+            later.into_iter().find(|s| s.kind == step.kind && matches!(s.state, StepState::Done { .. }));
+        if let Some(ended) = ended {
+            step.state = ended.state.clone();
+        }
+    }
+    Some(run)
 }
 
 /// The one with the longer way back; never back is the longest.

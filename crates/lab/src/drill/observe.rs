@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use http::Method;
 use meridian_model::group::DatabaseRole;
-use meridian_model::run::{Run, StepState};
+use meridian_model::run::{Run, RunKind, StepState};
 use meridian_model::{Epoch, GroupName, Moment, RegionName, RunId};
 use meridian_node::peer::{self, Question as PeerQuestion};
 use meridian_node::secret::Secret;
@@ -128,10 +128,11 @@ impl Seen {
         self.redundant.last().is_some_and(|(_, end)| end.is_none())
     }
 
-    /// The newest failover, if any.
-    pub(super) fn last_failover(&self) -> Option<&Run> {
-        let failovers = self.runs.values().filter(|r| r.kind == meridian_model::run::RunKind::Failover);
-        failovers.max_by_key(|r| (r.epoch, r.decided_at))
+    /// The newest run since the first failover, that one included; a run of a later epoch takes the place
+    /// of one that did not end. None without a failover.
+    pub(super) fn run_since_failover(&self) -> Option<&Run> {
+        let first = self.runs.values().filter(|r| r.kind == RunKind::Failover).map(|r| r.epoch).min()?;
+        self.runs.values().filter(|r| r.epoch >= first).max_by_key(|r| (r.epoch, r.decided_at))
     }
 
     fn take_in(&mut self, status: NodeStatus, at: Moment, wanted: usize) {

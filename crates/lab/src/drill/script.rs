@@ -68,7 +68,7 @@ fn over(drill: &Drill, stage: &Stage, faults: &[FaultRecord], start: Moment) -> 
 
 /// The failover ended. A drill that expects none is protected when it is redundant.
 fn protected(seen: &Seen, drill: &Drill) -> bool {
-    match seen.last_failover() {
+    match seen.run_since_failover() {
         Some(run) => run.finished(),
         None => drill.expect.failovers == Some(0) && seen.redundant_now(),
     }
@@ -77,7 +77,7 @@ fn protected(seen: &Seen, drill: &Drill) -> bool {
 /// Everybody streams again, since after the last entry of the timeline, and no run is open.
 fn redundant(seen: &Seen, drill: &Drill, last: Moment) -> bool {
     let settled = clock::now().since(last) > SETTLE;
-    let run_over = match seen.last_failover() {
+    let run_over = match seen.run_since_failover() {
         Some(run) => run.finished(),
         None => drill.expect.failovers.is_none_or(|wanted| wanted == 0),
     };

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use meridian_model::run::{Step, StepKind, StepState};
+use meridian_model::run::{Step, StepKind};
 use meridian_model::topology::{Coordination, Location, Objectives as Wanted, Pattern, Population};
 use meridian_model::{Epoch, Name, Share, Topology};
 
@@ -246,6 +246,23 @@ fn the_phases_of_a_region_loss() {
     assert_eq!(after("first good write"), Some(6.0));
     assert_eq!(after("redundant again"), Some(30.0));
     assert_eq!(after("compute scaled"), None);
+}
+
+#[test]
+fn a_step_that_a_later_run_ended_is_a_phase_of_the_recovery() {
+    let mut seen = seen(FAULT - 3);
+    let done = |kind| Step {
+        kind,
+        state: StepState::Done { since: wall(FAULT), at: wall(FAULT + 20_000), detail: String::new() },
+    };
+    let steps = StepKind::ALL.map(done).to_vec();
+    let decided_at = wall(FAULT + 19_000);
+    let later =
+        Run { id: name("orders-3"), kind: RunKind::Resume, epoch: Epoch(3), decided_at, steps, ..run() };
+    seen.seen.runs.insert(later.id.clone(), later);
+    let facts = conclude(&seen);
+    let after = |phase: &str| facts.phases.iter().find(|p| p.name == phase).unwrap().after_fault_seconds;
+    assert_eq!((after("promoted"), after("protected again")), (Some(5.5), Some(20.0)));
 }
 
 #[test]

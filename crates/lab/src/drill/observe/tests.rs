@@ -2,7 +2,7 @@
 
 use meridian_model::Timestamp;
 use meridian_model::group::{DatabaseStatus, StandbyStatus};
-use meridian_model::run::{RunKind, Step, StepKind};
+use meridian_model::run::{Step, StepKind};
 use meridian_model::{Lsn, Name};
 use meridian_node::status::{CoordinationStatus, GroupStatus};
 
@@ -74,11 +74,31 @@ fn two_primaries_are_not_redundant() {
 
 #[test]
 fn a_late_node_does_not_take_a_run_back() {
-    let run = |state| Run {
-        id: name("orders-2"),
+    let done = StepState::Done { since: Timestamp(0), at: Timestamp(1), detail: String::new() };
+    let mut seen = Seen::default();
+    seen.note_run(run(2, RunKind::Failover, done));
+    seen.note_run(run(2, RunKind::Failover, StepState::Pending));
+    assert!(seen.run_since_failover().unwrap().finished());
+}
+
+#[test]
+fn a_later_run_takes_the_place_of_a_failover_that_did_not_end() {
+    let done = StepState::Done { since: Timestamp(0), at: Timestamp(1), detail: String::new() };
+    let mut seen = Seen::default();
+    seen.note_run(run(1, RunKind::Start, done.clone()));
+    assert!(seen.run_since_failover().is_none());
+    seen.note_run(run(2, RunKind::Failover, StepState::Running { since: Timestamp(0) }));
+    assert!(!seen.run_since_failover().unwrap().finished());
+    seen.note_run(run(3, RunKind::Resume, done));
+    assert!(seen.run_since_failover().unwrap().finished());
+}
+
+fn run(epoch: u64, kind: RunKind, state: StepState) -> Run {
+    Run {
+        id: name(&format!("orders-{epoch}")),
         group: name("orders"),
-        kind: RunKind::Failover,
-        epoch: Epoch(2),
+        kind,
+        epoch: Epoch(epoch),
         from: None,
         to: name("eu"),
         cause: String::new(),
@@ -86,12 +106,7 @@ fn a_late_node_does_not_take_a_run_back() {
         decided_at: Timestamp(0),
         steps: vec![Step { kind: StepKind::Fence, state }],
         takes_over: None,
-    };
-    let done = StepState::Done { since: Timestamp(0), at: Timestamp(1), detail: String::new() };
-    let mut seen = Seen::default();
-    seen.note_run(run(done));
-    seen.note_run(run(StepState::Pending));
-    assert!(seen.last_failover().unwrap().finished());
+    }
 }
 
 #[test]
