@@ -43,8 +43,9 @@ impl Tree {
         let mut files = Vec::new();
         for name in String::from_utf8_lossy(&listed.stdout).lines() {
             let path: PathBuf = root.join(name);
-            if let Ok(text) = std::fs::read_to_string(&path) {
-                files.push((name.to_owned(), text));
+            if path.is_file() {
+                // A picture has no text, but documents may name it.
+                files.push((name.to_owned(), std::fs::read_to_string(&path).unwrap_or_default()));
             }
         }
         Ok(Self { files })

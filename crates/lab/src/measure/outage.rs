@@ -7,10 +7,14 @@ use meridian_model::Moment;
 use super::STALL;
 use crate::load::Sample;
 
+/// A service that was good for so long has recovered.
+const SETTLED: Duration = Duration::from_secs(10);
+
 /// How one kind of request of one population came through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Recovery {
-    /// The good answer that counts; none when the service did not come back.
+    /// The good answer that counts: the service then stays good for [`SETTLED`]. None when it did not
+    /// come back.
     pub good_at: Option<Moment>,
     /// From the fault to it.
     pub after: Option<Duration>,
@@ -33,17 +37,33 @@ pub fn recovery(samples: &[Sample], fault: Moment, end: Moment) -> Recovery {
     let Some(start) = samples.iter().map(|s| s.intended).min() else { return Recovery::default() };
     let outages = outages(samples, start, end);
     let lasts = |o: &Outage| o.to.unwrap_or(end).since(o.from);
-    let last_hit = outages.iter().rfind(|o| o.to.is_none_or(|to| to > fault));
-    let good_at = match last_hit {
-        Some(outage) => outage.to,
-        None => samples.iter().filter(|s| s.outcome.good() && s.intended >= fault).map(|s| s.ended).min(),
-    };
+    let first = || samples.iter().filter(|s| s.outcome.good() && s.intended >= fault).map(|s| s.ended).min();
+    let good_at = settled(&outages, fault).unwrap_or_else(first);
     Recovery {
         good_at,
         after: good_at.map(|at| at.since(fault)),
         longest_outage: outages.iter().map(lasts).max().unwrap_or_default(),
         outages: u32::try_from(outages.len()).unwrap_or(u32::MAX),
     }
+}
+
+/// The end of what the fault began: of the first outage after it, and of each further one that began
+/// within [`SETTLED`] of the last. Outages after that have another cause (the region coming back, say);
+/// they are counted, but do not belong to this recovery. The outer `None`: the fault began none; the
+/// inner one: it never ended.
+fn settled(outages: &[Outage], fault: Moment) -> Option<Option<Moment>> {
+    let mut end: Option<Option<Moment>> = None;
+    for outage in outages.iter().filter(|o| o.to.is_none_or(|to| to > fault)) {
+        let calm_from = end.unwrap_or(Some(fault))?;
+        if outage.from > calm_from + SETTLED {
+            break;
+        }
+        end = Some(outage.to);
+        if outage.to.is_none() {
+            break;
+        }
+    }
+    end
 }
 
 /// All outages, in order.

@@ -97,6 +97,17 @@ fn a_second_outage_counts_until_its_end() {
 }
 
 #[test]
+fn an_outage_long_after_the_service_was_good_again_is_another_one() {
+    let mut samples = good(0..FAULT);
+    samples.extend((FAULT..12_000).step_by(100).map(|at| sample(at, 12_000, Outcome::Ok)));
+    samples.extend(good(12_000..24_000));
+    samples.extend((24_000..26_000).step_by(100).map(|at| sample(at, at + 10, Outcome::Refused)));
+    samples.extend(good(26_000..END));
+    let seen = judge(&samples);
+    assert_eq!((seen.after, seen.outages), (Some(Duration::from_millis(2_000)), 2));
+}
+
+#[test]
 fn percentiles_are_values_that_occurred() {
     let seen = percentiles((1..=200).map(Duration::from_millis));
     let millis = [seen.p50, seen.p95, seen.p99].map(|d| d.as_millis());
