@@ -1,7 +1,7 @@
 //! The node of one region: the loops observe, decide, commit, execute, and the data planes beside them.
 //!
 //! This crate puts the parts together and owns no rule. [`run`] reads as the life of a node; open
-//! [`loops`] for what goes on while it lives, and [`group`] for how commands are carried out.
+//! `loops.rs` for what goes on while it lives, and `group.rs` for how commands are carried out.
 
 mod assemble;
 mod board;

@@ -3,7 +3,7 @@
 //! A spec is read in steps, each of which goes on after a fault so that all are told together:
 //! text → tree (`tree`), tree → what was written (`kinds`, declared with the forms of `form`), what was
 //! written → what is meant (`meaning`: defaults, references, contradictions), and at last the judgement
-//! of `planner` on the whole, put at the place it is about. [`write`] is the inverse of [`read`].
+//! of `planner` on the whole, put at the place it is about. [`write()`] is the inverse of [`read`].
 //!
 //! **Addresses.** A region may have no `address`: the spec is then for the lab, which gives each region
 //! its own; until then the model's addresses are unspecified (`0.0.0.0`) with the right ports, and

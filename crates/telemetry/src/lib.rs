@@ -6,7 +6,7 @@
 //! - [`Metrics`]: all metric families behind one cheap clone; [`Metrics::render`] is what `/metrics`
 //!   answers, and the OTLP export sends exactly the same families.
 //! - [`spans`]: the spans of traces.
-//! - [`init`]: logs to standard error, and OTLP when an endpoint is set.
+//! - [`init()`]: logs to standard error, and OTLP when an endpoint is set.
 //!
 //! There is no global state but tracing's own subscriber: [`Metrics`] is passed to whoever counts.
 //! Open [`events`] first.
