@@ -1,10 +1,12 @@
 //! How a lab starts: programs, number, files, WAN, processes.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use meridian_model::{RegionName, System};
+use meridian_telemetry::clock;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::broadcast;
 use tokio::task::JoinSet;
@@ -25,6 +27,25 @@ pub(super) struct Programs {
     meridian: PathBuf,
 }
 
+/// How long the kernel may take to close the sockets of a process that has just ended.
+const CLOSING: Duration = Duration::from_secs(2);
+/// How often it is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// Is the address free, or about to be? One that no process owns is being closed: the threads of an
+/// etcd that was killed outlive its first thread by some milliseconds.
+fn soon_free(address: SocketAddr) -> Result<(), LabError> {
+    let until = clock::now() + CLOSING;
+    loop {
+        match check_free(address) {
+            Err(LabError::AddressInUse { owner, .. }) if owner.is_empty() && clock::now() < until => {
+                std::thread::park_timeout(LOOK_EVERY);
+            }
+            settled => return settled,
+        }
+    }
+}
+
 /// Starts the whole.
 pub(super) async fn up(system: &System, options: LabOptions) -> Result<Lab, LabError> {
     let programs = programs(&options)?;
@@ -32,7 +53,7 @@ pub(super) async fn up(system: &System, options: LabOptions) -> Result<Lab, LabE
     let plan_in = |number: u8, dir: &Path| Plan::new(system, number, dir, options.seed, &programs.meridian);
     let usable = |number: &Number| {
         number.before.iter().chain([&number.dir]).for_each(|dir| cleanup::leftovers(dir));
-        plan_in(number.number, &number.dir)?.bound_addresses().into_iter().try_for_each(check_free)
+        plan_in(number.number, &number.dir)?.bound_addresses().into_iter().try_for_each(soon_free)
     };
     let mut number = choose(name.as_str(), options.number, options.dir.as_deref(), usable)?;
     if options.fresh {
