@@ -234,10 +234,13 @@ impl Group {
     fn tell(&self) {
         let now = clock::now();
         let state = self.machine.group_state(now);
-        if *self.state.borrow() != state {
-            let regions = &self.config.members;
-            let (group, epoch) = (&self.config.group, state.epoch);
-            EpochObserved { group, epoch, writer: state.writer.as_ref(), regions }.emit(&self.tools.metrics);
+        let old = self.state.borrow().clone();
+        if (old.epoch, &old.writer) != (state.epoch, &state.writer) {
+            let (group, regions) = (&self.config.group, self.config.members.as_slice());
+            let (epoch, writer) = (state.epoch, state.writer.as_ref());
+            EpochObserved { group, epoch, writer, regions }.emit(&self.tools.metrics);
+        }
+        if old != state {
             self.state.send_replace(state);
             self.nudge.notify_one();
         }
