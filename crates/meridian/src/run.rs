@@ -39,9 +39,16 @@ enum LogFormat {
 pub(crate) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     let system = crate::check::read_or_report(&args.spec)?;
     let Some(system) = system else { return Ok(ExitCode::FAILURE) };
-    if system.region(&args.region).is_none() {
+    let Some(region) = system.region(&args.region) else {
         let names: Vec<&str> = system.region_names().map(|n| n.as_str()).collect();
         bail!("the spec has no region `{}`; it has {}", args.region, names.join(", "));
+    };
+    if !region.node.placed() {
+        bail!(
+            "region `{0}` has no `address` in the spec, which is therefore one for `meridian lab up`; \
+             give every region an address to run its node: see examples/production.yaml",
+            args.region
+        );
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

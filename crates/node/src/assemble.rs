@@ -2,7 +2,7 @@
 //! here they are only called in order.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -137,7 +137,8 @@ impl Node {
         let publisher = Publisher::new(Arc::clone(&system), here.clone(), memory.clone());
         let listeners = bind(&system, &region, &publisher, &fence, &metrics).await?;
         let coordination = &system.topology.coordination;
-        let etcd = Arc::new(Etcd::connect(&coordination.endpoints, Timeouts::default(), metrics.clone())?);
+        let endpoints = own_first(&coordination.endpoints, region.node.control.ip());
+        let etcd = Arc::new(Etcd::connect(&endpoints, Timeouts::default(), metrics.clone())?);
         let compute = Arc::new(Compute::new(here.clone(), instances(&system, &here)?));
         let nudge = Arc::new(Notify::new());
         let parts = Parts {
@@ -191,7 +192,7 @@ impl Node {
             control: Control { secret, metrics, board, groups: promises },
             compute,
             etcd,
-            own_etcd: coordination.endpoints.first().cloned(),
+            own_etcd: endpoints.into_iter().next(),
         })
     }
 
@@ -278,6 +279,17 @@ async fn bind(
         edge: meridian_edge::bind(edge, views.clone(), metrics.clone()).await?,
         gateway: meridian_gateway::bind(gateway, views, metrics.clone()).await?,
     })
+}
+
+/// The member of etcd in the own region is asked first, whatever the order of the spec.
+fn own_first(endpoints: &[String], home: IpAddr) -> Vec<String> {
+    let host = |url: &str| {
+        let authority = url.split_once("://").map_or(url, |(_, rest)| rest);
+        authority.parse::<SocketAddr>().ok().map(|address| address.ip())
+    };
+    let mut ordered = endpoints.to_vec();
+    ordered.sort_by_key(|url| host(url) != Some(home));
+    ordered
 }
 
 fn instances(system: &System, here: &RegionName) -> Result<Vec<Instances>, Error> {
@@ -374,5 +386,18 @@ impl Parts<'_> {
                 compute: Arc::clone(compute),
             }),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_own_member_of_etcd_comes_first_and_the_others_keep_their_order() {
+        let urls =
+            ["http://10.1.0.1:2379", "http://10.1.0.10:2379", "http://10.1.0.3:2379"].map(str::to_owned);
+        let ordered = own_first(&urls, "10.1.0.10".parse().unwrap());
+        assert_eq!(ordered, [&urls[1], &urls[0], &urls[2]].map(Clone::clone));
     }
 }
