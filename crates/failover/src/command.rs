@@ -5,7 +5,7 @@
 //! exception: database actions run one at a time, in order, and `Stop` pre-empts the running one (which
 //! then counts as failed; its `Finished` may be left out).
 
-use meridian_model::group::{GroupRecord, MemberReport, Promise};
+use meridian_model::group::{Announcement, GroupRecord, MemberReport, Promise};
 use meridian_model::name::RegionName;
 use meridian_model::run::{Run, StepKind};
 use meridian_model::{Epoch, Moment};
@@ -31,6 +31,9 @@ pub enum Command {
     },
     /// Publish what this member tells the group (a plain put; its failure needs no event).
     Report(MemberReport),
+    /// Tell every other member, directly and at once, that this renewal is about to be sent. No answer is
+    /// waited for; what does not arrive only makes expiry later.
+    Announce(Announcement),
     /// Ask a member for a promise; ends in [`crate::Event::PromiseAnswer`], or in nothing.
     AskPromise {
         /// Whom.

@@ -3,7 +3,7 @@
 //! The runtime turns what it hears (etcd, the control interface, its own database, probes) into
 //! these and adds the time. An event that repeats what is known is harmless.
 
-use meridian_model::group::{DatabaseStatus, GroupRecord, MemberReport, Promise};
+use meridian_model::group::{Announcement, DatabaseStatus, GroupRecord, MemberReport, Promise};
 use meridian_model::health::RegionHealth;
 use meridian_model::name::{RegionName, RunId};
 use meridian_model::run::{Run, StepKind};
@@ -66,6 +66,8 @@ pub enum Event {
         /// The result.
         outcome: Outcome,
     },
+    /// The holder says over the control interface that it is about to send this renewal.
+    Announced(Announcement),
     /// A member asks for a promise over the control interface; it gets one
     /// [`crate::Command::AnswerPromise`] with the same number.
     PromiseAsked {

@@ -43,6 +43,8 @@ pub(crate) const RUN_WAIT: Duration = Duration::from_secs(1);
 pub(crate) const GHOSTS_MAX: usize = 64;
 /// Renewals of the holder that a standby remembers, to measure how far it lags.
 pub(crate) const WAL_SEEN_MAX: usize = 64;
+/// Announced renewals that a standby remembers: those of half a minute, longer than any election.
+pub(crate) const ANNOUNCED_MAX: usize = 64;
 /// Runs seen in etcd that are remembered.
 pub(crate) const RUNS_SEEN_MAX: usize = 8;
 /// Moves within one step; more would be a circle.

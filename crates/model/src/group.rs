@@ -119,6 +119,19 @@ pub struct MemberReport {
     pub reported_at: Timestamp,
 }
 
+/// What a holder tells every member directly, just before it sends a renewal to etcd. Who has heard of a
+/// renewal counts the holder's lease from then, and not from when etcd shows it, which may be an
+/// election later. It gives no right and takes none: the right is counted from before it was told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Announcement {
+    /// The group.
+    pub group: GroupName,
+    /// The reign.
+    pub epoch: Epoch,
+    /// The [`GroupRecord::renewal`] that is being sent; of one attempt only.
+    pub renewal: u64,
+}
+
 /// What a member answers to a holder that cannot reach etcd: until the promise ends it will neither
 /// be promoted nor start a run. Kept on disk before it is given.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -179,7 +179,9 @@ impl Node {
             views: publisher.views(),
             compute: Arc::clone(&compute),
         };
-        let promises = names.into_iter().zip(ends.iter().map(|e| e.promises.clone())).collect();
+        let ways_in = |e: &GroupEnds| (e.promises.clone(), e.events.clone());
+        let ways_in =
+            names.into_iter().zip(ends.iter().map(ways_in)).map(|(name, (p, e))| (name, p, e)).collect();
         Ok(Self {
             listeners,
             observer,
@@ -189,7 +191,7 @@ impl Node {
             publisher,
             states: ends.into_iter().map(|e| e.state).collect(),
             nudge,
-            control: Control { secret, metrics, board, groups: promises },
+            control: Control { secret, metrics, board, groups: ways_in },
             compute,
             etcd,
             own_etcd: endpoints.into_iter().next(),

@@ -1,7 +1,7 @@
 //! The control interface of a node: status, promises, metrics. HTTP/1.1 on the region's control address.
 //!
 //! Everything but `/healthz` and `/metrics` asks for the shared secret. It decides nothing: it reads the
-//! status that the loops publish and hands promises to the group's loop.
+//! status that the loops publish and hands promises and announcements to the group's loop.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,9 +13,11 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use meridian_failover::Event;
 use meridian_model::GroupName;
-use meridian_model::group::Promise;
+use meridian_model::group::{Announcement, Promise};
 use meridian_telemetry::Metrics;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
@@ -30,6 +32,8 @@ const CONNECTIONS_MAX: usize = 128;
 const QUESTION_MAX: usize = 64 << 10;
 /// A connection that sends no whole head within this is closed.
 const HEAD_WITHIN: Duration = Duration::from_secs(5);
+/// Where renewals are announced.
+pub(crate) const ANNOUNCE: &str = "/v1/announcement";
 /// How long a group's loop may think about a promise; its disk write is in this.
 const PROMISE_WITHIN: Duration = Duration::from_millis(800);
 
@@ -59,8 +63,8 @@ pub(crate) struct Control {
     pub(crate) metrics: Metrics,
     /// What the status is made from.
     pub(crate) board: Board,
-    /// The loops of the data groups.
-    pub(crate) groups: Vec<(GroupName, mpsc::Sender<PromiseAsked>)>,
+    /// The loops of the data groups: where promises are asked for, and where news goes in.
+    pub(crate) groups: Vec<(GroupName, mpsc::Sender<PromiseAsked>, mpsc::Sender<Event>)>,
 }
 
 /// Serves until `shutdown` says so.
@@ -123,24 +127,53 @@ async fn answer(
     Ok(match (&head.method, head.uri.path()) {
         (&Method::GET, "/v1/status") => json(&control.board.status()),
         (&Method::POST, "/v1/promise") => promise(body, &control).await,
-        _ => text(StatusCode::NOT_FOUND, "there is /healthz, /metrics, /v1/status and /v1/promise\n"),
+        (&Method::POST, ANNOUNCE) => announced(body, &control).await,
+        _ => text(
+            StatusCode::NOT_FOUND,
+            "there is /healthz, /metrics, /v1/status, /v1/promise and /v1/announcement\n",
+        ),
     })
 }
 
+/// Reads the body of a question.
+async fn asked<T: DeserializeOwned>(body: Incoming, what: &str) -> Result<T, Answer> {
+    let body = Limited::new(body, QUESTION_MAX).collect().await;
+    let body = body.map_err(|_| text(StatusCode::BAD_REQUEST, "the question did not arrive whole\n"))?;
+    serde_json::from_slice(&body.to_bytes())
+        .map_err(|error| text(StatusCode::BAD_REQUEST, &format!("this is no {what}: {error}\n")))
+}
+
+fn no_group() -> Answer {
+    text(StatusCode::NOT_FOUND, "this node knows no such data group\n")
+}
+
+fn busy() -> Answer {
+    text(StatusCode::SERVICE_UNAVAILABLE, "the data group's loop is busy\n")
+}
+
+async fn announced(body: Incoming, control: &Control) -> Answer {
+    let announcement: Announcement = match asked(body, "announcement").await {
+        Ok(announcement) => announcement,
+        Err(answer) => return answer,
+    };
+    let group = control.groups.iter().find(|(name, ..)| *name == announcement.group);
+    let Some((.., events)) = group else { return no_group() };
+    match events.try_send(Event::Announced(announcement)) {
+        Ok(()) => text(StatusCode::OK, "heard\n"),
+        Err(_) => busy(),
+    }
+}
+
 async fn promise(body: Incoming, control: &Control) -> Answer {
-    let Ok(body) = Limited::new(body, QUESTION_MAX).collect().await else {
-        return text(StatusCode::BAD_REQUEST, "the question did not arrive whole\n");
-    };
-    let promise: Promise = match serde_json::from_slice(&body.to_bytes()) {
+    let promise: Promise = match asked(body, "promise").await {
         Ok(promise) => promise,
-        Err(error) => return text(StatusCode::BAD_REQUEST, &format!("this is no promise: {error}\n")),
+        Err(answer) => return answer,
     };
-    let Some((_, group)) = control.groups.iter().find(|(name, _)| *name == promise.group) else {
-        return text(StatusCode::NOT_FOUND, "this node knows no such data group\n");
-    };
+    let group = control.groups.iter().find(|(name, ..)| *name == promise.group);
+    let Some((_, group, _)) = group else { return no_group() };
     let (answer, answered) = oneshot::channel();
     if group.try_send(PromiseAsked { promise, answer }).is_err() {
-        return text(StatusCode::SERVICE_UNAVAILABLE, "the data group's loop is busy\n");
+        return busy();
     }
     match tokio::time::timeout(PROMISE_WITHIN, answered).await {
         Ok(Ok(answer)) => json(&answer),

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use meridian_actuators::{DatabaseActuator, StopMode};
-use meridian_coordination::Store;
 use meridian_coordination::keys::Keys;
+use meridian_coordination::{Store, encode};
 use meridian_failover::{At, Command, Config, Event, Level, Machine};
 use meridian_gateway::Fence;
 use meridian_model::snapshot::GroupState;
@@ -20,9 +20,10 @@ use meridian_telemetry::{Metrics, clock};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use crate::board::GroupFacts;
-use crate::control::{PromiseAnswer, PromiseAsked};
+use crate::control::{ANNOUNCE, PromiseAnswer, PromiseAsked};
 use crate::database::DatabaseQueue;
 use crate::memory::Memory;
+use crate::peer::Line;
 use crate::secret::Secret;
 use crate::steps::Steps;
 
@@ -70,6 +71,8 @@ pub(crate) struct Group {
     asked: HashMap<u64, oneshot::Sender<PromiseAnswer>>,
     asks: u64,
     database: Option<DatabaseQueue>,
+    /// To every other member, for announcements.
+    lines: Vec<Line>,
     facts: watch::Sender<GroupFacts>,
     state: watch::Sender<GroupState>,
     nudge: Arc<Notify>,
@@ -115,6 +118,7 @@ impl Group {
             asked,
             asks,
             database,
+            lines: Vec::new(),
             facts,
             state,
             nudge,
@@ -140,6 +144,9 @@ impl Group {
     }
 
     async fn start(&mut self) {
+        let line =
+            |member| Some(Line::new(*self.tools.peers.get(member)?, self.tools.secret.clone(), ANNOUNCE));
+        self.lines = self.config.members.iter().filter_map(line).collect();
         let kept = match self.tools.memory.read(&self.memory_file()) {
             Ok(kept) => kept,
             Err(error) => {
@@ -195,6 +202,10 @@ impl Group {
                     if let Some(answer) = self.asked.remove(&ask) {
                         let _ = answer.send(PromiseAnswer { granted, reason });
                     }
+                }
+                Command::Announce(announcement) => {
+                    let body = encode(&announcement);
+                    self.lines.iter().for_each(|line| line.say(body.clone()));
                 }
                 Command::OpenWrites { until, .. } => self.tools.fence.allow_until(&self.config.group, until),
                 Command::CloseWrites { reason } => {

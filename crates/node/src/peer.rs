@@ -1,7 +1,8 @@
-//! One question to another node's control interface, and its answer.
+//! Questions to another node's control interface, and their answers.
 //!
-//! Rare calls (promises while etcd is away, the status command), so each opens its own connection: a
-//! connection that hangs in a partition is forgotten with its deadline.
+//! Rare calls (promises while etcd is away, the status command) each open their own connection: a
+//! connection that hangs in a partition is forgotten with its deadline. A [`Line`] keeps one for what is
+//! told several times a second, and replaces it after a failure.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -9,13 +10,17 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
+use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 
 use crate::secret::Secret;
 
 /// The most that an answer may hold.
 const ANSWER_MAX: usize = 4 << 20;
+/// A line is opened anew when what was said had no answer for so long.
+const SAID_WITHIN: Duration = Duration::from_secs(1);
 
 /// Why a peer gave no usable answer. None of them says anything about what the peer did.
 #[derive(Debug, thiserror::Error)]
@@ -67,23 +72,107 @@ async fn exchange(
     secret: &Secret,
     question: Question,
 ) -> Result<(StatusCode, Bytes), PeerError> {
-    let broken = |reason: String| PeerError::Broken { address, reason };
-    let stream = TcpStream::connect(address).await.map_err(|e| broken(e.to_string()))?;
-    let io = TokioIo::new(stream);
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(io).await.map_err(|e| broken(e.to_string()))?;
-    let driver = tokio::spawn(connection);
-    let request = Request::builder()
-        .method(question.method)
-        .uri(question.path)
-        .header(header::HOST, address.to_string())
-        .header(header::AUTHORIZATION, secret.bearer())
-        .body(Full::new(Bytes::from(question.body)))
-        .map_err(|e| broken(e.to_string()))?;
-    let answer = sender.send_request(request).await.map_err(|e| broken(e.to_string()))?;
-    let status = answer.status();
-    let body =
-        Limited::new(answer.into_body(), ANSWER_MAX).collect().await.map_err(|e| broken(e.to_string()))?;
-    driver.abort();
-    Ok((status, body.to_bytes()))
+    let mut connection = Connection::open(address).await?;
+    connection.exchange(secret, question).await
+}
+
+/// A connection that is kept. Dropping it closes it.
+struct Connection {
+    address: SocketAddr,
+    sender: SendRequest<Full<Bytes>>,
+    _driver: AbortOnDrop,
+}
+
+struct AbortOnDrop(tokio::task::AbortHandle);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Connection {
+    async fn open(address: SocketAddr) -> Result<Self, PeerError> {
+        let broken = |reason: String| PeerError::Broken { address, reason };
+        let stream = TcpStream::connect(address).await.map_err(|e| broken(e.to_string()))?;
+        stream.set_nodelay(true).map_err(|e| broken(e.to_string()))?;
+        let io = TokioIo::new(stream);
+        let (sender, connection) =
+            hyper::client::conn::http1::handshake(io).await.map_err(|e| broken(e.to_string()))?;
+        let _driver = AbortOnDrop(tokio::spawn(connection).abort_handle());
+        Ok(Self { address, sender, _driver })
+    }
+
+    async fn exchange(
+        &mut self,
+        secret: &Secret,
+        question: Question,
+    ) -> Result<(StatusCode, Bytes), PeerError> {
+        let address = self.address;
+        let broken = |reason: String| PeerError::Broken { address, reason };
+        let request = Request::builder()
+            .method(question.method)
+            .uri(question.path)
+            .header(header::HOST, address.to_string())
+            .header(header::AUTHORIZATION, secret.bearer())
+            .body(Full::new(Bytes::from(question.body)))
+            .map_err(|e| broken(e.to_string()))?;
+        self.sender.ready().await.map_err(|e| broken(e.to_string()))?;
+        let answer = self.sender.send_request(request).await.map_err(|e| broken(e.to_string()))?;
+        let status = answer.status();
+        let body = Limited::new(answer.into_body(), ANSWER_MAX)
+            .collect()
+            .await
+            .map_err(|e| broken(e.to_string()))?;
+        Ok((status, body.to_bytes()))
+    }
+}
+
+/// A kept connection to one peer, for what only matters while it is new: what could not be sent before
+/// the next comes is replaced by it.
+pub(crate) struct Line(watch::Sender<Option<Vec<u8>>>);
+
+impl Line {
+    /// Opens a line on which `path` is posted to; it ends when the `Line` is dropped.
+    pub(crate) fn new(address: SocketAddr, secret: Secret, path: &'static str) -> Self {
+        let (sender, news) = watch::channel(None);
+        tokio::spawn(keep_posting(address, secret, path, news));
+        Self(sender)
+    }
+
+    /// Says this as soon as the line is free.
+    pub(crate) fn say(&self, body: Vec<u8>) {
+        self.0.send_replace(Some(body));
+    }
+}
+
+async fn keep_posting(
+    address: SocketAddr,
+    secret: Secret,
+    path: &'static str,
+    mut news: watch::Receiver<Option<Vec<u8>>>,
+) {
+    let mut kept: Option<Connection> = None;
+    while news.changed().await.is_ok() {
+        let Some(body) = news.borrow_and_update().clone() else { continue };
+        let post = async {
+            let mut connection = match kept.take() {
+                Some(connection) => connection,
+                None => Connection::open(address).await?,
+            };
+            let question = Question { method: Method::POST, path, body };
+            let (status, _) = connection.exchange(&secret, question).await?;
+            Ok::<_, PeerError>((status, connection))
+        };
+        match tokio::time::timeout(SAID_WITHIN, post).await {
+            Ok(Ok((status, connection))) => {
+                kept = Some(connection);
+                if !status.is_success() {
+                    tracing::debug!(%address, path, %status, "a peer did not take what it was told");
+                }
+            }
+            Ok(Err(error)) => tracing::debug!(%address, path, %error, "a peer could not be told"),
+            Err(_) => tracing::debug!(%address, path, "a peer did not answer in time"),
+        }
+    }
 }

@@ -49,7 +49,7 @@ struct Args {
     #[arg(long, default_value = "app")]
     dbname: String,
     /// Connections to each of the two ports.
-    #[arg(long, default_value_t = 8)]
+    #[arg(long, default_value_t = 16)]
     connections: usize,
     /// How long a request waits for a connection, in milliseconds; nothing was written if it gets none.
     #[arg(long, default_value_t = 10_000)]

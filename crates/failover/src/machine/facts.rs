@@ -8,7 +8,7 @@ use meridian_model::health::{Health, Part, RegionHealth};
 use meridian_model::name::RegionName;
 use meridian_model::{Epoch, Moment, Timestamp};
 
-use crate::limits::WAL_SEEN_MAX;
+use crate::limits::{ANNOUNCED_MAX, WAL_SEEN_MAX};
 
 /// A member's last report.
 #[derive(Debug, Clone)]
@@ -41,8 +41,10 @@ pub(super) struct Facts {
     /// The last record seen.
     pub(super) record: Option<GroupRecord>,
     pub(super) revision: i64,
-    /// When this revision became known: expiry is counted from here.
+    /// When this revision, or the announcement of it, became known: expiry is counted from here.
     pub(super) learned_at: Moment,
+    /// Renewals that the holder has announced, and when that was heard.
+    pub(super) announced: VecDeque<(Epoch, u64, Moment)>,
     /// A read that was asked for then still found this revision.
     pub(super) confirmed: Option<Moment>,
     /// etcd has no record now, or one of an older epoch.
@@ -81,6 +83,7 @@ impl Default for Facts {
             record: None,
             revision: 0,
             learned_at: Moment::ZERO,
+            announced: VecDeque::new(),
             confirmed: None,
             vanished: None,
             read_asked: None,
@@ -140,6 +143,22 @@ impl Facts {
             self.position = status.received;
         }
         self.database = status;
+    }
+
+    /// Remembers that this renewal was announced; of a repetition the first time counts.
+    pub(super) fn heard_of(&mut self, epoch: Epoch, renewal: u64, now: Moment) {
+        if self.announced_at(epoch, renewal).is_some() {
+            return;
+        }
+        self.announced.push_back((epoch, renewal, now));
+        while self.announced.len() > ANNOUNCED_MAX {
+            self.announced.pop_front();
+        }
+    }
+
+    /// When this renewal was announced, if that was heard.
+    pub(super) fn announced_at(&self, epoch: Epoch, renewal: u64) -> Option<Moment> {
+        self.announced.iter().find(|(e, r, _)| (*e, *r) == (epoch, renewal)).map(|(_, _, at)| *at)
     }
 
     /// Remembers how far the holder was when this renewal was learned.

@@ -26,6 +26,10 @@ impl Machine {
             Event::Regions(regions) => self.heard_regions(regions),
             Event::Swapped { attempt, outcome } => self.swapped(attempt, &outcome),
             Event::Journalled { attempt, outcome } => self.journalled(attempt, &outcome),
+            Event::Announced(a) if a.group == self.config.group => {
+                self.facts.heard_of(a.epoch, a.renewal, self.at.now);
+            }
+            Event::Announced(_) => {}
             Event::PromiseAsked { ask, promise } => self.asked_for_promise(ask, promise),
             Event::PromiseAnswer { from, epoch, sent_at, granted } => {
                 self.promised(from, epoch, sent_at, granted);
@@ -110,9 +114,11 @@ impl Machine {
         {
             self.won(attempt);
         }
-        self.facts.saw_wal(record.wal, self.at.now);
+        // The holder's right to write is counted from before it announced a renewal.
+        let learned_at = self.facts.announced_at(record.epoch, record.renewal).unwrap_or(self.at.now);
+        self.facts.saw_wal(record.wal, learned_at);
         self.facts.revision = revision;
-        self.facts.learned_at = self.at.now;
+        self.facts.learned_at = learned_at;
         self.facts.confirmed = None;
         self.facts.record = Some(record);
         self.facts.record_known = true;

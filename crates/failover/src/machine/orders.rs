@@ -1,7 +1,7 @@
 //! What is to be done now, derived from where the machine stands. The order matters: fences before
 //! anything, memory before what rests on it.
 
-use meridian_model::group::{DatabaseRole, GroupRecord, Promise};
+use meridian_model::group::{Announcement, DatabaseRole, GroupRecord, Promise};
 use meridian_model::run::{RunKind, StepKind};
 use meridian_model::{Epoch, Moment, Timestamp};
 
@@ -41,7 +41,7 @@ impl Machine {
         let stop = matches!(action, Some(Command::Database { action: DatabaseAction::Stop, .. }));
         let (stop, action) = if stop { (action, None) } else { (None, action) };
         out.extend(stop);
-        out.extend(self.swap());
+        self.swap(&mut out);
         out.extend(self.read());
         self.ask_promises(&mut out);
         out.extend(self.report());
@@ -92,11 +92,11 @@ impl Machine {
     }
 
     /// The next compare-and-set of the record: one at a time, and none against a record known to be old.
-    fn swap(&mut self) -> Option<Command> {
+    fn swap(&mut self, out: &mut Vec<Command>) {
         if self.lease.pending.is_some() || self.lease.stale.is_some() || self.facts.vanished.is_some() {
-            return None;
+            return;
         }
-        let wish = self.wish()?;
+        let Some(wish) = self.wish() else { return };
         let expect = match &self.facts.record {
             Some(_) => Expect::Revision(self.facts.revision),
             None => Expect::Absent,
@@ -113,7 +113,11 @@ impl Machine {
             sent_at: self.at.now,
         };
         self.lease.sent(attempt);
-        Some(Command::Swap(Swap { attempt: number, purpose, expect, record, run }))
+        if purpose != Purpose::Release && !self.others.is_empty() {
+            let (group, epoch, renewal) = (record.group.clone(), record.epoch, record.renewal);
+            out.push(Command::Announce(Announcement { group, epoch, renewal }));
+        }
+        out.push(Command::Swap(Swap { attempt: number, purpose, expect, record, run }));
     }
 
     fn wish(&mut self) -> Option<Wish> {

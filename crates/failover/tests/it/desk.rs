@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use meridian_failover::{
-    At, Command, Completed, DatabaseAction, Event, Machine, Memory, Outcome, State, Swap,
+    At, Command, Completed, DatabaseAction, Event, Machine, Memory, Outcome, Rule, RuleState, State, Swap,
 };
 use meridian_model::database::Replication;
 use meridian_model::group::{DatabaseRole, DatabaseStatus, GroupRecord, MemberReport, WalPosition};
@@ -93,6 +93,12 @@ impl Desk {
         });
         let (record, revision) = (Some(record.clone()), self.revision);
         self.say(Event::Record { record, revision, asked: Some(asked.expect("it asks for the record")) })
+    }
+
+    /// How a rule stands now.
+    pub(crate) fn explain(&self, rule: Rule) -> RuleState {
+        let rules = self.machine.explain(self.now).rules;
+        rules.into_iter().find(|r| r.rule == rule).expect("the rule is explained")
     }
 
     pub(crate) fn swap(&self) -> Option<Swap> {

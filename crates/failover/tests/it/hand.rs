@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use meridian_failover::{Command, DatabaseAction, Event, Memory, Outcome, PromiseKept, Purpose, State};
-use meridian_model::group::{DatabaseRole, Promise};
+use meridian_failover::{Command, DatabaseAction, Event, Memory, Outcome, PromiseKept, Purpose, Rule, State};
+use meridian_model::group::{Announcement, DatabaseRole, Promise};
 use meridian_model::{Epoch, Name};
 
 use super::desk::{Desk, record, status};
@@ -55,6 +55,11 @@ fn standbys() -> Vec<Desk> {
     });
     go(Desk::new(1, DatabaseRole::Absent, Some(memory(2))), &|d| {
         d.record(Some(record(1, 2, 5))).wait(1_100);
+    });
+    go(Desk::new(1, DatabaseRole::Stopped, Some(memory(2))), &|d| {
+        d.record(Some(record(1, 2, 5)));
+        assert_eq!(d.state(), State::Resuming, "the lease is its own from before the restart");
+        d.record(Some(record(0, 3, 9)));
     });
     let sealed = Memory { sealed: Some(Epoch(1)), ..memory(1) };
     go(Desk::new(1, DatabaseRole::Stopped, Some(sealed)), &|d| {
@@ -151,6 +156,46 @@ fn a_machine_that_wakes_up_late_fences_before_all_else() {
     assert_eq!(desk.state(), State::Stopped, "the acknowledged renewal is too old to count");
     assert!(matches!(desk.out.first(), Some(Command::CloseWrites { .. })), "{:?}", desk.out);
     assert_eq!(desk.action().map(|(_, action)| action), Some(DatabaseAction::Stop));
+}
+
+/// A renewal whose record is held up by etcd's election expires when it should, if it was announced.
+#[test]
+fn a_lease_is_counted_from_the_announcement_of_the_renewal() {
+    for announced in [true, false] {
+        let mut desk = Desk::following();
+        desk.wait(400);
+        if announced {
+            let group = record(0, 1, 2_048).group;
+            desk.say(Event::Announced(Announcement { group, epoch: Epoch(1), renewal: 2_048 }));
+        }
+        // The election takes as long as a lease.
+        desk.wait(5_000).record(Some(record(0, 1, 2_048)));
+        let lease = desk.explain(Rule::LeaseExpired);
+        assert!(!lease.allows, "it is asked first whether that is still so: {}", lease.evidence);
+        desk.wait(500);
+        if announced {
+            desk.confirm(&record(0, 1, 2_048));
+        }
+        assert_eq!(
+            desk.explain(Rule::LeaseExpired).allows,
+            announced,
+            "{}",
+            desk.explain(Rule::LeaseExpired).evidence
+        );
+    }
+}
+
+#[test]
+fn a_renewal_is_announced_before_it_is_sent() {
+    let mut desk = Desk::leading();
+    desk.wait(500);
+    let of = |wanted: fn(&Command) -> bool| desk.out.iter().position(wanted).expect("both are sent");
+    let announced = of(|c| matches!(c, Command::Announce(_)));
+    assert!(announced < of(|c| matches!(c, Command::Swap(_))));
+    let renewal = desk.swap().unwrap().record.renewal;
+    assert!(
+        matches!(&desk.out[announced], Command::Announce(a) if a.renewal == renewal && a.epoch == Epoch(1))
+    );
 }
 
 #[test]

@@ -136,6 +136,7 @@ enum Act {
     Journal(usize, u64, u64, Run),
     Read(usize, u64, Moment),
     Report(usize, MemberReport),
+    Announce(usize, usize, meridian_model::group::Announcement),
     Ask { from: usize, life: u64, to: usize, promise: meridian_model::group::Promise, sent_at: Moment },
     Answer { from: usize, to: usize, life: u64, epoch: Epoch, sent_at: Moment, granted: bool },
 }
@@ -767,6 +768,11 @@ impl World {
                     self.store.members.insert(i, (report, self.store.revision));
                 }
             }
+            Act::Announce(from, to, announcement) => {
+                if self.connected(from, to) && self.nodes[to].machine.is_some() {
+                    self.nodes[to].inbox.push(Event::Announced(announcement));
+                }
+            }
             Act::Ask { from, life, to, promise, sent_at } => {
                 if self.connected(from, to) && self.nodes[to].machine.is_some() {
                     self.next_ask += 1;
@@ -900,6 +906,15 @@ impl World {
             Command::Report(report) => {
                 if let (Some(delay), _) = self.send(i) {
                     self.later(delay, delay, Act::Report(i, report));
+                }
+            }
+            Command::Announce(announcement) => {
+                for to in (0..self.nodes.len()).filter(|to| *to != i) {
+                    // Some come late, some twice, some never.
+                    let (first, again) = (self.chance.percent(90), self.chance.percent(10));
+                    for far in [first.then_some(150), again.then_some(8_000)].into_iter().flatten() {
+                        self.later(5, far, Act::Announce(i, to, announcement.clone()));
+                    }
                 }
             }
             Command::AskPromise { to, promise, sent_at } => {

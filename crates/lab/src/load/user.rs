@@ -169,6 +169,8 @@ impl User {
         let mut used = None;
         let exchange = async {
             let mut connection = self.pool.connection(self.vantage.client, &addresses).await?;
+            // Those before the one that connected had their chance (RFC 8305, 8: outcomes may be kept).
+            addresses.iter().take_while(|a| **a != connection.address).for_each(|a| self.avoid(*a));
             used = Some((connection.address, connection.reused()));
             let answer = connection.exchange(request).await?;
             self.pool.give_back(connection);
@@ -177,7 +179,13 @@ impl User {
         match tokio::time::timeout(limit, exchange).await {
             Ok(Ok(answer)) => Tried::Answered(answer),
             Ok(Err(error)) => self.note_failure(used, &addresses, Some(&error)),
-            Err(_) => self.note_failure(used, &addresses, None),
+            Err(_) => {
+                // A write may wait for a writer; a read that has no answer says that the place is bad.
+                if let Some((address, _)) = used.filter(|_| kind == Kind::Read) {
+                    self.avoid(address);
+                }
+                self.note_failure(used, &addresses, None)
+            }
         }
     }
 
@@ -195,7 +203,7 @@ impl User {
             return Tried::NotSent(told);
         };
         self.pool.forget(address);
-        if error.is_none() || !reused {
+        if error.is_some() && !reused {
             self.avoid(address);
         }
         Tried::NoAnswer(match error {
