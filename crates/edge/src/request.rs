@@ -10,9 +10,10 @@ use http::{Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body as _, Incoming};
 use meridian_model::Moment;
-use meridian_telemetry::clock;
 use meridian_telemetry::events::{EdgeMeter, EdgeRequest};
+use meridian_telemetry::{clock, spans};
 use tokio::time::timeout;
+use tracing::Instrument;
 
 use crate::body::Body;
 use crate::forward::{Outgoing, Upload, forward};
@@ -61,12 +62,14 @@ async fn serve(
     refuse_what_is_not_spoken(&parts)?;
     let host = host_of(&parts)?;
     let route = route_of(routes, &host)?;
+    let span = spans::edge_request(route.service.name.as_str(), parts.method.as_str());
     let arrival = Arrival { routes, peer, host, parts, body };
-    let outcome = pass_on(worker, route, arrival).await;
+    let outcome = pass_on(worker, route, arrival).instrument(span.clone()).await;
     let (status, attempts, meter) = match &outcome {
         Ok((response, attempts, meter)) => (response.status(), *attempts, *meter),
         Err(refusal) => (refusal.status, 0, &route.nobody),
     };
+    span.record("status", status.as_u16());
     count(meter, status, attempts, peer, began);
     outcome.map(|(response, ..)| response)
 }

@@ -11,10 +11,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use meridian_telemetry::events::{GatewaySessionClosed, GatewaySessionOpened, GatewaySessionRefused};
+use meridian_telemetry::spans;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::timeout;
+use tracing::Instrument;
 
 use crate::door::{Door, Phase};
 use crate::end::{End, Refusal};
@@ -39,7 +41,10 @@ pub(crate) async fn run(door: Arc<Door>, tcp: TcpStream, porch: OwnedSemaphorePe
     let begun = begin(&door, &mut client, startup).await;
     let fault = match begun {
         Err(refusal) => refuse(&door, &refusal),
-        Ok((found, seat)) => converse(&door, &mut client, found, seat).await,
+        Ok((found, seat)) => {
+            let span = spans::gateway_session(&door.group, door.port);
+            converse(&door, &mut client, found, seat).instrument(span).await
+        }
     };
     if let Some(fault) = fault {
         farewell(client, &fault).await;

@@ -36,7 +36,7 @@ pub(crate) fn snapshot(epoch: u64, writer: Option<RegionName>, readers: &[Region
         epoch: Epoch(epoch),
         writer,
         reason: "nobody has claimed it".to_owned(),
-        readers: readers.iter().map(|r| ReaderState { region: r.clone(), lag_ms: 5 }).collect(),
+        readers: readers.iter().map(|r| ReaderState { region: r.clone(), lag_s: 0 }).collect(),
     }];
     snapshot
 }

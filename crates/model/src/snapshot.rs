@@ -76,6 +76,7 @@ pub struct GroupState {
 pub struct ReaderState {
     /// Where.
     pub region: RegionName,
-    /// How far behind, in milliseconds.
-    pub lag_ms: u64,
+    /// How far behind, in whole seconds, rounded down: a new snapshot is made only when it matters. The
+    /// exact figure is in the status and in the metrics.
+    pub lag_s: u64,
 }

@@ -134,7 +134,7 @@ impl Node {
         let memory = Memory::open(&region.node.data_dir)?;
         let secret = Secret::read(&system.topology.coordination.control_secret_file)?;
         let fence = Fence::new();
-        let publisher = Publisher::new(Arc::clone(&system), here.clone(), memory.clone());
+        let publisher = Publisher::new(Arc::clone(&system), here.clone(), memory.clone(), metrics.clone());
         let listeners = bind(&system, &region, &publisher, &fence, &metrics).await?;
         let coordination = &system.topology.coordination;
         let endpoints = own_first(&coordination.endpoints, region.node.control.ip());
@@ -185,7 +185,7 @@ impl Node {
         Ok(Self {
             listeners,
             observer,
-            prober: meridian_probes::Prober::new(Arc::clone(&system), here)?,
+            prober: meridian_probes::Prober::new(Arc::clone(&system), here, metrics.clone())?,
             reports,
             groups,
             publisher,

@@ -15,7 +15,6 @@ use meridian_failover::{At, Command, Config, Event, Level, Machine};
 use meridian_gateway::Fence;
 use meridian_model::snapshot::GroupState;
 use meridian_model::{Moment, RegionName};
-use meridian_telemetry::events::EpochObserved;
 use meridian_telemetry::{Metrics, clock};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
@@ -26,8 +25,10 @@ use crate::memory::Memory;
 use crate::peer::Line;
 use crate::secret::Secret;
 use crate::steps::Steps;
+use tell::Teller;
 
 mod effects;
+mod tell;
 
 /// Events that may wait for the loop; senders wait beyond it.
 pub(crate) const INBOX: usize = 1_024;
@@ -73,6 +74,7 @@ pub(crate) struct Group {
     database: Option<DatabaseQueue>,
     /// To every other member, for announcements.
     lines: Vec<Line>,
+    teller: Teller,
     facts: watch::Sender<GroupFacts>,
     state: watch::Sender<GroupState>,
     nudge: Arc<Notify>,
@@ -108,6 +110,8 @@ impl Group {
             GroupEnds { events: events.clone(), promises: promises_in, facts: facts_out, state: state_out };
         let asked = HashMap::new();
         let asks = 0;
+        let (name, me, members) = (config.group.clone(), config.me.clone(), config.members.clone());
+        let teller = Teller::new(name, me, members, tools.metrics.clone());
         let group = Self {
             config,
             machine,
@@ -119,6 +123,7 @@ impl Group {
             asks,
             database,
             lines: Vec::new(),
+            teller,
             facts,
             state,
             nudge,
@@ -173,11 +178,8 @@ impl Group {
         let mut next = Some(event);
         while let Some(event) = next.take() {
             let at = At { now: clock::now(), wall: clock::wall() };
-            let before = self.machine.state();
-            let commands = self.machine.step(event, at);
-            if self.machine.state() != before {
-                tracing::info!(group = %self.config.group, from = ?before, to = ?self.machine.state(), "state");
-            }
+            let commands = self.machine.step(event.clone(), at);
+            self.teller.turn(&event, &commands, &self.machine, at.now);
             next = self.carry_out(commands).await;
         }
         self.tell();
@@ -208,10 +210,7 @@ impl Group {
                     self.lines.iter().for_each(|line| line.say(body.clone()));
                 }
                 Command::OpenWrites { until, .. } => self.tools.fence.allow_until(&self.config.group, until),
-                Command::CloseWrites { reason } => {
-                    tracing::warn!(group = %self.config.group, %reason, "writes are closed");
-                    self.tools.fence.close(&self.config.group, &reason);
-                }
+                Command::CloseWrites { reason } => self.tools.fence.close(&self.config.group, &reason),
                 Command::DatabaseFence { at } => {
                     if let Some(database) = &self.tools.database {
                         database.fence_at(at);
@@ -246,11 +245,6 @@ impl Group {
         let now = clock::now();
         let state = self.machine.group_state(now);
         let old = self.state.borrow().clone();
-        if (old.epoch, &old.writer) != (state.epoch, &state.writer) {
-            let (group, regions) = (&self.config.group, self.config.members.as_slice());
-            let (epoch, writer) = (state.epoch, state.writer.as_ref());
-            EpochObserved { group, epoch, writer, regions }.emit(&self.tools.metrics);
-        }
         if old != state {
             self.state.send_replace(state);
             self.nudge.notify_one();
@@ -258,7 +252,8 @@ impl Group {
         self.facts.send_modify(|facts| *facts = GroupFacts::of(&self.machine, facts.database.take(), now));
     }
 
-    async fn stop(self) {
+    async fn stop(mut self) {
+        self.teller.shutdown(&self.machine);
         self.tools.fence.close(&self.config.group, "the node of this region is shutting down");
         let Some(database) = &self.tools.database else { return };
         drop(self.database);

@@ -13,10 +13,10 @@ use meridian_coordination::store::Change;
 use meridian_coordination::{Store, encode, txns};
 use meridian_failover::Event;
 use meridian_health::Received;
-use meridian_model::health::{RegionHealth, Report};
+use meridian_model::health::{Health, RegionHealth, Report};
 use meridian_model::snapshot::GroupState;
 use meridian_model::{GroupName, Moment, RegionName, Timers};
-use meridian_telemetry::events::{RegionVerdictChanged, SnapshotPublished};
+use meridian_telemetry::events::{PartVerdictChanged, RegionVerdictChanged, SnapshotPublished};
 use meridian_telemetry::{Metrics, clock};
 use tokio::sync::{Notify, mpsc, watch};
 
@@ -163,6 +163,14 @@ fn healths(region: &RegionHealth) -> impl PartialEq {
 fn log_changes(old: &[RegionHealth], new: &[RegionHealth], metrics: &Metrics) {
     for region in new {
         let before = old.iter().find(|o| o.region == region.region).map(|o| o.health);
+        for part in &region.parts {
+            let known = old.iter().find(|o| o.region == region.region).map(|o| o.part(part.target.part));
+            let from = known.unwrap_or_default();
+            if from != part.health {
+                let (target, to, reason) = (&part.target, part.health, part.reason.as_str());
+                PartVerdictChanged { target, from, to, reason }.emit(metrics);
+            }
+        }
         if before != Some(region.health) {
             let (target, from) = (&region.region, before.unwrap_or_default());
             RegionVerdictChanged { target, from, to: region.health, reason: &region.reason }.emit(metrics);
@@ -196,7 +204,8 @@ const LEAD_EVERY: Duration = Duration::from_secs(5);
 
 /// Keeps etcd's leader in the region of the writer. An election then only happens together with the
 /// loss of the writer, where the expiry of its lease takes longer anyway; the loss of a standby region
-/// never interrupts renewals.
+/// never interrupts renewals. Moving it takes etcd away for a second or so, so that waits until every
+/// region is up.
 pub(crate) async fn lead_where_the_writer_is(
     etcd: Arc<meridian_coordination::Etcd>,
     own: String,
@@ -206,7 +215,11 @@ pub(crate) async fn lead_where_the_writer_is(
         tokio::time::sleep(LEAD_EVERY).await;
         let view = Arc::clone(&views.borrow());
         let writes_here = view.snapshot.groups.first().is_some_and(|g| g.writer.as_ref() == Some(&view.here));
-        if writes_here && let Err(error) = etcd.move_leader_here(&own).await {
+        let calm = view.snapshot.regions.iter().all(|r| r.health == Health::Up);
+        if writes_here
+            && calm
+            && let Err(error) = etcd.move_leader_here(&own).await
+        {
             tracing::debug!(%error, "etcd's leader was not moved here");
         }
     }

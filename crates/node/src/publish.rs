@@ -10,7 +10,8 @@ use meridian_model::health::{Health, RegionHealth, Verdict};
 use meridian_model::snapshot::GroupState;
 use meridian_model::{RegionName, Snapshot, System};
 use meridian_steering::View;
-use meridian_telemetry::clock;
+use meridian_telemetry::events::SnapshotRefused;
+use meridian_telemetry::{Metrics, clock};
 use tokio::sync::watch;
 
 use crate::memory::Memory;
@@ -22,6 +23,7 @@ const FILE: &str = "snapshot.json";
 pub(crate) struct Publisher {
     views: watch::Sender<Arc<View>>,
     memory: Memory,
+    metrics: Metrics,
     refused: Option<String>,
 }
 
@@ -31,7 +33,7 @@ impl Publisher {
     /// The kept snapshot names no writer: who writes must be learnt anew, for a reign may have ended
     /// while this node was away. Where to send readers and requests it still knows.
     #[must_use]
-    pub(crate) fn new(system: Arc<System>, here: RegionName, memory: Memory) -> Self {
+    pub(crate) fn new(system: Arc<System>, here: RegionName, memory: Memory, metrics: Metrics) -> Self {
         let kept: Option<Snapshot> = memory.read(FILE).unwrap_or_else(|error| {
             tracing::warn!(%error, "the kept snapshot cannot be used; starting from nothing");
             None
@@ -46,7 +48,7 @@ impl Publisher {
             "this node has just started and has not heard who writes".clone_into(&mut group.reason);
         }
         let (views, _) = watch::channel(View::new(system, here, Arc::new(snapshot)));
-        Self { views, memory, refused: None }
+        Self { views, memory, metrics, refused: None }
     }
 
     /// What data planes hold: always the newest view.
@@ -67,7 +69,7 @@ impl Publisher {
         let old = &view.snapshot;
         let mut regions: Vec<RegionHealth> = regions.iter().map(without_evidence).collect();
         if let Err(reason) = keeps_somebody(&old.regions, &regions) {
-            self.refuse(reason);
+            self.refuse(old.generation.saturating_add(1), reason);
             regions.clone_from(&old.regions);
         } else {
             self.refused = None;
@@ -85,9 +87,9 @@ impl Publisher {
         Some(generation)
     }
 
-    fn refuse(&mut self, reason: String) {
+    fn refuse(&mut self, generation: u64, reason: String) {
         if self.refused.as_ref() != Some(&reason) {
-            tracing::error!(%reason, "a snapshot was refused; the last good one stays");
+            SnapshotRefused { generation, reason: &reason }.emit(&self.metrics);
             self.refused = Some(reason);
         }
     }

@@ -10,7 +10,8 @@ use meridian_model::database::{Database, Member};
 use meridian_model::health::{Observation, Part, Report, Target};
 use meridian_model::topology::{Region, Role};
 use meridian_model::{RegionName, System, Timers};
-use meridian_telemetry::clock;
+use meridian_telemetry::events::ProbeFinished;
+use meridian_telemetry::{Metrics, clock};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 
@@ -42,6 +43,7 @@ pub struct Prober {
     /// The part of a period by which this region's rounds come after the full period.
     offset: Duration,
     watched: Vec<Watched>,
+    metrics: Metrics,
 }
 
 /// A target with what is remembered of it.
@@ -55,7 +57,7 @@ impl Prober {
     ///
     /// # Errors
     /// An unknown region, an unreadable password file.
-    pub fn new(system: Arc<System>, here: RegionName) -> Result<Self, ProberError> {
+    pub fn new(system: Arc<System>, here: RegionName, metrics: Metrics) -> Result<Self, ProberError> {
         let timers = system.topology.timers;
         let count = u32::try_from(system.topology.regions.len()).unwrap_or(u32::MAX).max(1);
         let Some(index) = system.region_names().position(|name| name == &here) else {
@@ -69,7 +71,7 @@ impl Prober {
             }
         }
         let offset = timers.probe_every / count * u32::try_from(index).unwrap_or(0);
-        Ok(Self { here, timers, offset, watched })
+        Ok(Self { here, timers, offset, watched, metrics })
     }
 
     /// Probes until `shutdown` is true, sending one report a round.
@@ -97,16 +99,18 @@ impl Prober {
     /// One look at every target.
     pub async fn look(&mut self) -> Vec<Observation> {
         let within = self.timers.probe_timeout;
-        join_all(self.watched.iter_mut().map(|watched| watched.look(within))).await
+        join_all(self.watched.iter_mut().map(|watched| watched.look(within, &self.metrics))).await
     }
 }
 
 impl Watched {
-    async fn look(&mut self, within: Duration) -> Observation {
+    async fn look(&mut self, within: Duration, metrics: &Metrics) -> Observation {
         let began = clock::now();
         let outcome = timeout(within, self.probe.ask()).await;
         let outcome = outcome
             .unwrap_or_else(|_| Err(format!("no answer within {:?}", clock::now().since(began).min(within))));
+        let told = outcome.as_ref().copied().map_err(String::as_str);
+        ProbeFinished { target: self.tracker.target(), outcome: told }.emit(metrics);
         self.tracker.record(outcome)
     }
 }

@@ -211,9 +211,9 @@ impl View {
         let (database, region) = self.member(group, &state.region)?;
         let health = self.database_health(&region.name);
         let round_trip = self.distance_to(&region.name);
-        let lag = Duration::from_millis(state.lag_ms);
+        let lag = Duration::from_secs(state.lag_s);
         let what = if is_writer { "the writer" } else { "a standby" };
-        let reason = format!("{what}, {health}, {} ms behind, {round_trip} away", state.lag_ms);
+        let reason = format!("{what}, {health}, {} s behind, {round_trip} away", state.lag_s);
         let region = region.name.clone();
         Some((health, ReaderChoice { region, database, lag, is_writer, round_trip, reason }))
     }

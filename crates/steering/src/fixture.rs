@@ -56,7 +56,7 @@ pub fn snapshot(system: &System, healths: &[(&str, Health)]) -> Snapshot {
         healths.iter().find(|(name, _)| *name == region.as_str()).map_or(Health::Up, |(_, health)| *health)
     };
     let regions: Vec<_> = system.region_names().map(|r| region_health(r, health(r))).collect();
-    let readers = system.region_names().map(|r| ReaderState { region: r.clone(), lag_ms: 10 }).collect();
+    let readers = system.region_names().map(|r| ReaderState { region: r.clone(), lag_s: 0 }).collect();
     Snapshot {
         generation: 7,
         region: name(US),

@@ -112,17 +112,15 @@ impl Facts {
         self.regions.iter().find(|r| &r.region == region).map_or(Health::Unknown, |r| r.health)
     }
 
-    /// What a part of a region is held to be by the majority; unknown when the verdicts are older than `ttl`.
-    pub(super) fn part(&self, region: &RegionName, part: Part, now: Moment, ttl: Duration) -> Health {
-        if now.since(self.regions_at) > ttl {
-            return Health::Unknown;
-        }
-        self.regions.iter().find(|r| &r.region == region).map_or(Health::Unknown, |r| r.part(part))
-    }
-
     /// The sentence of that verdict.
     pub(super) fn verdict(&self, region: &RegionName) -> String {
-        self.regions.iter().find(|r| &r.region == region).map_or_else(String::new, |r| r.reason.clone())
+        let Some(seen) = self.regions.iter().find(|r| &r.region == region) else { return String::new() };
+        match seen.parts.iter().find(|v| v.target.part == Part::Node) {
+            Some(node) if seen.health != Health::Down && out_of_reach(seen) => {
+                format!("its node and its edge cannot be reached ({})", node.reason)
+            }
+            _ => seen.reason.clone(),
+        }
     }
 
     /// The holder's database runs as the primary of the record's epoch.
@@ -176,4 +174,9 @@ impl Facts {
         let (_, had) = self.wal_seen.iter().rev().find(|(wal, _)| *wal <= position)?;
         Some(last.since(*had))
     }
+}
+
+/// A majority reaches neither its node nor its edge.
+pub(super) fn out_of_reach(region: &RegionHealth) -> bool {
+    region.part(Part::Node) == Health::Down && region.part(Part::Edge) == Health::Down
 }

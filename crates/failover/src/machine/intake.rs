@@ -6,7 +6,7 @@ use meridian_model::name::RegionName;
 use meridian_model::{Epoch, Moment};
 
 use super::Machine;
-use super::facts::{Consent, MemberSeen};
+use super::facts::{Consent, MemberSeen, out_of_reach};
 use crate::command::{Command, DatabaseAction as Action, Level, Purpose};
 use crate::event::{Completed, Event, Memory, Outcome, PromiseKept};
 use crate::lease::{Attempt, Reign};
@@ -208,7 +208,8 @@ impl Machine {
         self.facts.regions = regions;
         self.facts.regions_at = self.at.now;
         let Some(holder) = self.facts.record.as_ref().map(|r| r.holder.clone()) else { return };
-        let down = self.facts.regions.iter().any(|r| r.region == holder && r.health == Health::Down);
+        let lost = |r: &RegionHealth| r.health == Health::Down || out_of_reach(r);
+        let down = self.facts.regions.iter().any(|r| r.region == holder && lost(r));
         self.facts.holder_down_since = down.then(|| self.facts.holder_down_since.unwrap_or(self.at.wall));
     }
 

@@ -8,10 +8,11 @@ use std::time::Duration;
 use meridian_model::Moment;
 use meridian_model::database::Replication;
 use meridian_model::group::{DatabaseRole, GroupRecord, WalPosition};
-use meridian_model::health::{Health, Part};
+use meridian_model::health::Health;
 use meridian_model::name::RegionName;
 
 use super::Machine;
+use super::facts::out_of_reach;
 use crate::explain::{Explanation, Rule, RuleState};
 use crate::limits::{CONFIRM_EARLY, SEAL_WAIT};
 use crate::table::State;
@@ -136,9 +137,9 @@ impl Machine {
     /// second, so a lease that ran out says as much as a report that did, and says it sooner when a report
     /// was held up by the election that the holder's loss itself has caused.
     fn silent_and_unreachable(&self, record: &GroupRecord, now: Moment) -> bool {
-        let ttl = self.config.timers.observation_ttl;
-        let down = |part| self.facts.part(&record.holder, part, now, ttl) == Health::Down;
-        down(Part::Node) && down(Part::Edge) && self.lease_expired(record, now).is_ok()
+        let known = now.since(self.facts.regions_at) <= self.config.timers.observation_ttl;
+        let seen = self.facts.regions.iter().find(|r| r.region == record.holder);
+        known && seen.is_some_and(out_of_reach) && self.lease_expired(record, now).is_ok()
     }
 
     fn no_promise(&self, _: &GroupRecord, now: Moment) -> Ruling {

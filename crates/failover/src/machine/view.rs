@@ -65,7 +65,7 @@ impl Machine {
     }
 
     fn readers(&self, now: Moment, writer: Option<&RegionName>) -> Vec<ReaderState> {
-        let reader = |region: &RegionName, lag_ms| ReaderState { region: region.clone(), lag_ms };
+        let reader = |region: &RegionName, lag_s| ReaderState { region: region.clone(), lag_s };
         let standbys = self.config.members.iter().filter(|m| Some(*m) != writer);
         let standbys = standbys.filter_map(|m| Some(reader(m, self.read_lag(m, now)?)));
         writer.map(|w| reader(w, 0)).into_iter().chain(standbys).collect()
@@ -91,7 +91,7 @@ impl Machine {
         let behind = Duration::from_millis(database.replay_lag_ms.unwrap_or(0)).max(heard.since(streamed));
         let lag = behind + silent;
         let allowed = silent <= limit && lag <= limit;
-        allowed.then(|| u64::try_from((lag.saturating_sub(silent)).as_millis()).unwrap_or(u64::MAX))
+        allowed.then(|| lag.saturating_sub(silent).as_secs())
     }
 
     /// One sentence: what it does or waits for.

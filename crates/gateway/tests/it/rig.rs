@@ -119,7 +119,7 @@ impl Rig {
             epoch: Epoch(epoch),
             writer,
             reason: "a test holds it back".to_owned(),
-            readers: readers.iter().map(|r| ReaderState { region: r.clone(), lag_ms: 0 }).collect(),
+            readers: readers.iter().map(|r| ReaderState { region: r.clone(), lag_s: 0 }).collect(),
         }];
         self.views.send_replace(View::new(Arc::clone(&self.system), self.here.clone(), Arc::new(snapshot)));
     }

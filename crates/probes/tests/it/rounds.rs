@@ -13,6 +13,7 @@ use meridian_model::topology::{
 };
 use meridian_model::{Name, Share, Timers};
 use meridian_probes::{Prober, ProberError};
+use meridian_telemetry::Metrics;
 use tokio::sync::watch;
 
 use super::fakes::{Fake, Mood};
@@ -129,7 +130,8 @@ impl World {
     }
 
     fn watch(&self) -> Rounds {
-        let prober = Prober::new(Arc::new(self.system()), Name::new(HERE).unwrap()).unwrap();
+        let prober =
+            Prober::new(Arc::new(self.system()), Name::new(HERE).unwrap(), Metrics::new(None)).unwrap();
         let (out, reports) = watch::channel(None);
         let (stop, stopped) = watch::channel(false);
         let task = tokio::spawn(prober.run(out, stopped));
@@ -248,10 +250,11 @@ async fn an_application_is_up_while_any_instance_is() {
 async fn a_wrong_region_and_a_missing_password_are_named() {
     let world = World::new().await;
     let system = Arc::new(world.system());
-    let error = Prober::new(Arc::clone(&system), Name::new("mars-1").unwrap()).err().unwrap();
+    let error =
+        Prober::new(Arc::clone(&system), Name::new("mars-1").unwrap(), Metrics::new(None)).err().unwrap();
     assert!(matches!(error, ProberError::UnknownRegion(_)), "{error}");
     let path = world.password.path().to_owned();
     drop(world);
-    let error = Prober::new(system, Name::new(HERE).unwrap()).err().unwrap();
+    let error = Prober::new(system, Name::new(HERE).unwrap(), Metrics::new(None)).err().unwrap();
     assert!(error.to_string().contains(&path.display().to_string()), "{error}");
 }
