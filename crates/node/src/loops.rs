@@ -16,7 +16,7 @@ use meridian_health::Received;
 use meridian_model::health::{Health, RegionHealth, Report};
 use meridian_model::snapshot::GroupState;
 use meridian_model::{GroupName, Moment, RegionName, Timers};
-use meridian_telemetry::events::{PartVerdictChanged, RegionVerdictChanged, SnapshotPublished};
+use meridian_telemetry::events::{ClockOdd, PartVerdictChanged, RegionVerdictChanged, SnapshotPublished};
 use meridian_telemetry::{Metrics, clock};
 use tokio::sync::{Notify, mpsc, watch};
 
@@ -51,6 +51,7 @@ impl Observer {
         let mut changes = self.store.watch(self.keys.prefix());
         let mut alive: Option<Moment> = None;
         let mut own: Option<Received> = None;
+        let mut watch = clock::Watch::default();
         let mut tick = tokio::time::interval(JUDGE_EVERY);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         self.tell(Event::Coordination { reachable: false }).await;
@@ -63,7 +64,11 @@ impl Observer {
                     own = self.share();
                     round = true;
                 }
-                _ = tick.tick() => {}
+                _ = tick.tick() => {
+                    for oddity in watch.look(clock::now(), clock::wall(), JUDGE_EVERY) {
+                        ClockOdd(oddity).emit(&self.metrics);
+                    }
+                }
             }
             let reachable = alive.is_some_and(|at| clock::now().since(at) < ALIVE_FOR);
             self.reachable(reachable).await;

@@ -38,6 +38,7 @@ pub(crate) struct Seen {
     pub(crate) region_health: Gauges<2>,
     pub(crate) part_health: Gauges<3>,
     pub(crate) verdict_changes: Counters<2>,
+    pub(crate) clock_oddities: Counters<1>,
     pub(crate) probes: Counters<3>,
     pub(crate) probe_seconds: Seconds<2>,
     pub(crate) replication_lag_bytes: Gauges<2>,
@@ -202,6 +203,12 @@ impl Seen {
                 "verdict_changes",
                 "Changes of a region's verdict",
                 ["target", "health"],
+            ),
+            clock_oddities: Counters::declare(
+                r,
+                "clock_oddities",
+                "Jumps of the wall clock and stretches in which the node stood still",
+                ["kind"],
             ),
             probes: Counters::declare(r, "probes", "Probes by how they ended", ["target", "part", "outcome"]),
             probe_seconds: Seconds::declare(

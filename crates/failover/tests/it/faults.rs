@@ -16,7 +16,7 @@ fn strike(world: &mut World, chance: &mut Chance) {
     let i = chance.below(n) as usize;
     let j = chance.below(n) as usize;
     let for_ms = chance.between(10, 1_500) * 10;
-    match chance.below(15) {
+    match chance.below(16) {
         0 | 1 => world.crash(i),
         2 | 3 => world.boot(i),
         4 => world.nodes[i].frozen_until = world.now + for_ms,
@@ -29,6 +29,7 @@ fn strike(world: &mut World, chance: &mut Chance) {
         11 => world.nodes[i].watch_hangs = !world.nodes[i].watch_hangs,
         12 => world.nodes[i].lies = !world.nodes[i].lies,
         13 => world.nodes[i].disk_full = !world.nodes[i].disk_full,
+        14 => world.nodes[i].wall_wrong = (chance.below(200_000_000) as i64 - 100_000_000) * 10,
         _ => world.trouble = chance.below(40),
     }
 }
@@ -117,7 +118,7 @@ fn one_region_alone() {
 #[test]
 fn every_row_of_the_table_is_walked() {
     let mut walked = super::hand::walked();
-    for seed in 5_000..5_060 {
+    for seed in 5_000..5_100 {
         let replication = if seed % 2 == 0 { Replication::Async } else { QUORUM };
         walked.extend(storm(seed, 3, replication, false).unwrap());
     }

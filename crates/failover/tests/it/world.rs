@@ -108,6 +108,8 @@ pub(crate) struct Node {
     wake: Option<Moment>,
     drift_ppm: i64,
     offset: u64,
+    /// How wrong its wall clock is, in milliseconds.
+    pub(crate) wall_wrong: i64,
     /// Nothing comes through the watch.
     pub(crate) watch_hangs: bool,
     /// Its verdicts are made up.
@@ -196,6 +198,7 @@ impl World {
                 wake: None,
                 drift_ppm: chance.between(0, 400) as i64 - 200,
                 offset: chance.between(1_000_000, 90_000_000),
+                wall_wrong: 0,
                 watch_hangs: false,
                 lies: false,
                 seen_revision: 0,
@@ -862,7 +865,10 @@ impl World {
     }
 
     fn step(&mut self, i: usize, event: Event) {
-        let at = At { now: self.local(i), wall: Timestamp(1_700_000_000_000 + self.now as i64) };
+        let at = At {
+            now: self.local(i),
+            wall: Timestamp(1_700_000_000_000 + self.now as i64 + self.nodes[i].wall_wrong),
+        };
         if self.keep_trace
             && !matches!(event, Event::Tick | Event::Regions(_) | Event::Member(_) | Event::Database(_))
         {

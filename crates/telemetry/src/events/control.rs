@@ -6,9 +6,30 @@ use meridian_model::health::{Health, Part, Target};
 use meridian_model::run::{RunKind, StepKind};
 use meridian_model::{Epoch, GroupName, RegionName, RunId};
 
+use crate::clock::Oddity;
 use crate::metrics::{Metrics, Word};
 
 const HEALTH: [Health; 3] = [Health::Up, Health::Down, Health::Unknown];
+
+/// The clocks or the pace of this node are odd. Nothing is decided by the wall clock.
+#[derive(Debug)]
+pub struct ClockOdd(pub Oddity);
+
+impl ClockOdd {
+    /// Tells it: `warn`.
+    pub fn emit(self, metrics: &Metrics) {
+        match self.0 {
+            Oddity::Jumped(by_ms) => {
+                metrics.seen().clock_oddities.at(["jumped".into()]).inc();
+                tracing::warn!(target: "meridian::clock", event = "clock-jumped", by_ms, "the wall clock was set; leases and fences go by the boot-time clock and are not touched, times in journals are");
+            }
+            Oddity::StoodStill(stood) => {
+                metrics.seen().clock_oddities.at(["stood-still".into()]).inc();
+                tracing::warn!(target: "meridian::clock", event = "stood-still", ?stood, "this node stood still: the machine slept, was frozen, or gave it no processor time; whoever holds a lease may have lost it");
+            }
+        }
+    }
+}
 
 /// A probe ended.
 #[derive(Debug)]
