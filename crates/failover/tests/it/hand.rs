@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use meridian_failover::{Command, DatabaseAction, Event, Memory, Outcome, PromiseKept, Purpose, Rule, State};
-use meridian_model::group::{Announcement, DatabaseRole, Promise};
+use meridian_model::group::{Announcement, DatabaseRole, GroupRecord, Promise};
 use meridian_model::{Epoch, Name};
 
 use super::desk::{Desk, record, status};
@@ -60,6 +60,10 @@ fn standbys() -> Vec<Desk> {
         d.record(Some(record(1, 2, 5)));
         assert_eq!(d.state(), State::Resuming, "the lease is its own from before the restart");
         d.record(Some(record(0, 3, 9)));
+    });
+    go(Desk::new(1, DatabaseRole::Stopped, Some(memory(2))), &|d| {
+        d.record(Some(GroupRecord { released: true, ..record(1, 2, 5) }));
+        assert_eq!(d.state(), State::Released, "it was given up before the restart");
     });
     let sealed = Memory { sealed: Some(Epoch(1)), ..memory(1) };
     go(Desk::new(1, DatabaseRole::Stopped, Some(sealed)), &|d| {

@@ -1,0 +1,218 @@
+//! The whole system: brought up, used by ordinary clients, broken, recovered, killed. These tests take a
+//! minute or two each, and one at a time: each needs the machine's cores for itself.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use meridian_telemetry::clock;
+use serde_json::Value;
+
+use super::tool::{meridian, other, printed, root};
+
+const SPEC: &str = "examples/three-regions.yaml";
+/// Nothing that is waited for here takes longer on the slowest machine that counts.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let end = clock::now() + PATIENCE;
+    loop {
+        if let Some(seen) = look() {
+            return seen;
+        }
+        assert!(clock::now() < end, "not within {PATIENCE:?}: {what}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// A lab in the foreground, as in a terminal of its own. Killed if the test fails.
+struct Up {
+    child: Child,
+    folder: tempfile::TempDir,
+    said: Value,
+}
+
+impl Up {
+    fn begin() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        // PostgreSQL runs as another user when we are root.
+        other("chmod", &["711", folder.path().to_str().unwrap()], &[]);
+        let program = PathBuf::from(env!("CARGO_BIN_EXE_meridian"));
+        let path = format!("{}:{}", program.parent().unwrap().display(), std::env::var("PATH").unwrap());
+        let said_to = folder.path().join("said.json");
+        let log = std::fs::File::create(folder.path().join("up.log")).unwrap();
+        let child = Command::new(&program)
+            .args(["lab", "up", SPEC, "--output", "json", "--dir"])
+            .arg(folder.path().join("lab"))
+            .env("PATH", path)
+            .current_dir(root())
+            .stdout(std::fs::File::create(&said_to).unwrap())
+            .stderr(log)
+            .stdin(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut up = Self { child, folder, said: Value::Null };
+        up.said = until("the lab is healthy", || {
+            if let Some(status) = up.child.try_wait().unwrap() {
+                let log = std::fs::read_to_string(up.folder.path().join("up.log")).unwrap();
+                panic!("it ended with {status}:\n{log}");
+            }
+            serde_json::from_str(&std::fs::read_to_string(&said_to).unwrap()).ok()
+        });
+        up
+    }
+
+    fn number(&self) -> String {
+        self.said["number"].to_string()
+    }
+
+    fn region(&self, index: usize, what: &str) -> SocketAddr {
+        self.said["regions"][index][what].as_str().unwrap().parse().unwrap()
+    }
+
+    /// `meridian lab COMMAND… --lab NUMBER --output json`.
+    fn lab(&self, arguments: &[&str]) -> Value {
+        let number = self.number();
+        let all = [&["lab"], arguments, &["--lab", &number, "--output", "json"]].concat();
+        let text = printed(&meridian(&all), 0);
+        serde_json::from_str(&text).unwrap_or_else(|e| panic!("{arguments:?}: {e}: {text}"))
+    }
+
+    /// SQL through a gateway, by psql.
+    fn sql(&self, gateway: SocketAddr, sql: &str) -> String {
+        let database = &self.said["databases"][0];
+        let password = std::fs::read_to_string(database["app_password_file"].as_str().unwrap()).unwrap();
+        let (host, port) = (gateway.ip().to_string(), gateway.port().to_string());
+        let user = database["app_user"].as_str().unwrap();
+        let (dbname, connection) =
+            (database["dbname"].as_str().unwrap(), ["-h", &host, "-p", &port, "-U", user]);
+        let arguments = [&connection[..], &[dbname, "-X", "-A", "-t", "-q", "-c", sql]].concat();
+        other("psql", &arguments, &[("PGPASSWORD", password.trim())]).trim().to_owned()
+    }
+
+    fn processes(&self) -> Vec<u32> {
+        processes_under(&self.folder.path().join("lab"))
+    }
+}
+
+impl Drop for Up {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Processes that carry the lab's mark of a region under `folder`.
+fn processes_under(folder: &Path) -> Vec<u32> {
+    let folder = folder.to_str().unwrap().as_bytes();
+    let carries = |pid: &u32| {
+        let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        environment.windows(folder.len()).any(|part| part == folder)
+    };
+    let all = std::fs::read_dir("/proc").unwrap();
+    let pids = all.filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok());
+    pids.filter(|pid| *pid != std::process::id()).filter(carries).collect()
+}
+
+#[test]
+fn ordinary_clients_use_a_system_that_leaves_nothing_behind() {
+    let _alone = alone();
+    let mut up = Up::begin();
+
+    // DNS: dig finds the region of its network; curl is served by the edge over HTTP and over TLS.
+    let dns = up.region(0, "dns");
+    let (at, port) = (format!("@{}", dns.ip()), dns.port().to_string());
+    let dig = |options: &[&str]| {
+        other("dig", &[&[&at, "-p", &port, "+short", "shop.example.com"], options].concat(), &[])
+    };
+    let public = up.said["regions"][1]["public"].as_str().unwrap().to_owned();
+    let european = up.said["populations"][1]["network"].as_str().unwrap().to_owned();
+    assert_eq!(dig(&[&format!("+subnet={european}")]).lines().next(), Some(public.as_str()));
+    assert_eq!(dig(&["+tcp"]).lines().count(), 2, "the nearest and one to fall back to");
+    let edge = format!("http://{}/health", up.region(1, "edge_http"));
+    assert!(other("curl", &["-sSf", "-H", "host: shop.example.com", &edge], &[]).contains("ok"));
+    let tls = up.region(1, "edge_https");
+    let (resolve, url) = (
+        format!("shop.example.com:{}:{}", tls.port(), tls.ip()),
+        format!("https://shop.example.com:{}/health", tls.port()),
+    );
+    let ca = up.said["ca_file"].as_str().unwrap().to_owned();
+    let curl = [
+        "-sSf",
+        "--http2",
+        "-o",
+        "/dev/null",
+        "-w",
+        "%{http_version}",
+        "--cacert",
+        &ca,
+        "--resolve",
+        &resolve,
+        &url,
+    ];
+    assert_eq!(other("curl", &curl, &[]), "2");
+
+    // psql in Asia writes to the writer in America, and reads what it wrote at its own replica.
+    up.sql(
+        up.region(2, "gateway_write"),
+        "create table seen (id int primary key); insert into seen values (7)",
+    );
+    assert_eq!(up.sql(up.region(0, "gateway_write"), "select id from seen"), "7");
+    let replica = up.region(2, "gateway_read");
+    until("the row is at the replica", || {
+        let there = up.sql(replica, "select count(*) from pg_tables where tablename = 'seen'") == "1";
+        (there && up.sql(replica, "select id, pg_is_in_recovery() from seen") == "7|t").then_some(())
+    });
+
+    // The status says who writes, with the evidence; metrics are on the control port.
+    let status = up.lab(&["status"]);
+    assert_eq!(status["healthy"], true, "{status}");
+    let told = printed(&meridian(&["status", "--lab", &up.number(), "--output", "json"]), 0);
+    let told: Value = serde_json::from_str(&told).unwrap();
+    assert_eq!(told.as_array().map(Vec::len), Some(3), "every region answers: {told}");
+    let metrics = other("curl", &["-sSf", &format!("http://{}/metrics", up.region(0, "control"))], &[]);
+    assert!(metrics.contains("meridian_lease_renewals"), "{metrics}");
+
+    // A crash of PostgreSQL is mended in place, in the same region, and nothing is lost.
+    up.lab(&["kill", "us-east-1", "--part", "postgres"]);
+    until("the writer is back", || {
+        let lab = up.lab(&["status"]);
+        (lab["healthy"] == true).then_some(())
+    });
+    assert_eq!(up.sql(up.region(1, "gateway_write"), "select id, pg_is_in_recovery() from seen"), "7|f");
+
+    // Killed without a word: nothing that it has started outlives it.
+    assert!(up.processes().len() > 10, "nodes, etcd, PostgreSQL and shops run");
+    up.child.kill().unwrap();
+    up.child.wait().unwrap();
+    until("nothing is left", || up.processes().is_empty().then_some(()));
+}
+
+#[test]
+fn a_lost_region_is_recovered_and_the_loss_is_counted() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let report = folder.path().join("report");
+    let arguments =
+        ["drill", "run", "drills/region-loss.yaml", "--output", "json", "--report", report.to_str().unwrap()];
+    let drill: Value = serde_json::from_str(&printed(&meridian(&arguments), 0)).unwrap();
+    assert_eq!((&drill["passed"], &drill["max_concurrent_writers"]), (&Value::from(true), &Value::from(1)));
+    assert!(drill["acknowledged_writes"].as_u64().unwrap() > 300, "{drill}");
+    assert!(drill["rto_write_seconds"].as_f64().unwrap() > 3.0, "no writer begins before the lease is over");
+    let phases = drill["phases"].as_array().unwrap();
+    assert_eq!(phases.len(), 11);
+    assert!(phases.iter().all(|phase| phase["after_fault_seconds"].is_number()), "{phases:?}");
+    let html = std::fs::read_to_string(report.join("report.html")).unwrap();
+    assert!(
+        html.contains("<svg") && !html.contains("src=\"http") && !html.contains("href=\"http"),
+        "it works offline"
+    );
+}
