@@ -146,3 +146,15 @@ pub struct LabEvent {
     /// A sentence.
     pub what: String,
 }
+
+/// `10MiB/s`, `500KiB/s` or `2000B/s`, in bytes a second; `None` when it is anything else.
+#[must_use]
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to be in range")]
+pub fn parse_bandwidth(text: &str) -> Option<u64> {
+    const UNITS: [(&str, f64); 4] =
+        [("GiB/s", 1_073_741_824.0), ("MiB/s", 1_048_576.0), ("KiB/s", 1024.0), ("B/s", 1.0)];
+    let (number, factor) =
+        UNITS.iter().find_map(|(unit, factor)| Some((text.strip_suffix(unit)?, factor)))?;
+    let bytes = number.trim_end().parse::<f64>().ok()? * factor;
+    (1.0..1e15).contains(&bytes).then_some(bytes as u64)
+}

@@ -24,7 +24,7 @@ pub mod status;
 pub mod wan;
 
 pub use error::LabError;
-pub use faults::{Fault, FaultPart, FaultRecord, LabEvent};
+pub use faults::{Fault, FaultPart, FaultRecord, LabEvent, parse_bandwidth};
 pub use plan::{Addresses, LabOptions};
 pub use regions::Lab;
 pub use status::{LabStatus, RegionStatus};

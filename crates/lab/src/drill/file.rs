@@ -205,12 +205,13 @@ fn timeline(spot: Spot<'_>, context: &mut Context<'_>) -> Option<Vec<Timed>> {
 
 /// The verbs of a timeline, of which each entry has one.
 const VERBS: [&str; 7] = ["kill", "freeze", "restore", "partition", "isolate", "slow", "heal"];
-const ENTRY: [&str; 12] = [
+const ENTRY: [&str; 13] = [
     "at",
     "part",
     "oneWay",
     "rtt",
     "loss",
+    "bandwidth",
     "kill",
     "freeze",
     "restore",
@@ -260,13 +261,21 @@ fn fault(verb: &str, fields: &mut Fields<'_>, context: &mut Context<'_>) -> Opti
 fn slow(value: Spot<'_>, fields: &mut Fields<'_>, context: &mut Context<'_>) -> Option<Fault> {
     let rtt = fields.optional("rtt").map(|s| units::duration(s, context.faults));
     let loss = fields.optional("loss").map(|s| units::percent(s, context.faults));
+    let bandwidth = fields.optional("bandwidth").map(|s| units::bandwidth(s, context.faults));
     let (from, to) = two_regions(value, context)?;
-    if rtt.is_none() && loss.is_none() {
-        context.faults.error(value, "nothing says how slow", "add `rtt: 300ms`, `loss: 1%` or both");
+    if rtt.is_none() && loss.is_none() && bandwidth.is_none() {
+        let suggestion = "add one or more of `rtt: 300ms`, `loss: 1%`, `bandwidth: 10MiB/s`";
+        context.faults.error(value, "nothing says how slow", suggestion);
         return None;
     }
-    let (rtt, loss) = (rtt.map_or(Some(None), |r| r.map(Some))?, loss.map_or(Some(None), |l| l.map(Some))?);
-    Some(Fault::Slow { from, to, rtt, loss, bandwidth: None })
+    let (rtt, loss) = (given(rtt)?, given(loss)?);
+    Some(Fault::Slow { from, to, rtt, loss, bandwidth: given(bandwidth)? })
+}
+
+/// `None`: it was given and is wrong; `Some(None)`: it was not given.
+#[expect(clippy::option_option, reason = "the outer one says that it could be read")]
+fn given<T>(read: Option<Option<T>>) -> Option<Option<T>> {
+    read.map_or(Some(None), |value| value.map(Some))
 }
 
 /// The part, `Some(None)` for the whole region.

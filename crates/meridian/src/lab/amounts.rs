@@ -16,11 +16,9 @@ pub(super) fn share(text: &str) -> Result<f64, String> {
 }
 
 /// `10MiB/s`, in bytes a second.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to be in range")]
 pub(super) fn bandwidth(text: &str) -> Result<u64, String> {
-    let units = [("GiB/s", 1_073_741_824.0), ("MiB/s", 1_048_576.0), ("KiB/s", 1024.0), ("B/s", 1.0)];
-    let bytes = amount(text, &units).filter(|bytes| (1.0..1e15).contains(bytes));
-    bytes.map(|bytes| bytes as u64).ok_or_else(|| wrong(text, "a rate such as 10MiB/s, 500KiB/s or 2000B/s"))
+    meridian_lab::parse_bandwidth(text)
+        .ok_or_else(|| wrong(text, "a rate such as 10MiB/s, 500KiB/s or 2000B/s"))
 }
 
 fn wrong(text: &str, wanted: &str) -> String {

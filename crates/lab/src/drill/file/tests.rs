@@ -31,6 +31,7 @@ spec:
       slow: [us-east-1, eu-central-1]
       rtt: 300ms
       loss: 1%
+      bandwidth: 2MiB/s
     - at: 15s
       heal: all
   until: redundant
@@ -71,7 +72,10 @@ fn a_whole_file_is_read() {
     assert_eq!(times[0], (10, "kill us-east-1".to_owned()));
     assert_eq!(times[1], (12, "freeze postgres of eu-central-1".to_owned()));
     assert_eq!(times[2], (13, "partition us-east-1 -> eu-central-1".to_owned()));
-    assert_eq!(times[3], (14, "slow us-east-1 <-> eu-central-1, rtt 300 ms, loss 1 %".to_owned()));
+    assert_eq!(
+        times[3],
+        (14, "slow us-east-1 <-> eu-central-1, rtt 300 ms, loss 1 %, 2097152 bytes/s".to_owned())
+    );
     assert_eq!(times[5], (40, "restore us-east-1".to_owned()));
     assert_eq!((drill.until, drill.timeout), (Until::Redundant, Duration::from_secs(120)));
     assert_eq!(drill.expect.rto_read, Some(Duration::from_secs(2)));
@@ -87,7 +91,7 @@ fn each_fault_has_its_place() {
     assert_eq!(one_fault("kill: us-east-1", "kil: us-east-1"), "16:7 unknown field `kil`");
     assert_eq!(one_fault("      kill: us-east-1\n", ""), "15:7 0 things happen in this entry");
     assert_eq!(one_fault("part: postgres", "part: postgre"), "19:13 expected a part, found `postgre`");
-    assert_eq!(one_fault("heal: all", "heal: all\n      rtt: 3s"), "29:7 `rtt` means nothing beside `heal`");
+    assert_eq!(one_fault("heal: all", "heal: all\n      rtt: 3s"), "30:7 `rtt` means nothing beside `heal`");
     assert_eq!(one_fault("until: redundant", "until: later"), "29:10 expected a duration, found `later`");
     assert_eq!(one_fault("kind: Drill", "kind: Dril"), "2:7 kind is `Dril`");
     assert_eq!(one_fault("lostWrites: 0", "lostWrite: 0"), "34:5 unknown field `lostWrite`");

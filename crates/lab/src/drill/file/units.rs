@@ -96,6 +96,12 @@ pub(super) fn rate(spot: Spot<'_>, faults: &mut Faults) -> Option<f64> {
     }
 }
 
+/// `10MiB/s`, in bytes a second.
+pub(super) fn bandwidth(spot: Spot<'_>, faults: &mut Faults) -> Option<u64> {
+    let hint = "write it in bytes: 10MiB/s, 500KiB/s or 2000B/s";
+    spot.text().and_then(crate::faults::parse_bandwidth).or_else(|| wrong(spot, "a rate", hint, faults))
+}
+
 /// `30%` as 0.3.
 pub(super) fn percent(spot: Spot<'_>, faults: &mut Faults) -> Option<f64> {
     let number = spot.text().and_then(|text| plain_number(text.strip_suffix('%')?.trim_end()));
