@@ -92,7 +92,7 @@ fn each_fault_has_its_place() {
     assert_eq!(one_fault("      kill: us-east-1\n", ""), "15:7 0 things happen in this entry");
     assert_eq!(one_fault("part: postgres", "part: postgre"), "19:13 expected a part, found `postgre`");
     assert_eq!(one_fault("heal: all", "heal: all\n      rtt: 3s"), "30:7 `rtt` means nothing beside `heal`");
-    assert_eq!(one_fault("until: redundant", "until: later"), "29:10 expected a duration, found `later`");
+    assert_eq!(one_fault("until: redundant", "until: later"), "30:10 expected a duration, found `later`");
     assert_eq!(one_fault("kind: Drill", "kind: Dril"), "2:7 kind is `Dril`");
     assert_eq!(one_fault("lostWrites: 0", "lostWrite: 0"), "34:5 unknown field `lostWrite`");
     assert_eq!(
