@@ -94,7 +94,7 @@ fn each_fault_has_its_place() {
     assert_eq!(one_fault("heal: all", "heal: all\n      rtt: 3s"), "30:7 `rtt` means nothing beside `heal`");
     assert_eq!(one_fault("until: redundant", "until: later"), "30:10 expected a duration, found `later`");
     assert_eq!(one_fault("kind: Drill", "kind: Dril"), "2:7 kind is `Dril`");
-    assert_eq!(one_fault("lostWrites: 0", "lostWrite: 0"), "34:5 unknown field `lostWrite`");
+    assert_eq!(one_fault("lostWrites: 0", "lostWrite: 0"), "35:5 unknown field `lostWrite`");
     assert_eq!(
         one_fault("[us-east-1, eu-central-1]\n      oneWay", "us-east-1\n      oneWay"),
         "21:18 expected two regions, found `us-east-1`"
