@@ -34,6 +34,8 @@ pub struct RuleState {
 pub enum Rule {
     /// etcd answers.
     CoordinationReachable,
+    /// The holder's spec and the one here agree on what the proofs rest on.
+    SameTerms,
     /// The record was not changed for a whole lease, by this clock, or was given up.
     LeaseExpired,
     /// The holder's region is down by two kinds of evidence, or has given the lease up.

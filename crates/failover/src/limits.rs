@@ -29,6 +29,8 @@ pub(crate) const RETRY_MAX: Duration = Duration::from_secs(4);
 pub(crate) const CRASHES_MAX: usize = 2;
 /// See [`CRASHES_MAX`].
 pub(crate) const CRASH_WINDOW: Duration = Duration::from_secs(60);
+/// A restart in place may take so long before the lease is given up, if a standby could take over.
+pub(crate) const RESTART_PATIENCE: Duration = Duration::from_secs(20);
 /// So often making the database a primary may fail before the lease is given up.
 pub(crate) const PROMOTE_TRIES: u32 = 3;
 /// So often following may fail before the member rejoins from scratch.

@@ -248,6 +248,7 @@ pub const TABLE: &[Row] = &[
     on(S::Following, T::RecordIsOurs, "", S::Starting, "takes stock again"),
     on(S::Following, T::HolderLost, "seal_rules", S::Sealing, "drops its connection to the holder for good"),
     on(S::Rejoining, T::RejoinDone, "", S::Following, "follows the holder"),
+    on(S::Rejoining, T::DataGone, "", S::Cloning, "copies the database from the holder"),
     on(S::Rejoining, T::RejoinFailed, "only_suspected", S::Following, "goes on following as it was"),
     on(S::Rejoining, T::RecordIsOurs, "", S::Starting, "takes stock again"),
     // --- taking over ---

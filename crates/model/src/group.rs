@@ -25,12 +25,31 @@ pub struct GroupRecord {
     pub released: bool,
     /// How far the holder's log was at this renewal.
     pub wal: WalPosition,
+    /// How old that figure was then, in milliseconds: the holder renews also while its database does
+    /// not answer.
+    #[serde(default)]
+    pub wal_age_ms: u64,
+    /// What the holder was told to keep to; none in a record of an older version.
+    #[serde(default)]
+    pub terms: Option<Terms>,
     /// When, by the holder's wall clock. For people and for the lag as time; not for expiry.
     pub renewed_at: Timestamp,
     /// The run that made this reign; none for the first.
     pub run: Option<RunId>,
     /// When the last failover that acted began: the start of the flap window.
     pub last_failover_at: Option<Timestamp>,
+}
+
+/// What the members of a group must agree on for one to judge the other: kept in the record, because a
+/// change of the spec reaches one node after the other.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Terms {
+    /// For how long a renewal is good, in milliseconds.
+    pub lease_ttl_ms: u64,
+    /// The roster, in the order of the spec.
+    pub members: Vec<RegionName>,
+    /// How many standbys must have a commit before it is acknowledged; none: asynchronous.
+    pub acknowledgers: Option<u32>,
 }
 
 /// A place in the log of a timeline.
@@ -126,6 +145,8 @@ pub struct MemberReport {
 pub struct Announcement {
     /// The group.
     pub group: GroupName,
+    /// Who announces: two that claim the same epoch may number their attempts alike.
+    pub holder: RegionName,
     /// The reign.
     pub epoch: Epoch,
     /// The [`GroupRecord::renewal`] that is being sent; of one attempt only.

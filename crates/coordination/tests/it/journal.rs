@@ -44,6 +44,8 @@ fn record(epoch: u64, renewal: u64) -> GroupRecord {
         renewal,
         released: false,
         wal: WalPosition::default(),
+        wal_age_ms: 0,
+        terms: None,
         renewed_at: Timestamp(0),
         run: None,
         last_failover_at: None,

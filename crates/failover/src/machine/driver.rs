@@ -16,6 +16,8 @@ pub(super) struct Driver {
     pub(super) running: Option<(u64, Action)>,
     pub(super) retry_at: Option<Moment>,
     pub(super) failures: u32,
+    /// What failed or ended on the way to a primary, in this reign.
+    pub(super) lost_starts: u32,
     /// Whom the database follows, under which epoch, since when.
     pub(super) followed: Option<(RegionName, Epoch, Moment)>,
     /// Stopping has ended since it was last wanted.

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use meridian_model::group::{DatabaseRole, DatabaseStatus, GroupRecord, MemberReport, WalPosition};
+use meridian_model::group::{
+    Announcement, DatabaseRole, DatabaseStatus, GroupRecord, MemberReport, WalPosition,
+};
 use meridian_model::health::{Health, Part, RegionHealth};
 use meridian_model::name::RegionName;
 use meridian_model::{Epoch, Moment, Timestamp};
@@ -43,8 +45,12 @@ pub(super) struct Facts {
     pub(super) revision: i64,
     /// When this revision, or the announcement of it, became known: expiry is counted from here.
     pub(super) learned_at: Moment,
+    /// When etcd last brought another revision.
+    pub(super) news_at: Moment,
+    /// The epoch that this member's memory called its own when it started, or that it has won since.
+    pub(super) own_epoch: Option<Epoch>,
     /// Renewals that the holder has announced, and when that was heard.
-    pub(super) announced: VecDeque<(Epoch, u64, Moment)>,
+    pub(super) announced: VecDeque<(Announcement, Moment)>,
     /// A read that was asked for then still found this revision.
     pub(super) confirmed: Option<Moment>,
     /// etcd has no record now, or one of an older epoch.
@@ -64,6 +70,10 @@ pub(super) struct Facts {
     /// When the last failover of the record was first seen here.
     pub(super) flap_seen: Option<(Timestamp, Moment)>,
     pub(super) promised_until: Moment,
+    /// When the last promise was given: the holder lived then, though the record may not show it.
+    pub(super) promised_at: Moment,
+    /// When the local database was last seen to run as a primary.
+    pub(super) led_at: Moment,
     pub(super) consent: Option<Consent>,
     /// The node was asked to step down.
     pub(super) step_down: bool,
@@ -83,6 +93,8 @@ impl Default for Facts {
             record: None,
             revision: 0,
             learned_at: Moment::ZERO,
+            news_at: Moment::ZERO,
+            own_epoch: None,
             announced: VecDeque::new(),
             confirmed: None,
             vanished: None,
@@ -96,6 +108,8 @@ impl Default for Facts {
             holder_down_since: None,
             flap_seen: None,
             promised_until: Moment::ZERO,
+            promised_at: Moment::ZERO,
+            led_at: Moment::ZERO,
             consent: None,
             step_down: false,
             crashes: VecDeque::new(),
@@ -137,6 +151,9 @@ impl Facts {
         if status.streaming {
             self.last_streamed = Some(now);
         }
+        if status.role == DatabaseRole::Primary {
+            self.led_at = now;
+        }
         if status.received != WalPosition::default() {
             self.position = status.received;
         }
@@ -144,35 +161,43 @@ impl Facts {
     }
 
     /// Remembers that this renewal was announced; of a repetition the first time counts.
-    pub(super) fn heard_of(&mut self, epoch: Epoch, renewal: u64, now: Moment) {
-        if self.announced_at(epoch, renewal).is_some() {
+    pub(super) fn heard_of(&mut self, announcement: Announcement, now: Moment) {
+        if self.announced.iter().any(|(known, _)| *known == announcement) {
             return;
         }
-        self.announced.push_back((epoch, renewal, now));
+        self.announced.push_back((announcement, now));
         while self.announced.len() > ANNOUNCED_MAX {
             self.announced.pop_front();
         }
     }
 
-    /// When this renewal was announced, if that was heard.
-    pub(super) fn announced_at(&self, epoch: Epoch, renewal: u64) -> Option<Moment> {
-        self.announced.iter().find(|(e, r, _)| (*e, *r) == (epoch, renewal)).map(|(_, _, at)| *at)
+    /// When this renewal was announced by its holder, if that was heard.
+    pub(super) fn announced_at(&self, record: &GroupRecord) -> Option<Moment> {
+        let made = |a: &Announcement| {
+            (&a.holder, a.epoch, a.renewal) == (&record.holder, record.epoch, record.renewal)
+        };
+        self.announced.iter().find(|(a, _)| made(a)).map(|(_, at)| *at)
     }
 
-    /// Remembers how far the holder was when this renewal was learned.
-    pub(super) fn saw_wal(&mut self, wal: WalPosition, now: Moment) {
-        self.wal_seen.push_back((wal, now));
-        while self.wal_seen.len() > WAL_SEEN_MAX {
-            self.wal_seen.pop_front();
+    /// Remembers how far the holder was at that moment. What is old is thinned out, so that the memory
+    /// reaches far back; a gap only makes a lag look longer.
+    pub(super) fn saw_wal(&mut self, wal: WalPosition, at: Moment) {
+        self.wal_seen.push_back((wal, at));
+        if self.wal_seen.len() > WAL_SEEN_MAX {
+            let half = self.wal_seen.len() / 2;
+            let mut place = 0;
+            self.wal_seen.retain(|_| {
+                place += 1;
+                place > half || place % 2 == 1
+            });
         }
     }
 
-    /// How far behind the holder's last renewal `position` is, as time between renewals; `None` when
-    /// it is behind all that is remembered.
-    pub(super) fn lag(&self, position: WalPosition) -> Option<Duration> {
-        let (_, last) = self.wal_seen.back()?;
+    /// How long before `end` the holder's log was last known to be no further than `position`; `None`
+    /// when all that is remembered is further.
+    pub(super) fn lag(&self, position: WalPosition, end: Moment) -> Option<Duration> {
         let (_, had) = self.wal_seen.iter().rev().find(|(wal, _)| *wal <= position)?;
-        Some(last.since(*had))
+        Some(end.since(*had))
     }
 }
 

@@ -1,6 +1,8 @@
 //! Events become facts. Nothing is decided here but what is too old to be believed.
 
-use meridian_model::group::{DatabaseRole, GroupRecord, MemberReport, Promise};
+use std::time::Duration;
+
+use meridian_model::group::{DatabaseRole, GroupRecord, MemberReport, Promise, WalPosition};
 use meridian_model::health::{Health, RegionHealth};
 use meridian_model::name::RegionName;
 use meridian_model::{Epoch, Moment};
@@ -27,7 +29,7 @@ impl Machine {
             Event::Swapped { attempt, outcome } => self.swapped(attempt, &outcome),
             Event::Journalled { attempt, outcome } => self.journalled(attempt, &outcome),
             Event::Announced(a) if a.group == self.config.group => {
-                self.facts.heard_of(a.epoch, a.renewal, self.at.now);
+                self.facts.heard_of(a, self.at.now);
             }
             Event::Announced(_) => {}
             Event::PromiseAsked { ask, promise } => self.asked_for_promise(ask, promise),
@@ -54,10 +56,12 @@ impl Machine {
         self.kept.clone_from(&memory);
         self.memory = memory.unwrap_or_default();
         self.memory.starts = self.memory.starts.wrapping_add(1);
+        self.facts.own_epoch =
+            (self.memory.holder.as_ref() == Some(&self.config.me)).then_some(self.memory.epoch);
         // Data without a memory may have been a primary's.
         self.memory.must_rejoin |= unknown;
         if let Some(promise) = &self.memory.promise {
-            let length = std::time::Duration::from_millis(promise.for_ms);
+            let length = Duration::from_millis(promise.for_ms);
             self.facts.promised_until = self.at.now + length + self.config.timers.drift();
         }
         self.facts.set_database(database, self.at.now);
@@ -68,7 +72,7 @@ impl Machine {
 
     fn heard_record(&mut self, record: Option<GroupRecord>, revision: i64, asked: Option<Moment>) {
         // Only a read that was sent after the last news can show that etcd went back in time.
-        let fresh = asked.is_some_and(|asked| asked >= self.facts.learned_at);
+        let fresh = asked.is_some_and(|asked| asked >= self.facts.news_at);
         if asked.is_some() {
             self.facts.read_wanted = false;
         }
@@ -106,6 +110,10 @@ impl Machine {
         }
         if revision == self.facts.revision && self.facts.record.is_some() {
             self.facts.confirmed = self.facts.confirmed.max(asked);
+            // The compare that failed was not for another record.
+            if asked.is_some() {
+                self.lease.stale = None;
+            }
             return;
         }
         self.note_change(&record);
@@ -115,8 +123,9 @@ impl Machine {
             self.won(attempt);
         }
         // The holder's right to write is counted from before it announced a renewal.
-        let learned_at = self.facts.announced_at(record.epoch, record.renewal).unwrap_or(self.at.now);
-        self.facts.saw_wal(record.wal, learned_at);
+        let learned_at = self.facts.announced_at(&record).unwrap_or(self.at.now);
+        self.facts.saw_wal(record.wal, learned_at - Duration::from_millis(record.wal_age_ms));
+        self.facts.news_at = self.at.now;
         self.facts.revision = revision;
         self.facts.learned_at = learned_at;
         self.facts.confirmed = None;
@@ -153,6 +162,7 @@ impl Machine {
             return;
         }
         let epoch = attempt.record.epoch;
+        self.facts.own_epoch = Some(epoch);
         match &mut self.lease.reign {
             Some(reign) if reign.epoch == epoch => reign.acked = reign.acked.max(attempt.sent_at),
             reign => {
@@ -218,9 +228,10 @@ impl Machine {
         let (granted, reason) = match self.refusal(&promise) {
             Some(reason) => (false, reason),
             None => {
-                let length = std::time::Duration::from_millis(promise.for_ms);
+                let length = Duration::from_millis(promise.for_ms);
                 let until = self.at.now + length + self.config.timers.drift();
                 self.facts.promised_until = self.facts.promised_until.max(until);
+                self.facts.promised_at = self.at.now;
                 self.memory.epoch = self.memory.epoch.max(promise.epoch);
                 let (holder, epoch, for_ms) = (promise.holder, promise.epoch, promise.for_ms);
                 self.memory.promise = Some(PromiseKept { holder, epoch, for_ms });
@@ -277,8 +288,10 @@ impl Machine {
     fn heard_database(&mut self, status: DatabaseStatus) {
         let ended = status.role == DatabaseRole::Stopped && self.facts.database.role != DatabaseRole::Stopped;
         self.facts.set_database(status, self.at.now);
-        if ended && matches!(self.state, State::Leading | State::WritesClosed) {
-            self.crashed();
+        match self.state {
+            State::Leading | State::WritesClosed if ended => self.crashed(),
+            State::Promoting if ended => self.driver.lost_starts += 1,
+            _ => {}
         }
     }
 
@@ -301,6 +314,7 @@ impl Machine {
             Ok(done) => self.action_done(action, done),
             Err(reason) => {
                 self.driver.failed(self.at.now);
+                self.driver.lost_starts += 1;
                 self.log(Level::Warn, format!("to {} the database failed: {reason}", action.word()));
                 if self.state == State::Restarting {
                     self.crashed();
@@ -313,6 +327,12 @@ impl Machine {
     }
 
     fn action_done(&mut self, action: Action, done: Completed) {
+        if action == Action::Seal && !tells_its_position(&done.status) {
+            // A position that is too low would be taken for proof that nothing more is there.
+            self.facts.set_database(done.status, self.at.now);
+            self.driver.failed(self.at.now);
+            return self.log(Level::Warn, "the sealed database does not tell its position yet".to_owned());
+        }
         self.driver.fresh();
         self.facts.set_database(done.status, self.at.now);
         if !done.detail.is_empty() {
@@ -341,7 +361,7 @@ impl Machine {
             }
             Action::Seal => {
                 self.driver.sealed = true;
-                self.driver.final_position = Some(self.facts.position);
+                self.driver.final_position = Some(self.facts.database.received);
                 self.driver.followed = None;
             }
         }
@@ -355,4 +375,9 @@ impl Machine {
             self.driver.failed(self.at.now);
         }
     }
+}
+
+/// It runs as a standby and says how far its log goes.
+fn tells_its_position(status: &DatabaseStatus) -> bool {
+    status.role == DatabaseRole::Standby && status.received != WalPosition::default()
 }

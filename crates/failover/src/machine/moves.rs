@@ -7,7 +7,8 @@ use meridian_model::{Epoch, Moment};
 use super::Machine;
 use super::rules::Blocked;
 use crate::limits::{
-    CRASH_WINDOW, CRASHES_MAX, FOLLOW_TRIES, PROMOTE_TRIES, REJOIN_AGAIN, RUN_WAIT, STREAM_PATIENCE,
+    CRASH_WINDOW, CRASHES_MAX, FOLLOW_TRIES, PROMOTE_TRIES, REJOIN_AGAIN, RESTART_PATIENCE, RUN_WAIT,
+    STREAM_PATIENCE,
 };
 use crate::table::{State, Trigger};
 
@@ -95,7 +96,10 @@ impl Machine {
                 self.driver.sealed = false;
                 self.driver.final_position = None;
             }
-            State::Promoting => self.begin_promotion(),
+            State::Promoting => {
+                self.driver.lost_starts = 0;
+                self.begin_promotion();
+            }
             State::Stopped | State::Releasing => {
                 self.lease.reign = None;
                 self.lease.set_aside();
@@ -172,6 +176,14 @@ impl Machine {
     fn copy(&mut self) {
         if self.is_ours() {
             return self.go(Trigger::RecordIsOurs, State::Starting);
+        }
+        // A re-clone that broke off after it had removed what was there.
+        if self.state == State::Rejoining
+            && self.facts.database.role == DatabaseRole::Absent
+            && self.driver.running.is_none()
+        {
+            self.memory.must_rejoin = false;
+            return self.go(Trigger::DataGone, State::Cloning);
         }
         let suspected = self.state == State::Rejoining && !self.memory.must_rejoin && !self.facts.diverged;
         if suspected && self.driver.failures > 0 {
@@ -273,7 +285,7 @@ impl Machine {
     fn promote(&mut self) {
         if self.deposed() {
             self.go(Trigger::Deposed, State::Stopped);
-        } else if self.driver.failures >= PROMOTE_TRIES {
+        } else if self.driver.lost_starts >= PROMOTE_TRIES {
             self.go(Trigger::PromoteFailed, State::Releasing);
         }
     }
@@ -283,7 +295,7 @@ impl Machine {
     /// The record says something else than our reign. A record that vanished says nothing.
     pub(super) fn deposed(&self) -> bool {
         let (Some(record), Some(reign)) = (&self.facts.record, &self.lease.reign) else { return false };
-        record.holder != self.config.me || record.epoch != reign.epoch
+        record.holder != self.config.me || record.epoch != reign.epoch || record.released
     }
 
     fn lead(&mut self) {
@@ -291,6 +303,9 @@ impl Machine {
             return self.go(Trigger::Deposed, State::Stopped);
         }
         if self.crashed_too_often() {
+            return self.go(Trigger::CrashedTooOften, State::Releasing);
+        }
+        if self.state == State::Restarting && self.takes_too_long() {
             return self.go(Trigger::CrashedTooOften, State::Releasing);
         }
         let stopped = self.facts.database.role == DatabaseRole::Stopped;
@@ -301,6 +316,16 @@ impl Machine {
             State::WritesClosed if self.may_write() => self.go(Trigger::Renewed, State::Leading),
             _ => {}
         }
+    }
+
+    /// The restart goes on and on while another member could take over.
+    fn takes_too_long(&mut self) -> bool {
+        let ttl = self.config.timers.observation_ttl;
+        let now = self.at.now;
+        let mut others = self.facts.members.values().filter(|m| self.others.contains(&m.report.region));
+        let somebody =
+            others.any(|m| now.since(m.at) <= ttl && m.report.database.role == DatabaseRole::Standby);
+        somebody && self.due(self.since + RESTART_PATIENCE, "the database takes too long to start")
     }
 
     fn crashed_too_often(&self) -> bool {
@@ -324,9 +349,22 @@ impl Machine {
             return self.go(Trigger::ClaimLost, State::Starting);
         }
         let known = self.run().is_some() || self.due(self.since + RUN_WAIT, "the run has not been seen");
+        let known = known && self.earlier_life_is_over();
         if known && self.facts.database.role == DatabaseRole::Absent && !self.first_run_is_open() {
             self.go(Trigger::DataGone, State::Releasing);
         }
+    }
+
+    /// Whether another process of this region may still hold the lease: a machine that was replaced, or a
+    /// node that was started twice. What this member's own memory calls its own it has lost by ending;
+    /// otherwise the record must stand still for a whole lease, as for everybody else.
+    pub(super) fn earlier_life_is_over(&mut self) -> bool {
+        let Some(record) = &self.facts.record else { return true };
+        if self.facts.own_epoch == Some(record.epoch) || record.released {
+            return true;
+        }
+        let end = self.facts.learned_at + self.lease_ttl(record);
+        self.due(end, "another life of this region may hold the lease")
     }
 
     /// The very first run had not made the database yet, so none can be lost by making it.

@@ -1,7 +1,8 @@
 //! What is to be done now, derived from where the machine stands. The order matters: fences before
 //! anything, memory before what rests on it.
 
-use meridian_model::group::{Announcement, DatabaseRole, GroupRecord, Promise};
+use meridian_model::database::Replication;
+use meridian_model::group::{Announcement, DatabaseRole, GroupRecord, Promise, Terms};
 use meridian_model::run::{RunKind, StepKind};
 use meridian_model::{Epoch, Moment, Timestamp};
 
@@ -114,8 +115,9 @@ impl Machine {
         };
         self.lease.sent(attempt);
         if purpose != Purpose::Release && !self.others.is_empty() {
-            let (group, epoch, renewal) = (record.group.clone(), record.epoch, record.renewal);
-            out.push(Command::Announce(Announcement { group, epoch, renewal }));
+            let (group, holder) = (record.group.clone(), record.holder.clone());
+            let (epoch, renewal) = (record.epoch, record.renewal);
+            out.push(Command::Announce(Announcement { group, holder, epoch, renewal }));
         }
         out.push(Command::Swap(Swap { attempt: number, purpose, expect, record, run }));
     }
@@ -155,6 +157,9 @@ impl Machine {
 
     /// After a restart: an unfinished promotion goes on in its epoch, anything else begins a new one.
     fn resume_wish(&mut self, record: &GroupRecord) -> Option<Wish> {
+        if !self.earlier_life_is_over() {
+            return None;
+        }
         let run = self.run().cloned();
         if let Some(run) = &run
             && run.epoch == record.epoch
@@ -202,10 +207,29 @@ impl Machine {
             renewal,
             released: wish.released,
             wal: wal.max(if wish.purpose == Purpose::Claim { wal } else { known }),
+            wal_age_ms: if wish.purpose == Purpose::Claim { 0 } else { self.wal_age(old) },
+            terms: Some(self.terms()),
             renewed_at: self.at.wall,
             run: wish.run.as_ref().map(|r| r.id.clone()).or(ours),
             last_failover_at: self.last_failover().or(old.and_then(|r| r.last_failover_at)),
         }
+    }
+
+    /// How old the position is that is told, in milliseconds.
+    fn wal_age(&self, old: Option<&GroupRecord>) -> u64 {
+        let since = |then| u64::try_from(self.at.now.since(then).as_millis()).unwrap_or(u64::MAX);
+        let known = old.map_or(0, |r| r.wal_age_ms.saturating_add(since(self.facts.learned_at)));
+        if self.facts.led_at == Moment::ZERO { known } else { since(self.facts.led_at) }
+    }
+
+    /// What this node was told.
+    pub(super) fn terms(&self) -> Terms {
+        let acknowledgers = match self.config.replication {
+            Replication::Quorum { acknowledgers } => Some(acknowledgers),
+            Replication::Async => None,
+        };
+        let lease_ttl_ms = u64::try_from(self.config.timers.lease_ttl.as_millis()).unwrap_or(u64::MAX);
+        Terms { lease_ttl_ms, members: self.config.members.clone(), acknowledgers }
     }
 
     /// A failover counts for the flap window from when its promotion was commanded.
@@ -235,7 +259,8 @@ impl Machine {
         if !waits || !lives || !self.facts.coordination {
             return false;
         }
-        let end = self.facts.learned_at + self.config.timers.lease_ttl;
+        let ttl = self.facts.record.as_ref().map(|r| self.lease_ttl(r));
+        let end = self.facts.learned_at + ttl.unwrap_or(self.config.timers.lease_ttl);
         let early = Moment::from_nanos(end.as_nanos()) - CONFIRM_EARLY;
         if self.facts.confirmed.is_some_and(|asked| asked >= early) {
             return false;

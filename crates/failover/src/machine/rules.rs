@@ -30,8 +30,9 @@ type Ruling = Result<String, Blocked>;
 type Judge = fn(&Machine, &GroupRecord, Moment) -> Ruling;
 
 /// What must hold before a member cuts itself off from the holder.
-const SEAL_RULES: [(Rule, Judge); 5] = [
+const SEAL_RULES: [(Rule, Judge); 6] = [
     (Rule::CoordinationReachable, Machine::coordination_reachable),
+    (Rule::SameTerms, Machine::same_terms),
     (Rule::LeaseExpired, Machine::lease_expired),
     (Rule::HolderDown, Machine::holder_down),
     (Rule::NoPromise, Machine::no_promise),
@@ -92,6 +93,27 @@ impl Machine {
         }
     }
 
+    /// The holder acknowledged by its own spec; a proof by another one would prove nothing.
+    fn same_terms(&self, record: &GroupRecord, _: Moment) -> Ruling {
+        let here = self.terms();
+        let Some(there) = &record.terms else { return Ok("the record names no terms".to_owned()) };
+        let holder = &record.holder;
+        if there.members != here.members {
+            return Err(no(format!("the spec of {holder} has other members than the spec here")));
+        }
+        if there.acknowledgers != here.acknowledgers {
+            return Err(no(format!("the spec of {holder} has another `replication` than the spec here")));
+        }
+        Ok(format!("the spec of {holder} has the same members and replication"))
+    }
+
+    /// For how long a renewal of this record is good: by the spec of the holder or the one here,
+    /// whichever is longer.
+    pub(super) fn lease_ttl(&self, record: &GroupRecord) -> Duration {
+        let told = record.terms.as_ref().map(|terms| Duration::from_millis(terms.lease_ttl_ms));
+        told.unwrap_or_default().max(self.config.timers.lease_ttl)
+    }
+
     fn lease_expired(&self, record: &GroupRecord, now: Moment) -> Ruling {
         let (holder, age) = (&record.holder, now.since(self.facts.learned_at));
         if record.epoch < self.memory.epoch {
@@ -103,7 +125,7 @@ impl Machine {
         if record.released {
             return Ok(format!("{holder} has given the lease up"));
         }
-        let end = self.facts.learned_at + self.config.timers.lease_ttl;
+        let end = self.facts.learned_at + self.lease_ttl(record);
         if now < end {
             let left = end.since(now);
             let text = format!("the lease of {holder} was renewed {} ago, {} left", secs(age), secs(left));
@@ -168,9 +190,9 @@ impl Machine {
             return Ok(format!("the last failover was {} ago, but a person agrees", secs(ago)));
         }
         let text = format!(
-            "the last failover was only {} ago, within {}: a person must agree",
+            "the last failover was only {} ago: the next is held back for another {} unless a person agrees",
             secs(ago),
-            secs(window)
+            secs(window - ago)
         );
         Err(Blocked { evidence: text, until: Some((now + (window - ago), "the flap window ends")) })
     }
@@ -221,18 +243,22 @@ impl Machine {
         }
     }
 
+    /// What may be lost is counted to the end of the holder's right: it could acknowledge for another
+    /// `gateway_fence` after its last renewal, or after the last promise that it was given.
     fn lag_proof(&self, record: &GroupRecord, here: WalPosition) -> Ruling {
-        let rpo = self.config.rpo;
-        match self.facts.lag(here) {
+        let (rpo, holder) = (self.config.rpo, &record.holder);
+        let lived = self.facts.learned_at.max(self.facts.promised_at);
+        let end = if record.released { lived } else { lived + self.config.timers.gateway_fence };
+        match self.facts.lag(here, end) {
             Some(lag) if lag <= rpo => Ok(format!(
-                "{} behind the last renewal of {} ({}), {} may be lost",
+                "at most the last {} of {holder} are missing ({} of {}), {} may be lost",
                 secs(lag),
-                record.holder,
+                place(here),
                 place(record.wal),
                 secs(rpo)
             )),
             Some(lag) => Err(no(format!(
-                "lags {} and only {} may be lost: needs --accept-data-loss",
+                "the last {} of {holder} may be missing and only {} may be lost: needs --accept-data-loss",
                 secs(lag),
                 secs(rpo)
             ))),

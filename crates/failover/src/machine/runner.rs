@@ -46,6 +46,13 @@ impl Runner {
 
     /// A run as etcd has it.
     pub(super) fn saw(&mut self, run: Run) {
+        // A copy of an older entry came late and undid the newer one: it is written again.
+        if let Some(current) = self.current.as_ref().filter(|current| current.id == run.id)
+            && self.attempt.is_none()
+            && done(&run) < done(current)
+        {
+            self.version += 1;
+        }
         self.seen.retain(|old| old.id != run.id);
         self.seen.push_back(run);
         if self.seen.len() > RUNS_SEEN_MAX {
@@ -93,6 +100,10 @@ impl Runner {
             self.begin_step(at, now);
         }
     }
+}
+
+fn done(run: &Run) -> usize {
+    run.steps.iter().filter(|s| matches!(s.state, StepState::Done { .. })).count()
 }
 
 /// The promotion of that run is done.

@@ -42,7 +42,7 @@ impl Machine {
             return Err(format!("{} has given the lease up", record.holder));
         }
         // Without etcd, or after a promise, silence of the record says nothing: stay with what was true.
-        let silent = now >= self.facts.learned_at + self.config.timers.lease_ttl;
+        let silent = now >= self.facts.learned_at + self.lease_ttl(record);
         if silent && self.facts.coordination && now >= self.facts.promised_until {
             return Err(format!("{} has not renewed its lease", record.holder));
         }

@@ -43,6 +43,8 @@ pub(crate) fn record(holder: usize, epoch: u64, renewal: u64) -> GroupRecord {
         renewal,
         released: false,
         wal: WalPosition { timeline: 1, lsn: Lsn(100) },
+        wal_age_ms: 0,
+        terms: None,
         renewed_at: Timestamp(0),
         run: None,
         last_failover_at: None,
@@ -52,7 +54,16 @@ pub(crate) fn record(holder: usize, epoch: u64, renewal: u64) -> GroupRecord {
 impl Desk {
     /// A machine of the third of three regions (or another), started with that database and memory.
     pub(crate) fn new(me: usize, role: DatabaseRole, memory: Option<Memory>) -> Self {
-        let machine = Machine::new(config(me, 3, Replication::Quorum { acknowledgers: 1 }));
+        Self::with(me, role, memory, Replication::Quorum { acknowledgers: 1 })
+    }
+
+    pub(crate) fn with(
+        me: usize,
+        role: DatabaseRole,
+        memory: Option<Memory>,
+        replication: Replication,
+    ) -> Self {
+        let machine = Machine::new(config(me, 3, replication));
         let now = Moment::from_millis(1_000_000);
         let mut desk = Self { machine, now, out: Vec::new(), moves: BTreeSet::new(), revision: 10 };
         desk.say(Event::Started { database: DatabaseStatus::stopped(role), memory });
@@ -206,19 +217,33 @@ impl Desk {
 
     /// The second region, a standby of the first.
     pub(crate) fn following() -> Self {
+        Self::following_by(Replication::Quorum { acknowledgers: 1 })
+    }
+
+    pub(crate) fn following_by(replication: Replication) -> Self {
         let memory = Memory { epoch: Epoch(1), holder: Some(region(0)), ..Memory::default() };
-        let mut desk = Self::new(1, DatabaseRole::Stopped, Some(memory));
+        let mut desk = Self::with(1, DatabaseRole::Stopped, Some(memory), replication);
         desk.record(Some(record(0, 1, 1_024))).done(status(DatabaseRole::Standby, 100));
         assert_eq!(desk.state(), State::Following);
         desk
     }
 
+    /// The second region, about to be sealed after the loss of the first.
+    pub(crate) fn sealing() -> Self {
+        Self::following().sealing_after(record(0, 1, 1_024))
+    }
+
+    /// The holder of this last record is lost.
+    pub(crate) fn sealing_after(mut self, last: GroupRecord) -> Self {
+        self.wait(4_100).confirm(&last);
+        self.wait(1_000).regions(0);
+        assert_eq!(self.state(), State::Sealing);
+        self
+    }
+
     /// The second region, sealed after the loss of the first.
     pub(crate) fn sealed() -> Self {
-        let mut desk = Self::following();
-        desk.wait(4_100).confirm(&record(0, 1, 1_024));
-        desk.wait(1_000).regions(0);
-        assert_eq!(desk.state(), State::Sealing);
+        let mut desk = Self::sealing();
         desk.done(status(DatabaseRole::Standby, 120));
         assert_eq!(desk.state(), State::Sealed);
         desk

@@ -3,8 +3,10 @@
 use std::collections::BTreeSet;
 
 use meridian_failover::{Command, DatabaseAction, Event, Memory, Outcome, PromiseKept, Purpose, Rule, State};
-use meridian_model::group::{Announcement, DatabaseRole, GroupRecord, Promise};
-use meridian_model::{Epoch, Name};
+use meridian_model::database::Replication;
+use meridian_model::group::{Announcement, DatabaseRole, GroupRecord, Promise, Terms};
+use meridian_model::run::{StepKind, StepState};
+use meridian_model::{Epoch, Name, Timestamp};
 
 use super::desk::{Desk, record, status};
 use super::names::region;
@@ -46,6 +48,10 @@ fn standbys() -> Vec<Desk> {
         assert_eq!(d.state(), State::Rejoining, "data without a memory may have been a primary's");
         ours(d);
     });
+    go(Desk::new(1, DatabaseRole::Stopped, None), &|d| {
+        d.record(Some(record(0, 1, 5))).say(Event::Database(status(DatabaseRole::Absent, 0)));
+        assert_eq!(d.state(), State::Cloning, "a copy anew broke off");
+    });
     go(Desk::following(), &ours);
     go(Desk::following(), &|d| {
         d.say(Event::Database(status(DatabaseRole::Absent, 0)));
@@ -54,7 +60,7 @@ fn standbys() -> Vec<Desk> {
         d.record(None).record(Some(record(0, 3, 5)));
     });
     go(Desk::new(1, DatabaseRole::Absent, Some(memory(2))), &|d| {
-        d.record(Some(record(1, 2, 5))).wait(1_100);
+        d.record(Some(record(1, 2, 5))).wait(5_100);
     });
     go(Desk::new(1, DatabaseRole::Stopped, Some(memory(2))), &|d| {
         d.record(Some(record(1, 2, 5)));
@@ -107,6 +113,14 @@ fn writers() -> Vec<Desk> {
     });
     go(Desk::promoting(), &|d| {
         d.wait(4_100);
+    });
+    go(Desk::promoting(), &|d| {
+        d.fail().wait(300).fail().wait(600).fail();
+        assert_eq!(d.state(), State::Releasing);
+    });
+    go(Desk::leading(), &|d| {
+        d.say(step_down()).done(status(DatabaseRole::Stopped, 0)).wait(500).win().wait(10_100);
+        assert_eq!(d.state(), State::Resuming, "nobody took over");
     });
     go(Desk::leading(), &|d| {
         for _ in 0..2 {
@@ -169,8 +183,8 @@ fn a_lease_is_counted_from_the_announcement_of_the_renewal() {
         let mut desk = Desk::following();
         desk.wait(400);
         if announced {
-            let group = record(0, 1, 2_048).group;
-            desk.say(Event::Announced(Announcement { group, epoch: Epoch(1), renewal: 2_048 }));
+            let GroupRecord { group, holder, epoch, renewal, .. } = record(0, 1, 2_048);
+            desk.say(Event::Announced(Announcement { group, holder, epoch, renewal }));
         }
         // The election takes as long as a lease.
         desk.wait(5_000).record(Some(record(0, 1, 2_048)));
@@ -341,4 +355,129 @@ fn a_primary_that_nobody_gave_the_right_is_stopped() {
     let mut desk = Desk::following();
     desk.say(Event::Database(status(DatabaseRole::Primary, 100)));
     assert_eq!(desk.action().map(|(_, action)| action), Some(DatabaseAction::Stop));
+}
+
+/// A seal that told a position too low made another member's log look complete.
+#[test]
+fn a_seal_counts_only_with_the_position_of_a_running_standby() {
+    let mut desk = Desk::sealing();
+    desk.done(status(DatabaseRole::Starting, 0));
+    assert_eq!(desk.state(), State::Sealing);
+    desk.wait(300).done(status(DatabaseRole::Standby, 0));
+    assert_eq!(desk.state(), State::Sealing, "nothing received is no position");
+    desk.wait(600).done(status(DatabaseRole::Standby, 120));
+    assert_eq!(desk.state(), State::Sealed);
+    let told = desk.out.iter().find_map(|c| match c {
+        Command::Report(report) => Some(report.database.received.lsn.0),
+        _ => None,
+    });
+    assert_eq!(told, Some(120));
+}
+
+/// While a changed spec has reached one node and not the other, their proofs do not fit together.
+#[test]
+fn members_with_other_terms_than_the_holder_do_not_take_over() {
+    let members: Vec<_> = (0..3).map(region).collect();
+    let terms = Terms { lease_ttl_ms: 5_000, members, acknowledgers: Some(1) };
+    let with = |terms: Terms| {
+        let mut desk = Desk::following();
+        desk.record(Some(GroupRecord { terms: Some(terms), ..record(0, 1, 2_048) }));
+        desk
+    };
+    assert!(with(terms.clone()).explain(Rule::SameTerms).allows);
+    let fewer = Terms { members: terms.members[..2].to_vec(), ..terms.clone() };
+    assert!(!with(fewer).explain(Rule::SameTerms).allows);
+    assert!(!with(Terms { acknowledgers: None, ..terms.clone() }).explain(Rule::SameTerms).allows);
+
+    let mut desk = with(Terms { lease_ttl_ms: 10_000, ..terms });
+    desk.wait(9_500);
+    let lease = desk.explain(Rule::LeaseExpired).evidence;
+    assert!(lease.contains("0.5 s left"), "the longer of the two leases counts: {lease}");
+}
+
+/// Two members that claim the same epoch number their attempts alike: a loser's announcement is not the
+/// winner's.
+#[test]
+fn only_the_holder_s_own_announcement_counts() {
+    let mut desk = Desk::following();
+    let GroupRecord { group, epoch, renewal, .. } = record(0, 1, 2_048);
+    desk.say(Event::Announced(Announcement { group, holder: region(2), epoch, renewal }));
+    desk.wait(4_000).record(Some(record(0, 1, 2_048)));
+    let lease = desk.explain(Rule::LeaseExpired).evidence;
+    assert!(lease.contains("renewed 0.0 s ago"), "{lease}");
+}
+
+/// An asynchronous writer acknowledges for a while after its last renewal, and its own word of how far
+/// it was may be old.
+#[test]
+fn a_possible_loss_is_counted_to_the_end_of_the_writer_s_right() {
+    let proof = |wal_age_ms| {
+        let last = GroupRecord { wal_age_ms, ..record(0, 1, 2_048) };
+        let mut desk = Desk::following_by(Replication::Async);
+        desk.wait(400).record(Some(last.clone()));
+        let mut desk = desk.sealing_after(last);
+        desk.done(status(DatabaseRole::Standby, 120));
+        desk.explain(Rule::ProofOfData)
+    };
+    let fresh = proof(0);
+    assert!(fresh.allows && fresh.evidence.contains("the last 3.0 s"), "{}", fresh.evidence);
+    let old = proof(2_500);
+    assert!(!old.allows && old.evidence.contains("5.5 s"), "{}", old.evidence);
+}
+
+/// A machine that was replaced comes up under the name of one that may still write.
+#[test]
+fn another_life_of_the_same_region_waits_for_the_lease_of_the_first() {
+    let mut desk = Desk::new(1, DatabaseRole::Absent, None);
+    desk.record(Some(record(1, 2, 5))).wait(1_100);
+    assert_eq!(desk.state(), State::Resuming);
+    assert!(desk.swap().is_none());
+    desk.wait(3_000).record(Some(record(1, 2, 1_029))).wait(4_900);
+    assert_eq!((desk.state(), desk.swap()), (State::Resuming, None), "the first one lives");
+    desk.wait(200);
+    assert_eq!(desk.state(), State::Releasing);
+
+    let own = Memory { holder: Some(region(1)), ..memory(2) };
+    let mut desk = Desk::new(1, DatabaseRole::Stopped, Some(own));
+    desk.record(Some(record(1, 2, 5))).wait(1_100);
+    assert!(desk.swap().is_some(), "its own lease it has lost by ending");
+}
+
+#[test]
+fn a_restart_that_takes_too_long_is_left_to_a_standby_if_there_is_one() {
+    for standby in [true, false] {
+        let mut desk = Desk::restarting();
+        for _ in 0..44 {
+            if standby {
+                desk.member(1, 1, None, status(DatabaseRole::Standby, 60));
+            }
+            desk.wait(500);
+            if desk.swap().is_some() {
+                desk.win();
+            }
+        }
+        let wanted = if standby { State::Releasing } else { State::Restarting };
+        assert_eq!(desk.state(), wanted);
+    }
+}
+
+/// A copy of an older journal entry that came late undid the newer one for ever.
+#[test]
+fn a_run_that_is_seen_older_than_it_is_is_written_again() {
+    let mut desk = Desk::leading();
+    let journal = |desk: &Desk| {
+        desk.out.iter().find_map(|c| match c {
+            Command::Journal { attempt, run } => Some((*attempt, run.clone())),
+            _ => None,
+        })
+    };
+    let (attempt, run) = journal(&desk).expect("the promotion is journalled");
+    desk.say(Event::Journalled { attempt, outcome: Outcome::Done(50) });
+    desk.say(Event::Run(run.clone()));
+    assert_eq!(journal(&desk), None);
+    let mut older = run;
+    let promote = older.steps.iter_mut().find(|s| s.kind == StepKind::Promote).unwrap();
+    promote.state = StepState::Running { since: Timestamp(0) };
+    desk.say(Event::Run(older));
+    assert!(journal(&desk).is_some());
 }

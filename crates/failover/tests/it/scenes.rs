@@ -236,7 +236,7 @@ fn a_second_failover_within_the_window_waits_for_a_person() {
     world.crash(second);
     world.run(30_000);
     assert_eq!(epoch(&world), Epoch(2));
-    assert!(world.explain(0).contains("a person must agree"), "{}", world.explain(0));
+    assert!(world.explain(0).contains("unless a person agrees"), "{}", world.explain(0));
     world.tell(0, &Event::PersonAgrees { epoch: Epoch(2), accept_data_loss: false });
     world.tell(3 - second, &Event::PersonAgrees { epoch: Epoch(2), accept_data_loss: false });
     assert!(world.until(10_000, |w| w.leader().is_some()), "{}", world.explain(0));

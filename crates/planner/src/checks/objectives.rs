@@ -31,10 +31,12 @@ fn rto(system: &System) -> Option<Finding> {
     })
 }
 
-/// With asynchronous replication the loss is known only as well as the holder tells its position.
+/// With asynchronous replication the loss is known only as well as the writer tells its position, and
+/// a writer that is cut off acknowledges for another `gatewayFence`.
 fn rpo(system: &System, database: &Database) -> Option<Finding> {
     let rpo = system.topology.objectives.rpo;
-    let told = system.topology.timers.renew_every.saturating_add(longest_rtt(system));
+    let timers = &system.topology.timers;
+    let told = timers.renew_every.saturating_add(longest_rtt(system)).saturating_add(timers.gateway_fence);
     let nothing = rpo.is_zero();
     (nothing || told > rpo).then(|| {
         let name = &database.name;
@@ -42,7 +44,7 @@ fn rpo(system: &System, database: &Database) -> Option<Finding> {
             format!("nothing may be lost, and database {name} replicates asynchronously")
         } else {
             let (told, rpo) = (duration_text(told), duration_text(rpo));
-            format!("a loss below {rpo} cannot be proven for database {name}: its writer tells its position every {told}")
+            format!("a loss below {rpo} cannot be proven for database {name}: its writer tells its position and is fenced within {told}")
         };
         Finding::error("rpo", Subject::Rpo, message)
             .suggest(format!("write `replication: quorum` in database {name}, or allow more loss"))
