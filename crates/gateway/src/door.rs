@@ -38,6 +38,8 @@ pub(crate) struct Door {
     pub(crate) seats: Arc<Semaphore>,
     /// Connections that have not said yet what they want.
     pub(crate) porch: Arc<Semaphore>,
+    /// Clients without a seat that have not read yet why they were refused.
+    pub(crate) farewells: Semaphore,
     pub(crate) room: Arc<Room>,
     pub(crate) cancels: Arc<Cancels>,
     pub(crate) meter: GatewayMeter,

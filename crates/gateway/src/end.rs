@@ -41,6 +41,9 @@ pub(crate) enum End {
     Fenced(String),
     /// The writer changed, or the replica may not serve.
     Unseated(String),
+    /// The server there stopped waiting for its synchronous standby: what it acknowledges now, a failover
+    /// may take back.
+    Unreplicated(RegionName),
     /// This node stops.
     Draining,
     /// One of the two sent what is no message.
@@ -50,6 +53,8 @@ pub(crate) enum End {
 const TRY_AGAIN: &str = "Try again; `meridian status` shows who may write and why.";
 const RECONNECT: &str = "Reconnect: new sessions are led to the current database. \
     What was not acknowledged may or may not have been committed.";
+const LOOK_FIRST: &str = "Reconnect and look whether the transaction is there before doing it again, \
+    and do not cancel a COMMIT that waits for its standby.";
 
 impl Refusal {
     /// A fixed word for metrics.
@@ -105,6 +110,7 @@ impl End {
             Self::ServerLost(_) => "server-lost",
             Self::Fenced(_) => "fenced",
             Self::Unseated(_) => "writer-moved",
+            Self::Unreplicated(_) => "unreplicated",
             Self::Draining => "shutdown",
             Self::Nonsense(_) => "error",
         }
@@ -112,7 +118,7 @@ impl End {
 
     /// What the client is told, if anything.
     pub(crate) fn fault(&self, group: &GroupName) -> Option<Fault> {
-        let ended = |why: &String| format!("this session of `{group}` is ended: {why}");
+        let ended = |why: &str| format!("this session of `{group}` is ended: {why}");
         let fault = match self {
             Self::Client | Self::Server => return None,
             Self::ServerLost(region) => Fault::fatal(
@@ -123,6 +129,14 @@ impl End {
             Self::Fenced(why) | Self::Unseated(why) => {
                 Fault::fatal(sqlstate::ADMIN_SHUTDOWN, ended(why), RECONNECT)
             }
+            Self::Unreplicated(region) => Fault::fatal(
+                sqlstate::TRANSACTION_RESOLUTION_UNKNOWN,
+                ended(&format!(
+                    "the wait for a synchronous standby was cancelled; the transaction is committed in \
+                     `{region}` but perhaps nowhere else, so whether it outlives a failover is unknown"
+                )),
+                LOOK_FIRST,
+            ),
             Self::Draining => stopping(),
             Self::Nonsense(error) => Fault::fatal(sqlstate::PROTOCOL_VIOLATION, error.to_string(), ""),
         };

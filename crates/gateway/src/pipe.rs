@@ -29,6 +29,8 @@ pub(crate) struct Pipe {
     ended: bool,
     /// Something was written and not flushed.
     unflushed: bool,
+    /// A message must not pass: what came before it is still written, nothing else is.
+    withheld: bool,
 }
 
 /// How a direction ends.
@@ -37,6 +39,9 @@ pub(crate) enum PipeEnd {
     /// The reader has ended and all was passed on.
     #[error("closed")]
     Closed,
+    /// All up to a message that must not pass was passed on.
+    #[error("a message was withheld")]
+    Withheld,
     /// The bytes are no messages.
     #[error("protocol violation: {0}")]
     Frame(#[from] FrameError),
@@ -52,7 +57,7 @@ impl Pipe {
     /// With bytes that were read before.
     pub(crate) fn with(early: BytesMut, passing: &mut impl Passing) -> Result<Self, FrameError> {
         let mut pipe = Self { held: early, ..Self::default() };
-        pipe.frames.scan(&pipe.held, |tag, body| passing.message(tag, body))?;
+        pipe.note(passing)?;
         Ok(pipe)
     }
 
@@ -86,6 +91,9 @@ impl Pipe {
                 Poll::Ready(Ok(())) => true,
                 Poll::Pending => false,
             };
+            if self.withheld {
+                return if written { Poll::Ready(PipeEnd::Withheld) } else { Poll::Pending };
+            }
             if self.ended {
                 return if written { Poll::Ready(PipeEnd::Closed) } else { Poll::Pending };
             }
@@ -138,8 +146,13 @@ impl Pipe {
         // Made anew for each poll: it keeps nothing between two.
         let read = ready!(pin!(from.read_buf(&mut self.held)).poll(cx)).map_err(PipeEnd::Read)?;
         self.ended = read == 0;
-        let noted = self.frames.scan(&self.held, |tag, body| passing.message(tag, body));
-        Poll::Ready(noted.map_err(PipeEnd::Frame))
+        Poll::Ready(self.note(passing).map_err(PipeEnd::Frame))
+    }
+
+    fn note(&mut self, passing: &mut impl Passing) -> Result<(), FrameError> {
+        let all = self.frames.scan_while(&self.held, |tag, body| passing.message(tag, body))?;
+        self.withheld = !all;
+        Ok(())
     }
 
     fn make_room(&mut self) {
@@ -169,8 +182,9 @@ impl Pipe {
 
 /// Who is told what passes.
 pub(crate) trait Passing {
-    /// A message is about to be written. The body of a long one is not told.
-    fn message(&mut self, tag: u8, body: &[u8]);
+    /// A message is about to be written. The body of a long one is not told. False: neither it nor what
+    /// comes after it may be, and the pipe ends when all before it was.
+    fn message(&mut self, tag: u8, body: &[u8]) -> bool;
     /// So many bytes were written.
     fn bytes(&mut self, count: usize);
 }

@@ -118,6 +118,7 @@ impl<'a> Relay<'a> {
             PipeEnd::Closed | PipeEnd::Read(_) if self.watch.goodbye => End::Client,
             PipeEnd::Closed | PipeEnd::Read(_) if self.watch.error_last => End::Server,
             PipeEnd::Closed | PipeEnd::Read(_) => End::ServerLost(self.watch.target.region.clone()),
+            PipeEnd::Withheld => End::Unreplicated(self.watch.target.region.clone()),
             PipeEnd::Frame(error) => End::Nonsense(error),
             PipeEnd::Write(_) if self.client.was_refused() => {
                 End::Fenced(format!("epoch {} is fenced: its lease has run out", self.watch.target.epoch))
@@ -139,7 +140,7 @@ impl<'a> Relay<'a> {
                 self.deaf = true;
                 Poll::Pending
             }
-            Poll::Ready(PipeEnd::Closed | PipeEnd::Read(_)) => Poll::Ready(End::Client),
+            Poll::Ready(PipeEnd::Closed | PipeEnd::Read(_) | PipeEnd::Withheld) => Poll::Ready(End::Client),
         }
     }
 }
@@ -148,9 +149,10 @@ struct FromClient<'a, 'b>(&'a mut Watch<'b>);
 struct FromServer<'a, 'b>(&'a mut Watch<'b>);
 
 impl Passing for FromClient<'_, '_> {
-    fn message(&mut self, tag: u8, _: &[u8]) {
+    fn message(&mut self, tag: u8, _: &[u8]) -> bool {
         self.0.dialogue.client_said(tag);
         self.0.goodbye = tag == b'X';
+        true
     }
 
     fn bytes(&mut self, count: usize) {
@@ -159,13 +161,18 @@ impl Passing for FromClient<'_, '_> {
 }
 
 impl Passing for FromServer<'_, '_> {
-    fn message(&mut self, tag: u8, body: &[u8]) {
+    /// Everything may pass but the warning that no standby has what is acknowledged next, and with it
+    /// the acknowledgement. A client that has set `client_min_messages` above `warning` keeps PostgreSQL
+    /// from saying it, and a warning over [`WHOLE_MAX`](crate::protocol::WHOLE_MAX) is not looked into.
+    fn message(&mut self, tag: u8, body: &[u8]) -> bool {
         let said = self.0.dialogue.server_said(tag, body);
         self.0.error_last = said == Said::Error;
         if let Said::Key(key) = said {
             self.0.key = None;
             self.0.key = Some(self.0.cancels.register(key, self.0.target.address));
+            return true;
         }
+        said != Said::GaveUpStandby
     }
 
     fn bytes(&mut self, count: usize) {

@@ -26,6 +26,9 @@ use crate::waiting::Room;
 const BACKLOG: u32 = 1_024;
 /// Connections of one port that have not said yet what they want. More are closed at once.
 const PORCH_MAX: usize = 256;
+/// Clients of one port without a seat that may take their time to read why they are refused. More are
+/// closed at once.
+const FAREWELLS_MAX: usize = 64;
 /// The pause after a failed accept (no file descriptors, mostly).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How long sessions have for their last words when the drain's time is over.
@@ -159,6 +162,7 @@ pub async fn bind(
                 phase: phases.clone(),
                 seats: Arc::clone(&seats),
                 porch: Arc::new(Semaphore::new(PORCH_MAX)),
+                farewells: Semaphore::new(FAREWELLS_MAX),
                 room: Arc::clone(&room),
                 cancels: Arc::clone(&cancels),
                 meter: metrics.gateway_meter(&database.group, port),

@@ -30,7 +30,8 @@ use crate::stream::{Client, Guard};
 /// How long a client may take to read the message that ends its session.
 const FAREWELL_MAX: Duration = Duration::from_secs(1);
 
-/// Carries one connection from its first byte to its last.
+/// Carries one connection from its first byte to its last. Until the end it has one of the places that
+/// bound all connections: on the porch, then a seat, or among the farewells.
 pub(crate) async fn run(door: Arc<Door>, tcp: TcpStream, porch: OwnedSemaphorePermit) {
     let Some((mut client, greeting)) = hear(&door, tcp).await else { return };
     drop(porch);
@@ -38,15 +39,20 @@ pub(crate) async fn run(door: Arc<Door>, tcp: TcpStream, porch: OwnedSemaphorePe
         Greeting::Cancel(key) => return cancel(&door, &key).await,
         Greeting::Session(startup) => startup,
     };
-    let begun = begin(&door, &mut client, startup).await;
-    let fault = match begun {
+    let mut seat = None;
+    let fault = match begin(&door, &mut client, startup, &mut seat).await {
         Err(refusal) => refuse(&door, &refusal),
-        Ok((found, seat)) => {
+        Ok(found) => {
             let span = spans::gateway_session(&door.group, door.port);
-            converse(&door, &mut client, found, seat).instrument(span).await
+            converse(&door, &mut client, found).instrument(span).await
         }
     };
-    if let Some(fault) = fault {
+    let Some(fault) = fault else { return };
+    if seat.is_some() {
+        return farewell(client, &fault).await;
+    }
+    // Who comes beyond the limit is closed at once, without a word.
+    if let Ok(_place) = door.farewells.try_acquire() {
         farewell(client, &fault).await;
     }
 }
@@ -86,14 +92,16 @@ async fn begin(
     door: &Door,
     client: &mut Client,
     startup: Startup,
-) -> Result<(Found, OwnedSemaphorePermit), Refusal> {
+    seat: &mut Option<OwnedSemaphorePermit>,
+) -> Result<Found, Refusal> {
     if startup.wants_replication() {
         return Err(Refusal::Replication);
     }
-    let seat = Arc::clone(&door.seats).try_acquire_owned();
-    let seat = seat.map_err(|_| Refusal::TooManySessions(door.limits.max_sessions))?;
-    let found = seek(door, client, startup).await?;
-    Ok((found, seat))
+    *seat = Arc::clone(&door.seats).try_acquire_owned().ok();
+    if seat.is_none() {
+        return Err(Refusal::TooManySessions(door.limits.max_sessions));
+    }
+    seek(door, client, startup).await
 }
 
 fn refuse(door: &Door, refusal: &Refusal) -> Option<Fault> {
@@ -104,12 +112,7 @@ fn refuse(door: &Door, refusal: &Refusal) -> Option<Fault> {
 }
 
 /// Step 3: pass everything on, until the end. Says what the client should hear then.
-async fn converse(
-    door: &Door,
-    client: &mut Client,
-    found: Found,
-    seat: OwnedSemaphorePermit,
-) -> Option<Fault> {
+async fn converse(door: &Door, client: &mut Client, found: Found) -> Option<Fault> {
     let target = found.server.target.clone();
     GatewaySessionOpened { backend: &target.region, waited: found.waited }.emit(&door.meter, &door.metrics);
     client.guard(guard(door, &target));
@@ -120,7 +123,6 @@ async fn converse(
         }
         Err(error) => (End::Nonsense(error), true),
     };
-    drop(seat);
     GatewaySessionClosed { reason: end.word() }.emit(&door.meter, &door.metrics);
     end.fault(&door.group).filter(|_| may_speak)
 }

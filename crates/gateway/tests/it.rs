@@ -18,6 +18,8 @@ mod postgres;
 mod rig;
 #[path = "it/routing.rs"]
 mod routing;
+#[path = "it/standby.rs"]
+mod standby;
 #[path = "it/system.rs"]
 mod system;
 #[path = "it/traffic.rs"]

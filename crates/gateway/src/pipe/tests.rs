@@ -14,8 +14,11 @@ struct Told {
 }
 
 impl Passing for Told {
-    fn message(&mut self, tag: u8, _: &[u8]) {
-        self.tags.push(tag);
+    fn message(&mut self, tag: u8, _: &[u8]) -> bool {
+        if tag != b'!' {
+            self.tags.push(tag);
+        }
+        tag != b'!'
     }
 
     fn bytes(&mut self, count: usize) {
@@ -55,6 +58,24 @@ async fn a_partial_message_is_not_passed_on() {
     let mut got = Vec::new();
     receiver.read_to_end(&mut got).await.unwrap();
     assert_eq!(got, whole);
+}
+
+#[tokio::test]
+async fn nothing_passes_from_a_withheld_message_on() {
+    for size in [10, 3 * WHOLE_MAX] {
+        let (mut sender, from) = duplex(1 << 17);
+        // The writer takes little at a time: what came before is still written whole.
+        let (to, mut receiver) = duplex(7);
+        let before = message(b'D', 100);
+        let all = [before.clone(), message(b'!', size), message(b'C', 10)].concat();
+        sender.write_all(&all).await.unwrap();
+        let mut got = Vec::new();
+        let ((end, told, _), read) = tokio::join!(run(from, to), receiver.read_to_end(&mut got));
+        read.unwrap();
+        assert!(matches!(end, PipeEnd::Withheld), "{end:?}");
+        assert_eq!(told.tags, b"D");
+        assert_eq!(got, before);
+    }
 }
 
 #[tokio::test]

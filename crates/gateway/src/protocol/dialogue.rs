@@ -3,7 +3,7 @@
 //! Needed to end sessions politely: between two transactions, with nothing asked and unanswered. When
 //! in doubt a session counts as busy; then it merely stays until the drain's deadline.
 
-use super::message::ERROR;
+use super::message::{ERROR, NOTICE, gave_up_standby};
 use super::startup::CancelKey;
 
 /// What a message from the server means to the gateway.
@@ -15,6 +15,8 @@ pub enum Said {
     Ready,
     /// It reports an error.
     Error,
+    /// It will acknowledge what no synchronous standby has.
+    GaveUpStandby,
     /// Anything else.
     Other,
 }
@@ -68,6 +70,7 @@ impl Dialogue {
             }
             b'K' => CancelKey::parse(body).map_or(Said::Other, Said::Key),
             ERROR => Said::Error,
+            NOTICE if gave_up_standby(body) => Said::GaveUpStandby,
             _ => Said::Other,
         }
     }

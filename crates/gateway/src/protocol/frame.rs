@@ -54,24 +54,45 @@ impl Frames {
     /// # Errors
     /// [`FrameError`] when the length is impossible; nothing after that can be understood.
     pub fn scan(&mut self, held: &[u8], mut note: impl FnMut(u8, &[u8])) -> Result<(), FrameError> {
+        let all = |tag, body: &[u8]| {
+            note(tag, body);
+            true
+        };
+        self.scan_while(held, all).map(drop)
+    }
+
+    /// As [`Frames::scan`], until `note` says false: that message and all after it are not cleared. Says
+    /// whether it never did.
+    ///
+    /// # Errors
+    /// As [`Frames::scan`].
+    pub fn scan_while(
+        &mut self,
+        held: &[u8],
+        mut note: impl FnMut(u8, &[u8]) -> bool,
+    ) -> Result<bool, FrameError> {
         loop {
             let rest = held.get(self.cleared..).unwrap_or_default();
             let passing = rest.len().min(self.ahead);
             self.cleared += passing;
             self.ahead -= passing;
-            let Some(size) = rest.get(passing..).map_or(Ok(None), message_size)? else { return Ok(()) };
+            let Some(size) = rest.get(passing..).map_or(Ok(None), message_size)? else { return Ok(true) };
             let rest = rest.get(passing..).unwrap_or_default();
             let tag = rest.first().copied().unwrap_or_default();
             if let Some(message) = rest.get(..size) {
-                note(tag, message.get(HEAD..).unwrap_or_default());
+                if !note(tag, message.get(HEAD..).unwrap_or_default()) {
+                    return Ok(false);
+                }
                 self.cleared += size;
             } else if size > WHOLE_MAX {
-                note(tag, &[]);
+                if !note(tag, &[]) {
+                    return Ok(false);
+                }
                 self.cleared += rest.len();
                 self.ahead = size - rest.len();
-                return Ok(());
+                return Ok(true);
             } else {
-                return Ok(());
+                return Ok(true);
             }
         }
     }

@@ -4,6 +4,8 @@
 pub mod sqlstate {
     /// The client broke the protocol.
     pub const PROTOCOL_VIOLATION: &str = "08P01";
+    /// A transaction was sent to be committed, and whether it will last is not known.
+    pub const TRANSACTION_RESOLUTION_UNKNOWN: &str = "08007";
     /// The connection to the server failed.
     pub const CONNECTION_FAILURE: &str = "08006";
     /// The gateway does not do that.
@@ -18,6 +20,13 @@ pub mod sqlstate {
 
 /// The type byte of an ErrorResponse.
 pub const ERROR: u8 = b'E';
+
+/// The type byte of a NoticeResponse; its body has the form of an ErrorResponse's.
+pub const NOTICE: u8 = b'N';
+
+/// The routine (field `R`, in no language) in which PostgreSQL warns that it stopped waiting for its
+/// synchronous standby. What it acknowledges after that is on no other machine for sure.
+const SYNC_WAIT: &[u8] = b"SyncRepWaitForLSN";
 
 /// How bad it is, in PostgreSQL's words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,6 +92,13 @@ const TEXT_MAX: usize = 1_000;
 #[must_use]
 pub fn error_field(body: &[u8], kind: u8) -> Option<&[u8]> {
     body.split(|b| *b == 0).find_map(|field| field.split_first().filter(|(k, _)| **k == kind)).map(|(_, v)| v)
+}
+
+/// A NoticeResponse with this body says that the server has given up waiting for its synchronous
+/// standby: somebody cancelled a COMMIT, or the server is being stopped.
+#[must_use]
+pub fn gave_up_standby(body: &[u8]) -> bool {
+    error_field(body, b'R') == Some(SYNC_WAIT)
 }
 
 #[cfg(test)]

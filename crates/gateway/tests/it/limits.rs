@@ -31,6 +31,32 @@ async fn over_the_number_of_sessions() {
     rig.stopped().await;
 }
 
+/// Refused clients that neither read nor leave: the first of them are given time, the others are not.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_refused_in_masses_is_closed_at_once() {
+    let rig = limited(GatewayLimits { max_sessions: 0, ..GatewayLimits::default() }, nowhere()).await;
+    let (mut told, mut closed) = (0, 0);
+    let both = async {
+        while told == 0 || closed == 0 {
+            let mut clients = Vec::new();
+            for _ in 0..200 {
+                clients.push(raw(rig.write, b"user\0ann\0").await);
+            }
+            for mut client in clients {
+                match message(&mut client).await {
+                    Some(refusal) => {
+                        assert_eq!(sqlstate(refusal), "53300");
+                        told += 1;
+                    }
+                    None => closed += 1,
+                }
+            }
+        }
+    };
+    within("both are seen", both).await;
+    rig.stopped().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn waiting_ends_with_a_code_a_reason_and_a_hint() {
     let limits = GatewayLimits { max_wait: Duration::from_millis(300), ..GatewayLimits::default() };

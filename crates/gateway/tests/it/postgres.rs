@@ -1,7 +1,7 @@
 //! Real PostgreSQL servers for the tests: two independent clusters, shared by all tests that run at the
 //! same time, and gone with the last of them (also when the test process is killed).
 
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError, Weak, mpsc};
@@ -28,14 +28,19 @@ pub(crate) fn pair() -> Arc<Pair> {
     if let Some(pair) = shared.upgrade() {
         return pair;
     }
-    let pair = Arc::new(Pair::start());
+    let pair = Arc::new(Pair::start([5432, 5433], ""));
     *shared = Arc::downgrade(&pair);
     pair
 }
 
+/// Two servers of one test's own, whose commits wait for a synchronous standby that there is not.
+pub(crate) fn without_their_standby() -> Pair {
+    Pair::start([5434, 5435], "synchronous_standby_names = 'nobody'\n")
+}
+
 impl Pair {
     /// A thread of their own holds the servers: they die with the thread that started them.
-    fn start() -> Self {
+    fn start(ports: [u16; 2], settings: &'static str) -> Self {
         let (started, begun) = mpsc::channel();
         let (stop, stopped) = mpsc::channel::<()>();
         let keeper = std::thread::spawn(move || {
@@ -50,7 +55,8 @@ impl Pair {
             let two = folder.path().join("two");
             run(Command::new("cp").arg("-a").arg(&one).arg(&two));
             let address = free_loopback();
-            let servers = [Postgres::start(&one, address, 5432), Postgres::start(&two, address, 5433)];
+            let servers = [(one, ports[0]), (two, ports[1])]
+                .map(|(data, port)| Postgres::start(&data, SocketAddrV4::new(address, port), settings));
             started.send(servers.each_ref().map(|s| s.address)).unwrap();
             // Ends with the message, and with the sender.
             let _ = stopped.recv();
@@ -91,17 +97,18 @@ struct Postgres {
 }
 
 impl Postgres {
-    fn start(data: &Path, ip: Ipv4Addr, port: u16) -> Self {
+    fn start(data: &Path, address: SocketAddrV4, more: &str) -> Self {
+        let (ip, port) = (address.ip(), address.port());
         let settings = format!(
             "listen_addresses = '{ip}'\nport = {port}\nunix_socket_directories = ''\nfsync = off\n\
-             shared_buffers = 16MB\nmax_connections = 120\nlogging_collector = off\n"
+             shared_buffers = 16MB\nmax_connections = 120\nlogging_collector = off\n{more}"
         );
         std::fs::write(data.join("postgresql.auto.conf"), settings).unwrap();
         let mut command = unprivileged(&bin("postgres"));
         let log = std::fs::File::create(data.with_extension("log")).unwrap();
         let child =
             command.arg("-D").arg(data).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn();
-        let server = Self { child: child.unwrap(), address: SocketAddr::from((ip, port)) };
+        let server = Self { child: child.unwrap(), address: address.into() };
         let begin = clock::now();
         while !server.answers() {
             let log = || std::fs::read_to_string(data.with_extension("log")).unwrap_or_default();
