@@ -34,6 +34,8 @@ impl Drop for Opening {
 struct Kept {
     client: Client,
     pump: JoinHandle<()>,
+    /// Statements in a row without an answer within their round.
+    unanswered: u8,
 }
 
 impl Drop for Kept {
@@ -52,13 +54,14 @@ impl Sql {
 
     /// By the kept session first; if that is broken, by a new one: a restarted server works.
     pub(crate) async fn ask(&mut self) -> Outcome {
-        if let Some(kept) = self.kept.take().filter(|kept| !kept.client.is_closed())
-            && let Ok(took) = self.by(kept).await
+        if self.kept.as_ref().is_some_and(Kept::is_usable)
+            && let Ok(took) = self.by_the_kept().await
         {
             return Ok(took);
         }
-        let fresh = self.open().await?;
-        self.by(fresh).await
+        self.kept = None;
+        self.kept = Some(self.open().await?);
+        self.by_the_kept().await
     }
 
     /// Waits for the opening that is under way, or begins one. Dropping the wait leaves it under way.
@@ -75,12 +78,22 @@ impl Sql {
         opened.unwrap_or_else(|ended| Err(ended.to_string()))
     }
 
-    async fn by(&mut self, kept: Kept) -> Outcome {
+    /// One statement. When the wait for it is dropped, the session stays for another round: the answer
+    /// may only have been late, as that over a session that was opened in the same round.
+    async fn by_the_kept(&mut self) -> Outcome {
+        let address = self.address;
+        let kept = self.kept.as_mut().ok_or_else(|| format!("{address}: no session"))?;
+        kept.unanswered = kept.unanswered.saturating_add(1);
         let began = clock::now();
-        kept.client.simple_query("select 1").await.map_err(|e| words(self.address, &e))?;
-        let took = clock::now().since(began);
-        self.kept = Some(kept);
-        Ok(took)
+        kept.client.simple_query("select 1").await.map_err(|e| words(address, &e))?;
+        kept.unanswered = 0;
+        Ok(clock::now().since(began))
+    }
+}
+
+impl Kept {
+    fn is_usable(&self) -> bool {
+        !self.client.is_closed() && self.unanswered < UNANSWERED_MAX
     }
 }
 
@@ -89,7 +102,7 @@ async fn connect(address: SocketAddr, config: Config) -> Result<Kept, String> {
     let pump = tokio::spawn(async move {
         let _seen_by_the_client = connection.await;
     });
-    Ok(Kept { client, pump })
+    Ok(Kept { client, pump, unanswered: 0 })
 }
 
 /// The server's own words, or the whole chain of causes.
@@ -105,6 +118,9 @@ fn words(address: SocketAddr, error: &tokio_postgres::Error) -> String {
     }
     text
 }
+
+/// A session that was silent in so many rounds hangs, and a new one is opened.
+const UNANSWERED_MAX: u8 = 2;
 /// How long opening a session may take: 220 ms are the longest round trip between regions, and SCRAM costs
 /// some processor time at both ends.
 const OPEN_WITHIN: Duration = Duration::from_secs(5);

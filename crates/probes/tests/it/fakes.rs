@@ -8,6 +8,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
+/// Between half of the probes' deadline and the whole of it.
+const DISTANCE: std::time::Duration = std::time::Duration::from_millis(140);
+
 /// How a fake behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mood {
@@ -17,6 +20,8 @@ pub(crate) enum Mood {
     Silent,
     /// It closes each connection after one answer.
     Curt,
+    /// It is so far away that two answers take longer than a probe may, and one does not.
+    Far,
 }
 
 #[derive(Clone, Copy)]
@@ -87,6 +92,9 @@ async fn serve(mut stream: TcpStream, speech: Speech, mood: watch::Receiver<Mood
         let now = *mood.borrow();
         if now == Mood::Silent {
             std::future::pending::<()>().await;
+        }
+        if now == Mood::Far {
+            tokio::time::sleep(DISTANCE).await;
         }
         stream.write_all(&answer(speech, now, first, &asked)).await.ok()?;
         first = false;

@@ -233,6 +233,15 @@ async fn a_connection_that_the_other_side_closes_is_no_failure() {
     assert_eq!((edge.health, edge.in_a_row), (Health::Up, u32::try_from(report.round).unwrap()), "{edge:?}");
 }
 
+/// A session whose first statement came too late was thrown away, so that a database far away stayed down.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_far_away_is_up_although_opening_a_session_takes_more_than_a_round() {
+    let world = World::new().await;
+    world.postgres.set(Mood::Far);
+    let mut rounds = world.watch();
+    rounds.until_part(Part::Database, Health::Up).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_application_is_up_while_any_instance_is() {
     let world = World::new().await;
