@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use meridian_model::run::Run;
-use meridian_model::{Epoch, RunId};
+use meridian_model::{Epoch, GroupName, RunId};
 
 use crate::codec::{DecodeError, decode, encode};
 use crate::keys::Keys;
@@ -144,16 +144,18 @@ impl Journal {
         Ok(found)
     }
 
-    /// Removes finished runs beyond the newest [`RUNS_KEPT`], and says how many.
+    /// Removes the runs of `group` beyond the newest [`RUNS_KEPT`], and says how many. Only those of reigns
+    /// that are over by its newest run: finished or not, nobody can write them any more.
     ///
     /// # Errors
     /// [`StoreError`] when etcd does not answer.
-    pub async fn prune(&self) -> Result<usize, StoreError> {
+    pub async fn prune(&self, group: &GroupName) -> Result<usize, StoreError> {
+        let mut runs = self.runs(usize::MAX).await?.runs;
+        runs.retain(|written| &written.run.group == group);
+        runs.sort_by_key(|written| std::cmp::Reverse((written.run.epoch, written.revision)));
+        let newest = runs.first().map_or(Epoch::NONE, |written| written.run.epoch);
         let mut removed = 0;
-        for old in self.runs(usize::MAX).await?.runs.into_iter().skip(RUNS_KEPT) {
-            if !old.run.finished() {
-                continue;
-            }
+        for old in runs.into_iter().skip(RUNS_KEPT).filter(|old| old.run.epoch < newest) {
             let key = self.keys.run(&old.run.id);
             let compare = vec![Compare::Revision(key.clone(), old.revision)];
             let txn = Txn { compare, put: Vec::new(), delete: vec![key] };
@@ -165,5 +167,6 @@ impl Journal {
     }
 }
 
-/// Finished runs that are kept: years of failovers, a few weeks of daily drills.
-pub const RUNS_KEPT: usize = 200;
+/// Runs of a group that are kept: months of failovers. With twenty groups they are a third of what one
+/// listing may hold ([`LISTING_MAX`](crate::store::LISTING_MAX)).
+pub const RUNS_KEPT: usize = 64;

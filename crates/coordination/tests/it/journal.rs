@@ -112,18 +112,27 @@ async fn a_lost_answer_is_found_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn only_old_finished_runs_are_pruned() {
+async fn only_the_oldest_runs_of_one_group_are_pruned() {
     let store = Memory::new();
     let journal = Journal::new(Arc::new(store.clone()), keys());
     let total = RUNS_KEPT as u64 + 5;
-    for epoch in 1..=total {
-        // The oldest was never finished: it stays.
-        let run = if epoch == 1 { run(epoch) } else { finished(epoch) };
+    let write = async |run: Run| {
         let value = String::from_utf8(encode(&run)).unwrap();
         done(&store, put(&keys().run(&run.id), &value)).await;
+    };
+    for epoch in 1..=total {
+        // The oldest was never finished, and cannot be any more: another reign has begun.
+        write(if epoch == 1 { run(epoch) } else { finished(epoch) }).await;
+        // The journal of another group is no shorter for it.
+        let (id, group) = (name(&format!("orders-eu-{epoch}-failover")), name("orders-eu"));
+        write(Run { id, group, ..finished(epoch) }).await;
     }
-    assert_eq!(journal.prune().await.unwrap(), 4);
+    assert_eq!(journal.prune(&name("orders")).await.unwrap(), 5);
+    assert_eq!(journal.prune(&name("orders")).await.unwrap(), 0);
     let left = journal.runs(usize::MAX).await.unwrap().runs;
-    assert_eq!(left.len(), RUNS_KEPT + 1);
-    assert_eq!(left.last().unwrap().run.epoch, Epoch(1));
+    let mut epochs: Vec<u64> =
+        left.iter().filter(|w| w.run.group == name("orders")).map(|w| w.run.epoch.0).collect();
+    epochs.sort_unstable();
+    assert_eq!(epochs, (6..=total).collect::<Vec<_>>());
+    assert_eq!(left.len(), epochs.len() + total as usize);
 }
