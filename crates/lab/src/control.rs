@@ -21,7 +21,7 @@ use tokio::task::JoinSet;
 use crate::error::LabError;
 use crate::faults::{Fault, FaultRecord, LabEvent};
 pub use crate::plan::Holder;
-use crate::plan::{Files, known_labs};
+use crate::plan::{Files, NumberLock, Occupied, known_labs};
 use crate::regions::{Lab, cleanup};
 use crate::status::LabStatus;
 
@@ -278,10 +278,18 @@ pub fn choose(labs: &[Holder], wanted: Option<&str>) -> Result<Holder, LabError>
 /// Ends what a lab that does not run any more has left; removes its folder if `purge`.
 ///
 /// # Errors
-/// The folder cannot be removed.
+/// The folder cannot be removed, or somebody uses it.
 pub fn tidy(stopped: &Holder, purge: bool) -> Result<(), LabError> {
-    cleanup::leftovers(&stopped.dir);
-    if purge { cleanup::remove(&stopped.dir) } else { Ok(()) }
+    let (number, reason) = (stopped.number, "it was started again".to_owned());
+    let taken = LabError::NumberTaken { wanted: number.to_string(), reason };
+    let lock = NumberLock::of(number)?.ok_or(taken)?;
+    let folder = Occupied::take(&stopped.dir)?;
+    cleanup::leftovers(&folder.dir);
+    if purge {
+        cleanup::remove(&folder.dir)?;
+        lock.forget();
+    }
+    Ok(())
 }
 
 #[cfg(test)]

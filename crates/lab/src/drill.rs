@@ -33,6 +33,8 @@ const HEALTHY_WITHIN: Duration = Duration::from_secs(180);
 pub struct Options {
     /// How the lab is started.
     pub lab: LabOptions,
+    /// Keep the lab's data afterwards.
+    pub keep: bool,
 }
 
 /// Tells people how it goes: one line at a time.
@@ -89,13 +91,14 @@ pub async fn run(
     options: Options,
     tell: Tell<'_>,
 ) -> Result<Facts, DrillError> {
-    tell("starting the lab");
     let lab = Lab::up(system, options.lab.clone()).await?;
+    tell(&format!("lab {} starts in {}", lab.number(), lab.dir().display()));
     let measured = measure(&lab, drill, system, &options, tell).await;
-    tell("stopping the lab");
-    let stopped = lab.shutdown(false).await;
+    let what = if options.keep { "its data stays" } else { "its data is removed" };
+    tell(&format!("stopping the lab; {what}"));
+    let stopped = lab.shutdown(!options.keep).await;
     if let Err(error) = stopped {
-        tracing::warn!(%error, "the lab did not stop cleanly");
+        tell(&format!("the lab did not stop cleanly: {error}"));
     }
     measured
 }

@@ -33,6 +33,27 @@ pub enum LabError {
         /// Why.
         reason: String,
     },
+    /// There is no such number.
+    #[error("there is no lab {number}: numbers go from {first} to {last}")]
+    NoNumber {
+        /// The wanted one.
+        number: u8,
+        /// The lowest.
+        first: u8,
+        /// The highest.
+        last: u8,
+    },
+    /// Another lab runs in the folder.
+    #[error("{dir} is in use{by}: end that lab, or choose another folder with `--dir`")]
+    DirInUse {
+        /// Which.
+        dir: PathBuf,
+        /// Who: ` by lab 10`, as far as it can be told.
+        by: String,
+    },
+    /// The folder has something else in it.
+    #[error("{0} is not empty and was not made by a lab: name an empty or a new folder with `--dir`")]
+    ForeignDir(PathBuf),
     /// The data in the folder was made from another spec.
     #[error(
         "the data in {dir} was made from another spec ({what}): remove it with `meridian lab down --purge`, \
@@ -147,6 +168,22 @@ fn humane(d: &Duration) -> String {
 }
 
 impl LabError {
+    /// What was asked for makes no sense, or names what is not there; else it was right and the answer is no.
+    #[must_use]
+    pub fn is_bad_use(&self) -> bool {
+        matches!(
+            self,
+            Self::NoNumber { .. }
+                | Self::ForeignDir(_)
+                | Self::Unsupported(_)
+                | Self::File { .. }
+                | Self::NoRegion { .. }
+                | Self::Fault { .. }
+                | Self::NoLab(_)
+                | Self::Control { .. }
+        )
+    }
+
     /// For `map_err` on file operations.
     pub(crate) fn file(doing: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.into();

@@ -6,7 +6,9 @@
 //! person can guess them.
 
 mod files;
+mod made_for;
 mod number;
+mod options;
 mod rewrite;
 
 use std::collections::BTreeMap;
@@ -20,8 +22,10 @@ use meridian_model::{GroupName, Name, RegionName, System};
 use crate::error::LabError;
 use crate::wan::{Forward, Origin, Place, Shape, Transport, WanConfig};
 pub(crate) use files::{Files, write_private};
+pub(crate) use made_for::{MadeFor, fingerprint};
 pub use number::{Holder, default_root};
-pub(crate) use number::{Number, NumberLock, choose, known_labs};
+pub(crate) use number::{Number, NumberLock, Occupied, Wish, choose, known_labs};
+pub use options::LabOptions;
 
 /// The ports of every region.
 pub mod port {
@@ -51,23 +55,6 @@ pub mod port {
 const REGIONS_MAX: usize = 99;
 /// Populations that the address plan has room for.
 const POPULATIONS_MAX: usize = 50;
-
-/// How a lab is started.
-#[derive(Debug, Clone, Default)]
-pub struct LabOptions {
-    /// The number of the lab (10 to 250); none: the one whose data is there, else the lowest free.
-    pub number: Option<u8>,
-    /// The state folder; none: `/var/tmp/meridian-lab-UID/TOPOLOGY-NUMBER`.
-    pub dir: Option<PathBuf>,
-    /// The program that is started as node; none: the one that runs now.
-    pub meridian: Option<PathBuf>,
-    /// Seed of jitter and loss.
-    pub seed: u64,
-    /// Remove the data of an earlier run first.
-    pub fresh: bool,
-    /// Start etcd and the WAN only: for tests of the lab itself.
-    pub without_nodes: bool,
-}
 
 /// Where everything of a lab is reached, for load, drills and people.
 #[derive(Debug, Clone, PartialEq, Eq)]

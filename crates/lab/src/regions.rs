@@ -14,10 +14,10 @@ use tokio::sync::broadcast;
 use tokio::task::JoinSet;
 
 use crate::error::LabError;
-use crate::faults::{Fault, FaultRecord, LabEvent};
-use crate::plan::{Addresses, LabOptions, NumberLock, Plan};
+use crate::faults::{Fault, FaultPart, FaultRecord, LabEvent};
+use crate::plan::{Addresses, LabOptions, NumberLock, Occupied, Plan};
 use crate::process::{Child, Identity, Spawner, Territory, tail};
-use crate::status::{self, LabStatus, RegionStatus};
+use crate::status::{self, LabStatus, Members, RegionStatus};
 use crate::wan::{Owners, Wan};
 
 /// How often the nodes are asked while the lab waits for health.
@@ -48,8 +48,9 @@ struct Inner {
     events: Mutex<Vec<LabEvent>>,
     news: broadcast::Sender<LabEvent>,
     tasks: Mutex<JoinSet<()>>,
+    lock: NumberLock,
     /// Held for its drop.
-    _lock: NumberLock,
+    _folder: Occupied,
 }
 
 /// What the lab does with a region now.
@@ -77,7 +78,35 @@ struct RegionRun {
     etcd: Option<Child>,
     node: Option<Child>,
     /// Parts that were stopped alone.
-    frozen: Vec<Identity>,
+    frozen: Vec<(FaultPart, Identity)>,
+}
+
+impl RegionRun {
+    /// `running`, or what the lab did to it: `killed`, `etcd killed`, `node frozen`.
+    fn words(&self, with_node: bool) -> String {
+        if self.condition != Condition::Running {
+            return self.condition.word().to_owned();
+        }
+        let mut words = Vec::new();
+        for (part, child) in [(FaultPart::Etcd, &self.etcd), (FaultPart::Node, &self.node)] {
+            match child {
+                None if part == FaultPart::Etcd || with_node => words.push(format!("{part} killed")),
+                Some(child) if child.ended().is_some() => words.push(format!("{part} ended")),
+                _ => {}
+            }
+        }
+        let frozen =
+            |part: &FaultPart| self.frozen.iter().any(|(p, process)| p == part && process.is_alive());
+        words.extend(FaultPart::ALL.iter().filter(|part| frozen(part)).map(|part| format!("{part} frozen")));
+        if words.is_empty() { self.condition.word().to_owned() } else { words.join(", ") }
+    }
+
+    /// Its etcd member runs.
+    fn etcd_runs(&self) -> bool {
+        let frozen = self.frozen.iter().any(|(part, _)| *part == FaultPart::Etcd);
+        let alive = self.etcd.as_ref().is_some_and(|child| child.ended().is_none());
+        self.condition == Condition::Running && alive && !frozen
+    }
 }
 
 impl Lab {
@@ -176,6 +205,7 @@ impl Lab {
     /// Asks every node for its status now.
     pub async fn status(&self) -> LabStatus {
         let runs = self.runs().clone();
+        let etcd = Members { running: runs.iter().filter(|run| run.etcd_runs()).count(), all: runs.len() };
         let mut asked = JoinSet::new();
         for (i, run) in runs.into_iter().enumerate() {
             let lab = self.clone();
@@ -187,8 +217,9 @@ impl Lab {
         status::settle_verdicts(&mut regions);
         let missing = match self.0.options.without_nodes {
             true => self.etcd_missing().await,
-            false => status::missing(&self.0.plan.system, &regions),
+            false => status::missing(&self.0.plan.system, &regions, etcd),
         };
+        let flap_window = self.0.plan.system.topology.timers.flap_window;
         LabStatus {
             name: self.0.plan.system.topology.name.to_string(),
             number: self.number(),
@@ -196,6 +227,7 @@ impl Lab {
             at: clock::wall(),
             healthy: missing.is_empty(),
             missing,
+            held_back: status::held_back(regions.iter().filter_map(|r| r.node.as_ref()), flap_window),
             regions,
             network_faults: self.0.wan.network_faults(),
         }
@@ -281,13 +313,14 @@ impl Lab {
 
     async fn region_status(&self, i: usize, run: &RegionRun) -> Option<RegionStatus> {
         let name = self.region_name(i)?;
-        let answers = run.condition == Condition::Running && !self.0.options.without_nodes;
+        let with_node = !self.0.options.without_nodes;
+        let answers = run.condition == Condition::Running && run.node.is_some() && with_node;
         let node = match self.addresses().regions.get(i).filter(|_| answers) {
             Some(addresses) => status::ask(addresses.control, "/v1/status", &self.0.secret).await.ok(),
             None => None,
         };
         let processes = self.territory(i)?.processes().len();
-        Some(status::region_status(name, run.condition.word(), processes, node))
+        Some(status::region_status(name, &run.words(with_node), processes, node))
     }
 
     async fn etcd_missing(&self) -> Vec<String> {

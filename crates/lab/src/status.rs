@@ -28,8 +28,10 @@ pub struct LabStatus {
     pub at: Timestamp,
     /// Everything that should work does.
     pub healthy: bool,
-    /// What is missing, one sentence each.
+    /// What is missing, one sentence each, the gravest first.
     pub missing: Vec<String>,
+    /// Failovers that would be held back now, and for how long more, one sentence each.
+    pub held_back: Vec<String>,
     /// The regions, in the order of the spec.
     pub regions: Vec<RegionStatus>,
     /// Faults on the network now, one sentence each.
@@ -41,7 +43,7 @@ pub struct LabStatus {
 pub struct RegionStatus {
     /// Which.
     pub region: RegionName,
-    /// `running`, `killed`, `frozen`, `starting`; what the lab did to it.
+    /// `running`, or what the lab did to it: `killed`, `frozen`, `etcd killed`, `node frozen`.
     pub condition: String,
     /// Processes that belong to it.
     pub processes: usize,
@@ -176,11 +178,80 @@ pub(crate) fn settle_verdicts(regions: &mut [RegionStatus]) {
     }
 }
 
-/// What is missing until the whole is healthy, one sentence each, the gravest first.
-pub(crate) fn missing(system: &System, regions: &[RegionStatus]) -> Vec<String> {
+/// How many of the members of etcd run.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Members {
+    pub(crate) running: usize,
+    pub(crate) all: usize,
+}
+
+impl Members {
+    fn missing(self) -> Option<String> {
+        let Self { running, all } = self;
+        let verb = if running == 1 { "runs" } else { "run" };
+        (running <= all / 2).then(|| format!("etcd has no quorum: {running} of {all} members {verb}"))
+    }
+}
+
+/// What is missing until the whole is healthy, one sentence each, the gravest first: etcd, what does not
+/// run, writers, and only then what follows from these.
+pub(crate) fn missing(system: &System, regions: &[RegionStatus], etcd: Members) -> Vec<String> {
     let nodes = regions.iter().filter_map(node_missing);
-    let groups = system.databases.iter().flat_map(|d| group_missing(d, regions));
-    nodes.chain(groups).chain(verdicts_missing(regions)).collect()
+    let groups: Vec<Vec<String>> = system.databases.iter().map(|d| group_missing(d, regions)).collect();
+    let silent = regions.iter().filter_map(unreachable_coordination);
+    etcd.missing()
+        .into_iter()
+        .chain(nodes)
+        .chain(silent)
+        .chain(groups.into_iter().flatten())
+        .chain(verdicts_missing(regions))
+        .collect()
+}
+
+/// A node that cannot reach etcd.
+fn unreachable_coordination(region: &RegionStatus) -> Option<String> {
+    let coordination = region.node.as_ref()?.get("coordination")?;
+    let reachable = coordination.get("reachable").and_then(Value::as_bool).unwrap_or(true);
+    (!reachable).then(|| format!("{} does not reach etcd", region.region))
+}
+
+/// For how long more a failover is held back because one was done lately: by the groups of all nodes, each
+/// told once.
+#[must_use]
+pub fn held_back<'a>(nodes: impl Iterator<Item = &'a Value>, window: Duration) -> Vec<String> {
+    let mut groups: BTreeMap<&str, (i64, i64)> = BTreeMap::new();
+    for node in nodes {
+        let at = node.get("at").and_then(Value::as_i64);
+        for group in list(node, "groups") {
+            let blocks = |rule: &Value| {
+                text(rule, "rule") == "FlapWindow"
+                    && rule.get("allows").and_then(Value::as_bool) == Some(false)
+            };
+            let last = group.pointer("/record/last_failover_at").and_then(Value::as_i64);
+            if let (Some(at), Some(last)) = (at, last.filter(|_| list(group, "rules").any(blocks))) {
+                let latest = groups.entry(text(group, "group")).or_insert((last, at));
+                *latest = (latest.0.max(last), latest.1.max(at));
+            }
+        }
+    }
+    let window_ms = i64::try_from(window.as_millis()).unwrap_or(i64::MAX);
+    let sentence = |(group, (last, at)): (&str, (i64, i64))| {
+        let until = Timestamp(last.saturating_add(window_ms));
+        let left = until.0.saturating_sub(at).max(0) / 1000;
+        format!(
+            "the next failover of {group} is held back for {left} s more (until {} UTC): the last one was {} s ago, within flapWindow {}",
+            clock_time(until),
+            at.saturating_sub(last).max(0) / 1000,
+            meridian_model::units::duration_text(window),
+        )
+    };
+    groups.into_iter().map(sentence).collect()
+}
+
+/// `12:03:04`, UTC.
+fn clock_time(at: Timestamp) -> String {
+    jiff::Timestamp::from_millisecond(at.0)
+        .map_or_else(|_| "-".to_owned(), |t| t.strftime("%H:%M:%S").to_string())
 }
 
 fn node_missing(region: &RegionStatus) -> Option<String> {
@@ -191,7 +262,8 @@ fn node_missing(region: &RegionStatus) -> Option<String> {
             Some(format!("{name} has no verdict yet"))
         }
         (_, "running") => None,
-        (_, condition) => Some(format!("{name} is {condition}")),
+        (_, whole @ ("killed" | "frozen")) => Some(format!("{name} is {whole}")),
+        (_, parts) => Some(format!("{name}: {parts}")),
     }
 }
 
@@ -278,6 +350,43 @@ mod tests {
         let all = [region("a", Some(both())), region("b", Some(one))];
         assert_eq!(verdicts_missing(&all), ["database of a is unknown for b", "database of b is down"]);
         assert_eq!(node_missing(&region("c", None)).unwrap(), "the node of c does not answer");
+        let without_etcd =
+            RegionStatus { condition: "etcd killed".to_owned(), ..region("c", Some(json!({}))) };
+        assert_eq!(node_missing(&without_etcd).unwrap(), "c: etcd killed");
+    }
+
+    #[test]
+    fn etcd_without_a_majority_is_told_first() {
+        let told = |running, all| Members { running, all }.missing();
+        assert_eq!(told(1, 3).unwrap(), "etcd has no quorum: 1 of 3 members runs");
+        assert_eq!((told(2, 3), told(1, 1)), (None, None));
+        assert_eq!(told(2, 4).unwrap(), "etcd has no quorum: 2 of 4 members run");
+        let cut_off = json!({"verdicts": [says("a", "up", "up")], "coordination": {"reachable": false}});
+        let system = meridian_spec::read(&[meridian_spec::SourceFile {
+            name: "x.yaml".to_owned(),
+            text: include_str!("../../../examples/three-regions.yaml").to_owned(),
+        }]);
+        let told = missing(&system.unwrap(), &[region("a", Some(cut_off))], Members { running: 1, all: 3 });
+        assert!(told[0].starts_with("etcd has no quorum"), "{told:?}");
+        assert_eq!(told[1], "a does not reach etcd");
+    }
+
+    #[test]
+    fn a_failover_that_is_held_back_is_told_once_with_its_end() {
+        let node = |allows: bool| {
+            json!({"at": 1_700_000_100_000_i64, "groups": [{"group": "orders",
+                "record": {"last_failover_at": 1_700_000_000_000_i64},
+                "rules": [{"rule": "FlapWindow", "allows": allows, "evidence": ""}]}]})
+        };
+        let told = held_back([node(false), node(false)].iter(), Duration::from_secs(300));
+        assert_eq!(
+            told,
+            [
+                "the next failover of orders is held back for 200 s more (until 22:18:20 UTC): the last one was 100 s ago, \
+              within flapWindow 5m"
+            ]
+        );
+        assert!(held_back([node(true)].iter(), Duration::from_secs(300)).is_empty());
     }
 
     #[test]

@@ -213,9 +213,18 @@ impl Wan {
         let faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
         let name = |i: &usize| self.world.places.get(*i).map_or("?", |p| p.name.as_str());
         let pair = |(from, to): &(usize, usize)| format!("{} -> {}", name(from), name(to));
-        let cut = faults.partitions.iter().map(|p| format!("partition {}", pair(p)));
-        let isolated = faults.isolated.iter().map(|i| format!("isolated {}", name(i)));
-        let dark = faults.dark.iter().map(|i| format!("dark {}", name(i)));
+        let cut = faults.partitions.iter().filter_map(|(from, to)| {
+            let both = faults.partitions.contains(&(*to, *from));
+            match both {
+                // Told once, by the lower number.
+                true => {
+                    (from < to).then(|| format!("no packets pass between {} and {}", name(from), name(to)))
+                }
+                false => Some(format!("no packets pass from {} to {}", name(from), name(to))),
+            }
+        });
+        let isolated = faults.isolated.iter().map(|i| format!("{} is isolated", name(i)));
+        let dark = faults.dark.iter().map(|i| format!("{} is dark", name(i)));
         let slow = faults.slow.iter().map(|(p, s)| format!("slow {}: {s}", pair(p)));
         cut.chain(isolated).chain(dark).chain(slow).collect()
     }

@@ -47,14 +47,13 @@ struct RunArgs {
     /// The folder for report.html and report.json; default `target/reports/NAME`.
     #[arg(long, value_name = "DIR")]
     report: Option<PathBuf>,
-    /// The number of the lab (10 to 250), so that two may run side by side.
+    /// The number of the lab, 10 to 250. [default: the lowest that nobody runs or has data of]
     #[arg(long, value_name = "NUMBER")]
     lab: Option<u8>,
     /// The seed of jitter, loss and the arrival of requests.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Go on with the data of the last lab of this number; without it the drill starts afresh, so that
-    /// it always begins with the same writer.
+    /// Keep the lab's data afterwards, to look into it. Every drill has a folder of its own and begins afresh.
     #[arg(long)]
     keep: bool,
 }
@@ -95,14 +94,21 @@ fn run_drill(args: RunArgs) -> anyhow::Result<ExitCode> {
 
 /// Runs the drill until its end, or until somebody interrupts it: then the lab is taken down all the same.
 fn measure(drill: &Drill, system: &System, args: &RunArgs) -> anyhow::Result<Facts> {
-    let lab = LabOptions { number: args.lab, seed: args.seed, fresh: !args.keep, ..LabOptions::default() };
+    let lab = LabOptions {
+        number: args.lab,
+        seed: args.seed,
+        fresh: true,
+        own_name: Some(format!("drill-{}", drill.name)),
+        temporary: !args.keep,
+        ..LabOptions::default()
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no runtime")?;
     let name = drill.name.clone();
     let tell = move |line: &str| progress(&name, line);
     runtime.block_on(async {
         let mut term = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
         tokio::select! {
-            facts = drill::run(drill, system, Options { lab }, &tell) => facts.context("the drill could not be measured"),
+            facts = drill::run(drill, system, Options { lab, keep: args.keep }, &tell) => facts.context("the drill could not be measured"),
             _ = tokio::signal::ctrl_c() => bail!("interrupted; the lab is taken down, nothing was measured"),
             _ = term.recv() => bail!("ended by SIGTERM; the lab is taken down, nothing was measured"),
         }

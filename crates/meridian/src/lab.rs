@@ -36,7 +36,7 @@ enum Command {
     /// End a lab; its data stays for the next `up` unless --purge.
     Down(DownArgs),
     /// Show the regions of a running lab: conditions, verdicts, roles, epochs, lag.
-    Status(Which),
+    Status(StatusArgs),
     /// Show the log of a part of a region.
     Logs(LogsArgs),
     /// The power goes: kill all processes of a region at once (it also goes dark), or of one part.
@@ -67,17 +67,28 @@ struct Which {
 }
 
 #[derive(Args)]
+struct StatusArgs {
+    #[command(flatten)]
+    which: Which,
+    /// Show everything that is missing, not the gravest only.
+    #[arg(long, short)]
+    verbose: bool,
+}
+
+#[derive(Args)]
 struct UpArgs {
-    /// The spec: one or more YAML files.
+    /// The files of one spec; folders stand for the .yaml and .yml files in them. `-` is standard input.
     #[arg(required = true)]
     spec: Vec<PathBuf>,
     /// Run in the background; return when all is healthy.
     #[arg(long)]
     detach: bool,
-    /// The number of the lab, 10 to 250: its addresses are 127.NUMBER.*.*. [default: the lowest free]
+    /// The number of the lab, 10 to 250: its addresses are 127.NUMBER.*.*. [default: that of the stopped lab
+    /// which was made for this very spec, if there is one; else the lowest that nobody runs or has data of]
     #[arg(long, value_name = "NUMBER")]
     lab: Option<u8>,
-    /// Where its data lies. [default: /var/tmp/meridian-lab-UID/TOPOLOGY-NUMBER]
+    /// Where its data lies: an empty or new folder, or one that a lab has made.
+    /// [default: /var/tmp/meridian-lab-UID/TOPOLOGY-NUMBER]
     #[arg(long)]
     dir: Option<PathBuf>,
     /// Remove the data of an earlier run first.
@@ -206,7 +217,7 @@ pub(crate) fn run(args: LabArgs) -> anyhow::Result<ExitCode> {
         Command::Up(args) if args.detach => return detach::run(&args),
         Command::Up(args) => return up::run(args),
         Command::Down(args) => return remote::down(&args),
-        Command::Status(which) => return remote::status(&which),
+        Command::Status(args) => return remote::status(&args),
         Command::Logs(args) => return logs::run(&args),
         Command::Kill(a) => (Fault::Kill { region: a.region, part: part(a.part) }, a.which),
         Command::Freeze(a) => (Fault::Freeze { region: a.region, part: part(a.part) }, a.which),
@@ -222,10 +233,9 @@ pub(crate) fn run(args: LabArgs) -> anyhow::Result<ExitCode> {
     remote::fault(fault, &which)
 }
 
-/// Writes to standard output; a reader that went away is no error.
+/// Writes a line to standard output.
 fn say(text: &str) {
-    let mut out = std::io::stdout().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush());
+    crate::output::print(&format!("{text}\n"));
 }
 
 /// Writes to standard error: progress, which is no part of the answer.

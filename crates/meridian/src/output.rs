@@ -1,5 +1,7 @@
 //! The two forms in which every command can answer.
 
+use std::io::Write;
+
 use clap::ValueEnum;
 
 /// How a command prints its answer.
@@ -10,4 +12,10 @@ pub(crate) enum Output {
     Table,
     /// For programs: one JSON value.
     Json,
+}
+
+/// Writes to standard output; a reader that went away (`| head`) is no error.
+pub(crate) fn print(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }

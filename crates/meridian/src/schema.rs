@@ -1,6 +1,5 @@
 //! `meridian schema`: the JSON Schema of specs, for editors.
 
-use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use clap::Args;
@@ -26,7 +25,7 @@ pub(crate) fn run(args: SchemaArgs) -> anyhow::Result<ExitCode> {
         Output::Json => format!("{schema:#}\n"),
         Output::Table => fields(&schema),
     };
-    io::stdout().write_all(text.as_bytes())?;
+    crate::output::print(&text);
     Ok(ExitCode::SUCCESS)
 }
 

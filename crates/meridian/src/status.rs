@@ -1,10 +1,10 @@
 //! `meridian status`: what every region's node knows, put side by side.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Context;
 use clap::Args;
 use http::{Method, StatusCode};
 use meridian_lab::control::{self, Client};
@@ -16,7 +16,7 @@ use meridian_node::secret::Secret;
 use meridian_node::status::{GroupStatus, NodeStatus};
 use serde::Serialize;
 
-use crate::output::Output;
+use crate::output::{Output, print};
 
 /// How long one node may take to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(3);
@@ -27,7 +27,7 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(3);
 /// at the control address that the spec gives.
 #[derive(Args)]
 pub(crate) struct StatusArgs {
-    /// The spec: one or more YAML files. None: the running lab.
+    /// The files of one spec; folders stand for the .yaml and .yml files in them. None: the running lab.
     spec: Vec<PathBuf>,
     /// Which lab, when several run: its number or name.
     #[arg(long, conflicts_with = "spec")]
@@ -50,19 +50,25 @@ struct Answer {
     problem: Option<String>,
 }
 
-#[expect(clippy::print_stdout, reason = "printing is what this command is for")]
+/// What was asked and answered.
+struct Told {
+    answers: Vec<Answer>,
+    /// Failovers that are held back, one sentence each.
+    held_back: Vec<String>,
+}
+
 pub(crate) fn run(args: StatusArgs) -> anyhow::Result<ExitCode> {
-    let answers = if args.spec.is_empty() {
+    let told = if args.spec.is_empty() {
         of_lab(args.lab.as_deref())?
     } else {
         let Some(system) = crate::check::read_or_report(&args.spec)? else { return Ok(ExitCode::FAILURE) };
         of_system(&system)?
     };
     match args.output {
-        Output::Json => println!("{}", serde_json::to_string_pretty(&answers)?),
-        Output::Table => print!("{}", table(&answers, args.verbose)),
+        Output::Json => print(&(serde_json::to_string_pretty(&told.answers)? + "\n")),
+        Output::Table => print(&table(&told, args.verbose)),
     }
-    let well = answers.iter().all(|a| a.node.as_ref().is_some_and(all_up));
+    let well = told.answers.iter().all(|a| a.node.as_ref().is_some_and(all_up));
     Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -70,9 +76,14 @@ fn all_up(node: &NodeStatus) -> bool {
     node.verdicts.iter().all(|v| v.health == Health::Up) && node.groups.iter().all(|g| g.writer.is_some())
 }
 
-fn of_lab(lab: Option<&str>) -> anyhow::Result<Vec<Answer>> {
-    let holder = control::choose(&control::running(), lab)
-        .context("without a spec this asks a lab; name the spec to ask the nodes of a real system")?;
+fn of_lab(lab: Option<&str>) -> anyhow::Result<Told> {
+    let running = control::running();
+    anyhow::ensure!(
+        !running.is_empty(),
+        "no lab runs here: start one with `meridian lab up SPEC`, \
+         or name the spec of a system that runs elsewhere: `meridian status SPEC`"
+    );
+    let holder = control::choose(&running, lab)?;
     let status = Client::connect(&holder.dir)?.status()?;
     let answer = |region: meridian_lab::RegionStatus| {
         let node = region.node.map(serde_json::from_value).transpose();
@@ -82,13 +93,14 @@ fn of_lab(lab: Option<&str>) -> anyhow::Result<Vec<Answer>> {
             Err(error) => Answer { region: region.region, node: None, problem: Some(error.to_string()) },
         }
     };
-    Ok(status.regions.into_iter().map(answer).collect())
+    let answers = status.regions.into_iter().map(answer).collect();
+    Ok(Told { answers, held_back: status.held_back })
 }
 
-fn of_system(system: &System) -> anyhow::Result<Vec<Answer>> {
+fn of_system(system: &System) -> anyhow::Result<Told> {
     let secret = Secret::read(&system.topology.coordination.control_secret_file)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
+    let answers = runtime.block_on(async {
         let mut answers = Vec::new();
         for region in &system.topology.regions {
             let question = Question { method: Method::GET, path: "/v1/status", body: Vec::new() };
@@ -105,15 +117,19 @@ fn of_system(system: &System) -> anyhow::Result<Vec<Answer>> {
             };
             answers.push(Answer { region: region.name.clone(), node, problem });
         }
-        Ok(answers)
-    })
+        answers
+    });
+    let nodes: Vec<serde_json::Value> =
+        answers.iter().filter_map(|a| serde_json::to_value(a.node.as_ref()?).ok()).collect();
+    let held_back = meridian_lab::status::held_back(nodes.iter(), system.topology.timers.flap_window);
+    Ok(Told { answers, held_back })
 }
 
 // === the table ===
 
-fn table(answers: &[Answer], verbose: bool) -> String {
+fn table(told: &Told, verbose: bool) -> String {
     let mut out = String::from("REGION              NODE    SEES (each region as this node judges it)\n");
-    for answer in answers {
+    for answer in &told.answers {
         let sees = match &answer.node {
             Some(node) => node
                 .verdicts
@@ -126,20 +142,34 @@ fn table(answers: &[Answer], verbose: bool) -> String {
         let state = if answer.node.is_some() { "answers" } else { "silent" };
         out.push_str(&format!("{:<19} {state:<7} {sees}\n", answer.region));
     }
-    let nodes: Vec<&NodeStatus> = answers.iter().filter_map(|a| a.node.as_ref()).collect();
-    for (index, group) in nodes.first().map(|n| n.groups.as_slice()).unwrap_or_default().iter().enumerate() {
+    let nodes: Vec<&NodeStatus> = told.answers.iter().filter_map(|a| a.node.as_ref()).collect();
+    let groups = nodes.iter().flat_map(|n| &n.groups).map(|g| g.group.clone());
+    for name in groups.collect::<BTreeSet<_>>() {
+        let of_it = |n: &&'_ NodeStatus| n.groups.iter().position(|g| g.group == name);
         let rows: Vec<(&NodeStatus, &GroupStatus)> =
-            nodes.iter().filter_map(|n| n.groups.get(index).map(|g| (*n, g))).collect();
-        out.push_str(&group_table(group, &rows, verbose));
+            nodes.iter().filter_map(|n| Some((*n, n.groups.get(of_it(n)?)?))).collect();
+        let best = rows.iter().rev().max_by_key(|(node, group)| (node.coordination.reachable, group.epoch));
+        if let Some((_, group)) = best {
+            out.push_str(&group_table(group, &rows, verbose));
+        }
     }
-    if let Some(node) = nodes.first() {
+    told.held_back.iter().for_each(|sentence| out.push_str(&format!("{sentence}\n")));
+    if let Some(node) = best_informed(&nodes) {
         let shares = node.traffic.iter().map(|t| format!("{} {:.0} %", t.region, t.share * 100.0));
         out.push_str(&format!("\nTRAFFIC  {}\n", shares.collect::<Vec<_>>().join(", ")));
         if verbose {
+            out.push_str(&format!("\nEVIDENCE (as the node of {} sees it)\n", node.region));
             out.push_str(&evidence(&node.verdicts));
         }
     }
     out
+}
+
+/// Of those that reach etcd the one that knows the newest reign, the first of them; else of the others. An
+/// isolated node answers too, and knows nothing new.
+fn best_informed<'a>(nodes: &[&'a NodeStatus]) -> Option<&'a NodeStatus> {
+    let epoch = |n: &NodeStatus| n.groups.iter().map(|g| g.epoch).max();
+    nodes.iter().rev().copied().max_by_key(|n| (n.coordination.reachable, epoch(n)))
 }
 
 fn group_table(group: &GroupStatus, rows: &[(&NodeStatus, &GroupStatus)], verbose: bool) -> String {
@@ -149,23 +179,13 @@ fn group_table(group: &GroupStatus, rows: &[(&NodeStatus, &GroupStatus)], verbos
     out.push_str(
         "REGION              STATE           DATABASE  EPOCH  RECEIVED        LAG       STREAMING\n",
     );
-    for (node, group) in rows {
-        let (role, received, lag, streaming) = match &group.database {
-            Some(db) => (
-                format!("{:?}", db.role).to_lowercase(),
-                format!("{}:{}", db.received.timeline, db.received.lsn),
-                db.replay_lag_ms.map_or_else(|| "-".to_owned(), |ms| format!("{ms} ms")),
-                if db.streaming { "yes" } else { "-" },
-            ),
-            None => ("none".to_owned(), "-".to_owned(), "-".to_owned(), "-"),
-        };
-        out.push_str(&format!(
-            "{:<19} {:<15} {role:<9} {:<6} {received:<15} {lag:<9} {streaming}\n",
-            node.region, group.state, group.epoch
-        ));
+    for (node, member) in rows {
+        out.push_str(&member_line(node, member));
         if verbose {
-            out.push_str(&format!("    {}\n", group.doing));
-            for rule in &group.rules {
+            out.push_str(&format!("    {}\n", member.doing));
+            // A writer does not take over from itself.
+            let leads = group.writer.as_ref() == Some(&node.region);
+            for rule in member.rules.iter().filter(|_| !leads) {
                 let word = if rule.allows { "allows" } else { "blocks" };
                 out.push_str(&format!("    {word}  {:<22} {}\n", rule.rule, rule.evidence));
             }
@@ -175,6 +195,22 @@ fn group_table(group: &GroupStatus, rows: &[(&NodeStatus, &GroupStatus)], verbos
         out.push_str(&run_lines(run));
     }
     out
+}
+
+fn member_line(node: &NodeStatus, group: &GroupStatus) -> String {
+    let (role, received, lag, streaming) = match &group.database {
+        Some(db) => (
+            format!("{:?}", db.role).to_lowercase(),
+            format!("{}:{}", db.received.timeline, db.received.lsn),
+            db.replay_lag_ms.map_or_else(|| "-".to_owned(), |ms| format!("{ms} ms")),
+            if db.streaming { "yes" } else { "-" },
+        ),
+        None => ("none".to_owned(), "-".to_owned(), "-".to_owned(), "-"),
+    };
+    format!(
+        "{:<19} {:<15} {role:<9} {:<6} {received:<15} {lag:<9} {streaming}\n",
+        node.region, group.state, group.epoch
+    )
 }
 
 fn run_lines(run: &Run) -> String {
@@ -193,7 +229,7 @@ fn run_lines(run: &Run) -> String {
 }
 
 fn evidence(verdicts: &[RegionHealth]) -> String {
-    let mut out = String::from("\nEVIDENCE (as the first node that answers sees it)\n");
+    let mut out = String::new();
     for region in verdicts {
         out.push_str(&format!("{} is {}: {}\n", region.region, region.health, region.reason));
         for part in &region.parts {
@@ -207,4 +243,56 @@ fn evidence(verdicts: &[RegionHealth]) -> String {
         }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use meridian_model::{Epoch, Name, Timestamp};
+    use meridian_node::status::{CoordinationStatus, RuleStatus, TrafficShare};
+
+    fn name(text: &str) -> Name {
+        Name::new(text).unwrap()
+    }
+
+    fn node(region: &str, reachable: bool, epoch: u64, writer: Option<&str>) -> NodeStatus {
+        let rule = RuleStatus { rule: "HolderDown".to_owned(), allows: false, evidence: region.to_owned() };
+        let group = GroupStatus {
+            group: name("orders"),
+            epoch: Epoch(epoch),
+            writer: writer.map(name),
+            reason: "its lease is over".to_owned(),
+            state: "following".to_owned(),
+            doing: "waits".to_owned(),
+            database: None,
+            record: None,
+            members: Vec::new(),
+            rules: vec![rule],
+            runs: Vec::new(),
+        };
+        NodeStatus {
+            region: name(region),
+            version: String::new(),
+            at: Timestamp(0),
+            generation: 1,
+            coordination: CoordinationStatus { reachable, detail: String::new() },
+            verdicts: Vec::new(),
+            groups: vec![group],
+            compute: Vec::new(),
+            traffic: vec![TrafficShare { service: name("shop"), region: name(region), share: 1.0 }],
+        }
+    }
+
+    #[test]
+    fn an_isolated_node_is_not_believed_and_the_writer_has_no_rules() {
+        let nodes =
+            [node("us", false, 1, None), node("eu", true, 2, Some("eu")), node("ap", true, 1, Some("us"))];
+        let answers = nodes.map(|n| Answer { region: n.region.clone(), node: Some(n), problem: None });
+        let told = Told { answers: answers.into(), held_back: vec!["held back".to_owned()] };
+        let text = table(&told, true);
+        assert!(text.contains("GROUP orders  epoch 2  writer eu\n"), "{text}");
+        assert!(text.contains("TRAFFIC  eu 100 %") && text.contains("\nheld back\n"), "{text}");
+        assert!(text.contains("blocks  HolderDown             us"), "{text}");
+        assert!(!text.contains("HolderDown             eu"), "{text}");
+    }
 }

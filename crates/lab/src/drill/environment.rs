@@ -3,6 +3,7 @@
 use meridian_model::System;
 
 use super::file::Drill;
+use crate::plan::fingerprint;
 
 /// Names and values, in the order in which they are shown.
 pub(super) fn describe(drill: &Drill, system: &System, more: Vec<(String, String)>) -> Vec<(String, String)> {
@@ -44,12 +45,4 @@ fn memory() -> String {
 fn kernel() -> String {
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     format!("Linux {}", release.trim())
-}
-
-/// FNV-1a of the spec in its written form: two reports with the same one ran the same system.
-fn fingerprint(system: &System) -> String {
-    let hash = meridian_spec::write(system).bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    format!("{hash:016x}")
 }

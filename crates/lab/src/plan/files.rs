@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use meridian_model::{GroupName, RegionName, ServiceName, System};
 
+use super::made_for::MadeFor;
 use crate::error::LabError;
 
 /// The paths of one lab.
@@ -83,14 +84,16 @@ impl Files {
         self.dir.join("control.sock")
     }
 
-    /// What the data was made for: a lab of another shape must not take it over.
-    fn made_for(&self) -> PathBuf {
-        self.dir.join("made-for")
-    }
-
-    /// Makes all folders and secrets that are not there; the specs are written anew.
-    pub(crate) fn prepare(&self, system: &System, run_as: &str) -> Result<(), LabError> {
-        self.refuse_other(system)?;
+    /// Makes all folders and secrets that are not there; the specs are written anew. True: the data of an
+    /// earlier run is there.
+    pub(crate) fn prepare(
+        &self,
+        system: &System,
+        run_as: &str,
+        made_for: &MadeFor,
+    ) -> Result<bool, LabError> {
+        let before = MadeFor::read(&self.dir);
+        before.iter().try_for_each(|before| made_for.refuse(before, &self.dir))?;
         folder(&self.dir, 0o711)?;
         folder(&self.secrets(), 0o711)?;
         let postgres = Account::named(run_as);
@@ -111,23 +114,8 @@ impl Files {
             }
         }
         self.certificates(system)?;
-        let made_for = self.made_for();
-        fs::write(&made_for, shape(system)).map_err(LabError::file("write", made_for))
-    }
-
-    fn refuse_other(&self, system: &System) -> Result<(), LabError> {
-        let Ok(before) = fs::read_to_string(self.made_for()) else { return Ok(()) };
-        let now = shape(system);
-        let differs = |a: &str, b: &str| {
-            a.lines().filter(|l| !b.lines().any(|m| m == *l)).collect::<Vec<_>>().join(", ")
-        };
-        match before == now {
-            true => Ok(()),
-            false => Err(LabError::OtherSpec {
-                dir: self.dir.clone(),
-                what: format!("then [{}], now [{}]", differs(&before, &now), differs(&now, &before)),
-            }),
-        }
+        made_for.write(&self.dir)?;
+        Ok(before.is_some())
     }
 
     /// An authority for this lab, and a certificate for each service that does not have one yet.
@@ -154,13 +142,6 @@ impl Files {
         }
         fs::write(self.ca(), authority.pem()).map_err(LabError::file("write", self.ca()))
     }
-}
-
-/// Regions and databases: what the data of etcd and PostgreSQL depends on, a line each.
-fn shape(system: &System) -> String {
-    let regions = system.region_names().map(|r| format!("region {r}\n"));
-    let databases = system.databases.iter().map(|d| format!("database {} ({})\n", d.name, d.dbname));
-    regions.chain(databases).collect()
 }
 
 fn folder(path: &Path, mode: u32) -> Result<(), LabError> {

@@ -92,15 +92,19 @@ async fn kill_region(lab: &Lab, region: &RegionName, begun: &mut Begun) -> Resul
     *begun = Begun::now();
     lab.0.wan.set_dark(i, true);
     signal_all(&first, Signal::KILL);
-    lab.with_run(i, |run| {
-        run.condition = Condition::Killed;
+    let was = lab.with_run(i, |run| {
         (run.etcd, run.node) = (None, None);
         run.frozen.clear();
+        std::mem::replace(&mut run.condition, Condition::Killed)
     });
     let late = kill(|| territory.processes().into_iter().filter(|p| !first.contains(p)).collect()).await?;
     gone(&first).await?;
     write_state(lab)?;
-    Ok(format!("killed {} processes, its network is dark", first.len() + late))
+    let count = first.len() + late;
+    if count == 0 && was == Some(Condition::Killed) {
+        return Ok("is killed already".to_owned());
+    }
+    Ok(format!("killed {}, its network is dark", processes(count)))
 }
 
 async fn kill_part(
@@ -123,13 +127,20 @@ async fn kill_part(
     signal_all(&targets, Signal::KILL);
     gone(&targets).await?;
     write_state(lab)?;
-    Ok(format!("killed {} processes", targets.len()))
+    Ok(format!("killed {}", processes(targets.len())))
 }
 
 async fn freeze(lab: &Lab, region: &RegionName, part: Option<FaultPart>) -> Result<String, LabError> {
     let (i, territory) = territory(lab, region)?;
     let fault = Fault::Freeze { region: region.clone(), part };
-    if lab.with_run(i, |run| run.condition) != Some(Condition::Running) {
+    let condition = lab.with_run(i, |run| run.condition);
+    let stopped_before = |run: &mut super::RegionRun| {
+        part.is_some_and(|part| run.frozen.iter().any(|(p, process)| *p == part && process.is_alive()))
+    };
+    if condition == Some(Condition::Frozen) || lab.with_run(i, stopped_before) == Some(true) {
+        return Ok("is frozen already".to_owned());
+    }
+    if condition != Some(Condition::Running) {
         let reason = "it does not run: restore it first".to_owned();
         return Err(LabError::Fault { fault: fault.to_string(), reason });
     }
@@ -150,9 +161,19 @@ async fn freeze(lab: &Lab, region: &RegionName, part: Option<FaultPart>) -> Resu
     match part {
         None => drop(lab.with_run(i, |run| run.condition = Condition::Frozen)),
         Some(part) if stopped.is_empty() => return Err(nothing_runs(&fault, region, part)),
-        Some(_) => drop(lab.with_run(i, |run| run.frozen.extend(&stopped))),
+        Some(part) => drop(lab.with_run(i, |run| run.frozen.extend(stopped.iter().map(|p| (part, *p))))),
     }
-    Ok(format!("stopped {} processes", stopped.len()))
+    Ok(format!("stopped {}", processes(stopped.len())))
+}
+
+/// `1 process`, `2 processes`.
+fn processes(count: usize) -> String {
+    format!("{count} process{}", if count == 1 { "" } else { "es" })
+}
+
+/// `1 process goes on`, `2 processes go on`.
+fn many(count: usize, one: &str, more: &str) -> String {
+    format!("{} {}", processes(count), if count == 1 { one } else { more })
 }
 
 /// Undoes what the lab did to the region, and starts what is missing.
@@ -167,10 +188,10 @@ async fn restore(lab: &Lab, region: &RegionName) -> Result<String, LabError> {
         let mut all = territory.processes();
         all.reverse();
         signal_all(&all, Signal::CONT);
-        done.push(format!("{} processes go on", all.len()));
+        done.push(many(all.len(), "goes on", "go on"));
     } else if !parts.is_empty() {
-        let going = parts.iter().filter(|p| p.signal(Signal::CONT)).count();
-        done.push(format!("{going} processes go on"));
+        let going = parts.iter().filter(|(_, p)| p.signal(Signal::CONT)).count();
+        done.push(many(going, "goes on", "go on"));
     }
     let started = start::start_region(lab, i).await?;
     done.extend(started.into_iter().map(|part| format!("{part} started")));
@@ -191,7 +212,7 @@ fn on_network(lab: &Lab, fault: &Fault) -> Result<String, LabError> {
         _ => wan.heal(),
     }
     let now = wan.network_faults();
-    Ok(if now.is_empty() { "the network is whole".to_owned() } else { format!("now {}", now.join(", ")) })
+    Ok(if now.is_empty() { "the network is whole".to_owned() } else { now.join("; ") })
 }
 
 fn nothing_runs(fault: &Fault, region: &RegionName, part: FaultPart) -> LabError {

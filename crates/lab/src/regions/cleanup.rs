@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Condition, Lab};
 use crate::error::LabError;
-use crate::plan::{Files, write_private};
+use crate::plan::{Files, MadeFor, write_private};
 use crate::process::{Child, Identity, Process, Territory};
 
 /// How long nodes have to drain and stop their databases.
@@ -60,11 +60,24 @@ pub(crate) fn leftovers(dir: &Path) {
 
 /// Removes a lab's folder, if it is one.
 pub(crate) fn remove(dir: &Path) -> Result<(), LabError> {
-    let is_lab = dir.join("made-for").exists();
-    if !is_lab {
+    if MadeFor::read(dir).is_none() {
         return Ok(());
     }
     std::fs::remove_dir_all(dir).map_err(LabError::file("remove", dir))
+}
+
+/// Removes what is in a lab's folder, if it is one. The folder stays, for it may be locked.
+pub(crate) fn clear(dir: &Path) -> Result<(), LabError> {
+    if MadeFor::read(dir).is_none() {
+        return Ok(());
+    }
+    let entries = std::fs::read_dir(dir).map_err(LabError::file("read", dir))?;
+    for path in entries.filter_map(Result::ok).map(|entry| entry.path()) {
+        let folder = path.is_dir() && !path.is_symlink();
+        let removed = if folder { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
+        removed.map_err(LabError::file("remove", path))?;
+    }
+    Ok(())
 }
 
 /// Ends everything, gently first.
@@ -90,7 +103,11 @@ pub(super) async fn shut_down(lab: &Lab, purge: bool) -> Result<(), LabError> {
     let _ = std::fs::remove_file(files.state());
     let _ = std::fs::remove_file(files.socket());
     lab.tell(None, "the lab is down");
-    if purge { remove(lab.dir()) } else { Ok(()) }
+    if purge {
+        remove(lab.dir())?;
+        lab.0.lock.forget();
+    }
+    Ok(())
 }
 
 async fn terminate(children: Vec<Option<Child>>, within: Duration) {

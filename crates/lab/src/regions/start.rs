@@ -1,7 +1,7 @@
 //! How a lab starts: programs, number, files, WAN, processes.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 
 use super::{Condition, EVENTS_BEHIND, Inner, Lab, RegionRun, cleanup};
 use crate::error::LabError;
-use crate::plan::{Holder, LabOptions, Number, Plan, choose, port};
+use crate::plan::{Holder, LabOptions, MadeFor, Number, Occupied, Plan, Wish, choose, fingerprint, port};
 use crate::process::{Child, Command, MARK, Spawner, find_program, rotate};
 use crate::wan::{Owners, Wan, check_free};
 
@@ -49,25 +49,20 @@ fn soon_free(address: SocketAddr) -> Result<(), LabError> {
 /// Starts the whole.
 pub(super) async fn up(system: &System, options: LabOptions) -> Result<Lab, LabError> {
     let programs = programs(&options)?;
-    let name = system.topology.name.clone();
-    let plan_in = |number: u8, dir: &Path| Plan::new(system, number, dir, options.seed, &programs.meridian);
-    let usable = |number: &Number| {
-        number.before.iter().chain([&number.dir]).for_each(|dir| cleanup::leftovers(dir));
-        plan_in(number.number, &number.dir)?.bound_addresses().into_iter().try_for_each(soon_free)
-    };
-    let mut number = choose(name.as_str(), options.number, options.dir.as_deref(), usable)?;
+    let mut number = number(system, &options, &programs)?;
+    let dir = number.folder.dir.clone();
     if options.fresh {
-        cleanup::remove(&number.dir)?;
+        cleanup::clear(&dir)?;
     }
-    let mut plan = plan_in(number.number, &number.dir)?;
-    plan.files.prepare(&plan.system, &plan.run_as)?;
+    let mut plan = Plan::new(system, number.number, &dir, options.seed, &programs.meridian)?;
+    let made_for = MadeFor::of(system, number.number, options.temporary);
+    let goes_on = plan.files.prepare(&plan.system, &plan.run_as, &made_for)?;
     for (i, region) in system.region_names().enumerate() {
         let file = plan.files.spec(region);
         std::fs::write(&file, plan.spec_of(i)).map_err(LabError::file("write", file))?;
     }
-    let pid = std::process::id();
-    let holder = Holder { number: number.number, dir: number.dir, name: name.to_string(), pid };
-    number.lock.sign(&holder)?;
+    let name = options.own_name.clone().unwrap_or_else(|| system.topology.name.to_string());
+    number.lock.sign(&Holder { number: number.number, dir, name, pid: std::process::id() })?;
     raise_descriptor_limit();
     let owners = Owners::default();
     let mut wan = std::mem::take(&mut plan.wan);
@@ -89,14 +84,43 @@ pub(super) async fn up(system: &System, options: LabOptions) -> Result<Lab, LabE
         events: Mutex::default(),
         news: broadcast::Sender::new(EVENTS_BEHIND),
         tasks: Mutex::new(JoinSet::new()),
-        _lock: number.lock,
+        lock: number.lock,
+        _folder: number.folder,
     };
     let lab = Lab(Arc::new(inner));
+    if goes_on {
+        let dir = lab.dir().display();
+        lab.tell(None, format!("goes on with the data of an earlier run in {dir} (to begin anew: --fresh)"));
+    }
     for i in 0..system.topology.regions.len() {
         start_region(&lab, i).await?;
     }
     keep_logs_short(&lab);
     Ok(lab)
+}
+
+/// The number and the folder, with nothing left there that runs.
+fn number(system: &System, options: &LabOptions, programs: &Programs) -> Result<Number, LabError> {
+    let usable = |number: &Number| {
+        let folders = || number.before.iter().chain([&number.folder]);
+        folders().for_each(|folder| cleanup::leftovers(&folder.dir));
+        let plan = Plan::new(system, number.number, &number.folder.dir, options.seed, &programs.meridian)?;
+        plan.bound_addresses().into_iter().try_for_each(soon_free)
+    };
+    let spec = fingerprint(system);
+    let wish = Wish {
+        name: options.own_name.as_deref().unwrap_or(system.topology.name.as_str()),
+        number: options.number,
+        dir: options.dir.as_deref(),
+        spec: options.own_name.is_none().then_some(spec.as_str()),
+        fresh: options.fresh,
+    };
+    let mut number = choose(wish, usable)?;
+    let nobodys = |folder: &Occupied| MadeFor::read(&folder.dir).is_some_and(|made| made.temporary);
+    if let Some(before) = number.before.take().filter(nobodys) {
+        cleanup::remove(&before.dir)?;
+    }
+    Ok(number)
 }
 
 fn programs(options: &LabOptions) -> Result<Programs, LabError> {

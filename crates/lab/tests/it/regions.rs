@@ -83,18 +83,21 @@ async fn etcd_feels_distance_isolation_death_and_return() {
     until_writable(etcd_of(&lab, eu)).await;
 
     let killed = lab.fault(Fault::Kill { region: name(us), part: None }).await.unwrap();
-    assert!(killed.detail.starts_with("killed 1 processes"), "{}", killed.detail);
+    assert!(killed.detail.starts_with("killed 1 process,"), "{}", killed.detail);
     assert!(killed.done_at >= killed.at);
     until_writable(etcd_of(&lab, ap)).await;
     let status = lab.status().await;
     assert_eq!((status.regions[0].condition.as_str(), status.regions[0].processes), ("killed", 0));
-    assert_eq!(status.network_faults, ["dark us-east-1"]);
+    assert_eq!(status.network_faults, ["us-east-1 is dark"]);
     lab.restore(&name(us)).await.unwrap();
     lab.wait_healthy(HEALTHY_WITHIN).await.unwrap();
 
     let frozen = lab.fault(Fault::Freeze { region: name(ap), part: Some(FaultPart::Etcd) }).await.unwrap();
-    assert_eq!(frozen.detail, "stopped 1 processes");
+    assert_eq!(frozen.detail, "stopped 1 process");
     assert!(put(etcd_of(&lab, ap), Duration::from_secs(2)).await.is_err(), "a frozen member answers nothing");
+    assert_eq!(lab.status().await.regions[2].condition, "etcd frozen");
+    let again = lab.fault(Fault::Freeze { region: name(ap), part: Some(FaultPart::Etcd) }).await.unwrap();
+    assert_eq!(again.detail, "is frozen already");
     lab.restore(&name(ap)).await.unwrap();
     lab.wait_healthy(HEALTHY_WITHIN).await.unwrap();
 
@@ -106,12 +109,12 @@ async fn etcd_feels_distance_isolation_death_and_return() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_labs_run_side_by_side_and_a_second_start_finds_its_data() {
-    let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let [one, two, three] = [(); 3].map(|()| tempfile::tempdir().unwrap());
     let first = lab("itone", one.path()).await;
     let second = lab("ittwo", two.path()).await;
     assert_ne!(first.number(), second.number());
     second.shutdown(false).await.unwrap();
-    let taken = LabOptions { number: Some(first.number()), ..options(two.path()) };
+    let taken = LabOptions { number: Some(first.number()), ..options(three.path()) };
     let error = Lab::up(&three_regions("ittwo"), taken).await.unwrap_err();
     assert!(matches!(error, LabError::NumberTaken { .. }), "{error}");
     let number = second.number();
@@ -121,7 +124,12 @@ async fn two_labs_run_side_by_side_and_a_second_start_finds_its_data() {
     again.wait_healthy(HEALTHY_WITHIN).await.unwrap();
     let identities: Vec<_> = again.status().await.regions.iter().map(|r| r.processes).collect();
     assert_eq!(identities, [1, 1, 1]);
+    let error = Lab::up(&three_regions("ittwo"), options(two.path())).await.unwrap_err().to_string();
+    assert!(error.contains(&format!("is in use by lab {number}")), "{error}");
+    let goes_on = again.events().iter().any(|e| e.what.contains("the data of an earlier run"));
+    assert!(goes_on, "{:?}", again.events());
     again.shutdown(false).await.unwrap();
+    drop(again);
     let mut other = three_regions("ittwo");
     other.databases[0].name = name("people");
     let error = Lab::up(&other, options(two.path())).await.unwrap_err().to_string();

@@ -74,6 +74,7 @@ fn follow(logs: &mut [Tail]) -> anyhow::Result<std::convert::Infallible> {
                 say(new.trim_end_matches('\n'));
             }
         }
-        runtime.block_on(tokio::time::sleep(READ_EVERY));
+        // Made inside the runtime: a sleep needs its clock.
+        runtime.block_on(async { tokio::time::sleep(READ_EVERY).await });
     }
 }

@@ -1,10 +1,10 @@
 //! How to reach what runs: commands that work, and the same as JSON.
 
-use meridian_lab::{Addresses, Lab};
+use meridian_lab::{Addresses, Lab, LabStatus};
 use serde_json::{Value, json};
 
 /// For people: commands to try.
-pub(super) fn text(lab: &Lab) -> String {
+pub(super) fn text(lab: &Lab, status: &LabStatus) -> String {
     let addresses = lab.addresses();
     let mut lines = vec!["Try:".to_owned()];
     let service = lab.system().services.first();
@@ -32,8 +32,10 @@ pub(super) fn text(lab: &Lab) -> String {
     } else {
         String::new()
     };
-    if let Some(region) = addresses.regions.first() {
-        lines.push(format!("  meridian lab kill {}{lab_option}   # in another terminal", region.region));
+    let writer = status.regions.iter().flat_map(|r| &r.groups).find_map(|g| g.writer.as_ref());
+    if let Some(region) = writer.or(addresses.regions.first().map(|r| &r.region)) {
+        let note = "# in another terminal: lose the writer's region";
+        lines.push(format!("  meridian lab kill {region}{lab_option}   {note}"));
     }
     lines.join("\n")
 }

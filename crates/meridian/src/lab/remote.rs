@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use meridian_lab::control::{self, Client, Holder};
+use meridian_lab::process::Identity;
 use meridian_lab::{Fault, LabError};
 use meridian_telemetry::clock;
 
-use super::{DownArgs, Which, say, table, tell};
+use super::{DownArgs, StatusArgs, Which, say, table, tell};
 use crate::output::Output;
 
 /// How long a lab may take to go down.
@@ -16,13 +17,14 @@ const DOWN_WITHIN: Duration = Duration::from_secs(40);
 /// How often it is looked at meanwhile.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-pub(super) fn status(which: &Which) -> anyhow::Result<ExitCode> {
-    let status = client(which.lab.as_deref())?.status()?;
-    match which.output {
+pub(super) fn status(args: &StatusArgs) -> anyhow::Result<ExitCode> {
+    let status = client(args.which.lab.as_deref())?.status()?;
+    match args.which.output {
         Output::Json => say(&serde_json::to_string(&status)?),
+        Output::Table if args.verbose => say(&table::verbose(&status).join("\n")),
         Output::Table => say(&table::lines(&status).join("\n")),
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(if status.healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 pub(super) fn fault(fault: Fault, which: &Which) -> anyhow::Result<ExitCode> {
@@ -41,15 +43,13 @@ pub(super) fn fault(fault: Fault, which: &Which) -> anyhow::Result<ExitCode> {
 
 pub(super) fn down(args: &DownArgs) -> anyhow::Result<ExitCode> {
     let wanted = args.which.lab.as_deref();
-    let running = control::running();
-    let (holder, was) = match control::choose(&running, wanted) {
-        Ok(holder) => {
+    let (running, stopped) = (control::running(), control::stopped());
+    let (holder, was) = match to_end(&running, &stopped, wanted)? {
+        (holder, true) => {
             end(&holder, args.purge)?;
             (holder, "is down")
         }
-        Err(error) if running.len() > 1 => return Err(error.into()),
-        Err(_) => {
-            let holder = stopped(wanted)?;
+        (holder, false) => {
             control::tidy(&holder, args.purge)?;
             (holder, "did not run")
         }
@@ -67,25 +67,35 @@ pub(super) fn down(args: &DownArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// The lab that is meant, and whether it runs: a running one before a stopped one.
+fn to_end(running: &[Holder], stopped: &[Holder], wanted: Option<&str>) -> Result<(Holder, bool), LabError> {
+    match control::choose(running, wanted) {
+        Ok(holder) => Ok((holder, true)),
+        Err(error) if wanted.is_none() && running.len() > 1 => Err(error),
+        Err(_) if running.is_empty() && stopped.is_empty() => {
+            Err(LabError::NoLab("no lab runs here, and none has left data".to_owned()))
+        }
+        Err(_) => match control::choose(stopped, wanted) {
+            Ok(holder) => Ok((holder, false)),
+            Err(_) if !running.is_empty() => {
+                control::choose(&[running, stopped].concat(), wanted).map(|h| (h, false))
+            }
+            Err(error) => Err(error),
+        },
+    }
+}
+
 fn client(wanted: Option<&str>) -> Result<Client, LabError> {
     Client::connect(&control::choose(&control::running(), wanted)?.dir)
 }
 
-/// A lab that does not run any more, with data.
-fn stopped(wanted: Option<&str>) -> Result<Holder, LabError> {
-    let stopped = control::stopped();
-    if stopped.is_empty() {
-        return Err(LabError::NoLab("no lab runs here, and none has left data".to_owned()));
-    }
-    control::choose(&stopped, wanted)
-}
-
 fn end(holder: &Holder, purge: bool) -> anyhow::Result<()> {
+    let process = Identity::of(holder.pid);
     Client::connect(&holder.dir)?.down(purge)?;
     tell(&format!("lab {} ({}) is going down", holder.number, holder.name));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
     let gone = async {
-        while control::running().iter().any(|h| h.number == holder.number && h.pid == holder.pid) {
+        while process.is_alive() {
             tokio::time::sleep(LOOK_EVERY).await;
         }
     };
@@ -100,4 +110,22 @@ fn end(holder: &Holder, purge: bool) -> anyhow::Result<()> {
         );
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stopped_lab_is_found_beside_a_running_one() {
+        let lab = |number, name: &str| Holder { number, dir: "/x".into(), name: name.to_owned(), pid: 1 };
+        let (running, stopped) = ([lab(30, "shop")], [lab(10, "shop"), lab(11, "bank")]);
+        let ended = |wanted| to_end(&running, &stopped, wanted).map(|(h, runs)| (h.number, runs));
+        assert_eq!(ended(Some("10")).unwrap(), (10, false));
+        assert_eq!(ended(Some("bank")).unwrap(), (11, false));
+        assert_eq!((ended(Some("shop")).unwrap(), ended(None).unwrap()), ((30, true), (30, true)));
+        let told = ended(Some("12")).unwrap_err().to_string();
+        assert!(told.contains("there are 30 (shop), 10 (shop), 11 (bank)"), "{told}");
+        assert_eq!(to_end(&[], &stopped[..1], None).unwrap().0.number, 10);
+    }
 }

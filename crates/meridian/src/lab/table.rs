@@ -7,6 +7,13 @@ use serde_json::Value;
 
 const HEADERS: [&str; 8] = ["REGION", "STATE", "VERDICT", "DATABASE", "ROLE", "EPOCH", "LAG", "APP"];
 
+/// The table and everything that is missing.
+pub(super) fn verbose(status: &LabStatus) -> Vec<String> {
+    let mut all = lines(status);
+    all.extend(status.missing.iter().map(|what| format!("  {what}")));
+    all
+}
+
 /// The table, a line each, without line ends.
 pub(super) fn lines(status: &LabStatus) -> Vec<String> {
     let rows: Vec<[String; 8]> = status.regions.iter().flat_map(region_rows).collect();
@@ -22,6 +29,7 @@ pub(super) fn lines(status: &LabStatus) -> Vec<String> {
     let mut all = vec![line(&HEADERS.map(str::to_owned))];
     all.extend(rows.iter().map(|row| line(row)));
     all.extend(status.network_faults.iter().map(|fault| format!("network: {fault}")));
+    all.extend(status.held_back.iter().cloned());
     all.push(summary(status));
     all
 }
@@ -31,7 +39,7 @@ fn summary(status: &LabStatus) -> String {
     let state = match status.missing.first() {
         None => "healthy".to_owned(),
         Some(first) if more == 0 => format!("not healthy: {first}"),
-        Some(first) => format!("not healthy: {first} (and {more} more)"),
+        Some(first) => format!("not healthy: {first} (and {more} more: meridian lab status --verbose)"),
     };
     format!("lab {} ({}), {state}", status.number, status.name)
 }
@@ -113,15 +121,16 @@ mod tests {
             at: Timestamp(0),
             healthy: false,
             missing: vec!["us is killed".to_owned(), "more".to_owned()],
+            held_back: Vec::new(),
             regions: vec![region("us", "killed", Vec::new()), region("eu", "running", vec![orders])],
-            network_faults: vec!["dark us".to_owned()],
+            network_faults: vec!["us is dark".to_owned()],
         };
         let expected = [
             "REGION  STATE    VERDICT  DATABASE         ROLE     EPOCH  LAG  APP",
             "us      killed   unknown  -                -        -      -    -",
             "eu      running  unknown  orders (writes)  primary  2      -    -",
-            "network: dark us",
-            "lab 10 (shop), not healthy: us is killed (and 1 more)",
+            "network: us is dark",
+            "lab 10 (shop), not healthy: us is killed (and 1 more: meridian lab status --verbose)",
         ];
         assert_eq!(lines(&status), expected);
     }

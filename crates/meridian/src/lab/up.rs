@@ -112,7 +112,7 @@ impl<'a> Start<'a> {
             screen.line(&format!("all healthy after {:.1} s", took.as_secs_f64()));
             match self.args.output {
                 Output::Json => say(&reach::json(lab).to_string()),
-                Output::Table => screen.line(&reach::text(lab)),
+                Output::Table => screen.line(&reach::text(lab, &status)),
             }
             return Ok(());
         }

@@ -216,7 +216,7 @@ fn seen(last_ack_of_us: u64) -> SeenAll {
 
 fn conclude(seen: &SeenAll) -> Facts {
     let (drill, system, played) = (drill(), system(), played());
-    let options = Options { lab: LabOptions::default() };
+    let options = Options { lab: LabOptions::default(), keep: false };
     facts(&Evidence { drill: &drill, system: &system, played: &played, seen, options: &options })
 }
 
@@ -312,7 +312,7 @@ fn a_failover_that_nothing_justifies_is_told() {
     let seen = seen(FAULT - 3);
     let (drill, system, mut played) = (drill(), system(), played());
     played.faults[0].fault = Fault::Kill { region: name("us"), part: Some(crate::faults::FaultPart::Etcd) };
-    let options = Options { lab: LabOptions::default() };
+    let options = Options { lab: LabOptions::default(), keep: false };
     let facts =
         facts(&Evidence { drill: &drill, system: &system, played: &played, seen: &seen, options: &options });
     assert!(
