@@ -102,24 +102,33 @@ pub struct Server {
     drain: Duration,
 }
 
-// === impl Config ===
+// === impl Listen ===
 
-impl Config {
-    /// For all databases of the spec: the first on the node's gateway ports, each further one two ports
-    /// higher than the one before.
+impl Listen {
+    /// The ports of all databases of the spec in that region: the first on the node's gateway ports, each
+    /// further one two ports higher than the one before.
     #[must_use]
-    pub fn new(system: &System, here: &RegionName, fence: Arc<Fence>) -> Self {
-        let node = system.region(here).map(|region| &region.node);
+    pub fn of(system: &System, region: &RegionName) -> Vec<Self> {
+        let node = system.region(region).map(|region| &region.node);
         let listen = |(nth, database): (u16, &meridian_model::Database)| {
-            node.map(|node| Listen {
+            node.map(|node| Self {
                 group: database.name.clone(),
                 write: route::nth(node.gateway_write, nth),
                 read: route::nth(node.gateway_read, nth),
                 limits: database.gateway,
             })
         };
-        let databases = (0..).zip(&system.databases).filter_map(listen).collect();
-        Self { databases, fence, tls: None, drain: Duration::from_secs(10) }
+        (0..).zip(&system.databases).filter_map(listen).collect()
+    }
+}
+
+// === impl Config ===
+
+impl Config {
+    /// For all databases of the spec.
+    #[must_use]
+    pub fn new(system: &System, here: &RegionName, fence: Arc<Fence>) -> Self {
+        Self { databases: Listen::of(system, here), fence, tls: None, drain: Duration::from_secs(10) }
     }
 }
 

@@ -133,6 +133,8 @@ fn probes_of(system: &System, region: &Region, here: &RegionName) -> Result<Vec<
             members.push(sql_probe(database, member, here)?);
         }
     }
+    // The first database's port is enough: one program binds all of them or none. And what one database's
+    // clients can do to its own port (take all places at its door) is no reason to leave the region.
     if !system.databases.is_empty() {
         probes.push((Part::Gateway, Probe::Gateway(Greeting::new(node.gateway_write))));
     }
