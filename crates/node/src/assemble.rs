@@ -4,7 +4,6 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use meridian_actuators::{ActuatorError, ComputeActuator, DatabaseActuator, Postgres, PostgresConfig};
 use meridian_coordination::{Etcd, Keys, Store, Timeouts};
@@ -22,11 +21,13 @@ use tokio::task::JoinSet;
 use crate::board::Board;
 use crate::compute::{Compute, Instances};
 use crate::control::{self, Control};
+use crate::descriptors;
+use crate::drain::Running;
 use crate::group::{Group, GroupEnds, Tools};
 use crate::knowledge::Knowledge;
-use crate::loops::{self, Observer};
+use crate::loops::{self, Inbox, Observer};
 use crate::memory::{Memory, MemoryError};
-use crate::publish::Publisher;
+use crate::publish::{Keeper, Publisher};
 use crate::secret::{Secret, SecretError};
 use crate::status::CoordinationStatus;
 use crate::steps::Steps;
@@ -34,8 +35,6 @@ use crate::steps::Steps;
 /// The first argument by which this program becomes the guard of a PostgreSQL: see [`meridian_actuators::guard`].
 pub const GUARD: &str = "guard";
 
-/// How long everything together may take to drain when the node ends.
-const DRAIN_WITHIN: Duration = Duration::from_secs(10);
 /// Threads that answer DNS: a second one takes over while the first compiles new answers.
 const DNS_WORKERS: usize = 2;
 
@@ -95,13 +94,14 @@ pub enum Error {
 /// [`Error`] when a part cannot start: a port in use, a missing program, an unreadable file. Once it
 /// runs it does not give up by itself.
 pub async fn run(system: System, here: RegionName, metrics: Metrics) -> Result<(), Error> {
+    descriptors::warn_of_few(descriptors::raise(), &system);
     let node = Node::bind(Arc::new(system), here, metrics).await?;
     let (stop, stopped) = watch::channel(false);
     let running = node.serve(stopped);
     ended().await?;
     tracing::info!("shutting down");
     stop.send_replace(true);
-    drain(running).await;
+    running.drain().await;
     Ok(())
 }
 
@@ -113,6 +113,7 @@ struct Node {
     reports: watch::Sender<Option<Report>>,
     groups: Vec<Group>,
     publisher: Publisher,
+    keeper: Keeper,
     states: Vec<watch::Receiver<meridian_model::snapshot::GroupState>>,
     nudge: Arc<Notify>,
     control: Control,
@@ -134,7 +135,8 @@ impl Node {
         let memory = Memory::open(&region.node.data_dir)?;
         let secret = Secret::read(&system.topology.coordination.control_secret_file)?;
         let fence = Fence::new();
-        let publisher = Publisher::new(Arc::clone(&system), here.clone(), memory.clone(), metrics.clone());
+        let publisher = Publisher::new(Arc::clone(&system), here.clone(), &memory, metrics.clone());
+        let keeper = Keeper::new(memory.clone(), &publisher);
         let listeners = bind(&system, &region, &publisher, &fence, &metrics).await?;
         let coordination = &system.topology.coordination;
         let endpoints = own_first(&coordination.endpoints, region.node.control.ip());
@@ -163,7 +165,7 @@ impl Node {
             store: Arc::clone(&etcd) as Arc<dyn Store>,
             keys: Keys::new(&system.topology.name),
             knowledge: Arc::clone(&knowledge),
-            groups: names.iter().cloned().zip(ends.iter().map(|e| e.events.clone())).collect(),
+            groups: names.iter().zip(&ends).map(|(n, e)| Inbox::new(n.clone(), e.events.clone())).collect(),
             own,
             verdicts,
             coordination: coordination_in,
@@ -189,6 +191,7 @@ impl Node {
             reports,
             groups,
             publisher,
+            keeper,
             states: ends.into_iter().map(|e| e.state).collect(),
             nudge,
             control: Control { secret, metrics, board, groups: ways_in },
@@ -198,45 +201,31 @@ impl Node {
         })
     }
 
-    /// Starts every loop. The groups are last in the list to drain: traffic ends before databases do.
+    /// Starts every loop. When `stop` says so the data planes drain; all that decides goes on until they
+    /// have, for their sessions need the lease: traffic ends before databases do.
     fn serve(self, stop: watch::Receiver<bool>) -> Running {
         let (mut planes, mut groups, mut others) = (JoinSet::new(), JoinSet::new(), JoinSet::new());
+        let (last, stop_last) = watch::channel(false);
         let views = self.publisher.views();
-        let names = self.observer.groups.iter().map(|(name, _)| name.clone()).collect();
+        let names = self.observer.groups.iter().map(|inbox| inbox.group.clone()).collect();
         let verdicts = self.observer.verdicts.subscribe();
         planes.spawn(reported("the name server", self.listeners.dns.serve(stop.clone())));
         planes.spawn(reported("the edge", self.listeners.edge.serve(stop.clone())));
-        planes.spawn(self.listeners.gateway.serve(stop.clone()));
+        planes.spawn(self.listeners.gateway.serve(stop));
         for group in self.groups {
-            groups.spawn(group.run(stop.clone()));
+            groups.spawn(group.run(stop_last.clone()));
         }
-        others.spawn(control::serve(self.listeners.control, Arc::new(self.control), stop.clone()));
+        others.spawn(control::serve(self.listeners.control, Arc::new(self.control), stop_last.clone()));
         let metrics = self.observer.metrics.clone();
-        others.spawn(self.observer.run(stop.clone()));
-        others.spawn(self.prober.run(self.reports, stop.clone()));
+        others.spawn(self.observer.run(stop_last.clone()));
+        others.spawn(self.prober.run(self.reports, stop_last));
         others.spawn(self.compute.follow(views.clone(), names));
         others.spawn(loops::publish(self.publisher, self.nudge, verdicts, self.states, metrics));
         if let Some(own) = self.own_etcd {
             others.spawn(loops::lead_where_the_writer_is(self.etcd, own, views));
         }
-        Running { planes, groups, _others: others }
-    }
-}
-
-/// What drains in order when the node ends; the rest is dropped.
-struct Running {
-    planes: JoinSet<()>,
-    groups: JoinSet<()>,
-    _others: JoinSet<()>,
-}
-
-async fn drain(mut running: Running) {
-    let all = async {
-        while running.planes.join_next().await.is_some() {}
-        while running.groups.join_next().await.is_some() {}
-    };
-    if tokio::time::timeout(DRAIN_WITHIN, all).await.is_err() {
-        tracing::warn!(within = ?DRAIN_WITHIN, "not everything had ended in time");
+        let keeper = tokio::spawn(self.keeper.run());
+        Running { planes, groups, others, keeper, last }
     }
 }
 

@@ -2,9 +2,14 @@
 //!
 //! Everything but `/healthz` and `/metrics` asks for the shared secret. It decides nothing: it reads the
 //! status that the loops publish and hands promises and announcements to the group's loop.
+//!
+//! Whoever reaches the port may connect, but not keep the nodes from talking to each other: when all
+//! places are taken, the oldest connection that has not proven the secret gives its place to the next.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -20,18 +25,23 @@ use meridian_telemetry::Metrics;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
-use tokio::task::JoinSet;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::{AbortHandle, JoinSet};
 
 use crate::board::Board;
 use crate::secret::Secret;
 
-/// Control connections at once; the next ones wait in the kernel's queue.
+/// Control connections at once. When all of them have proven the secret, the next ones wait in the
+/// kernel's queue.
 const CONNECTIONS_MAX: usize = 128;
 /// The most that a question may hold.
 const QUESTION_MAX: usize = 64 << 10;
 /// A connection that sends no whole head within this is closed.
 const HEAD_WITHIN: Duration = Duration::from_secs(5);
+/// A question whose body is not there this long after its head is not answered any more.
+const QUESTION_WITHIN: Duration = Duration::from_secs(2);
+/// A connection that takes none of its answers for this long is closed.
+const STALL_MAX: Duration = Duration::from_secs(5);
 /// Where renewals are announced.
 pub(crate) const ANNOUNCE: &str = "/v1/announcement";
 /// How long a group's loop may think about a promise; its disk write is in this.
@@ -69,33 +79,78 @@ pub(crate) struct Control {
 
 /// Serves until `shutdown` says so.
 pub(crate) async fn serve(listener: TcpListener, control: Arc<Control>, mut shutdown: watch::Receiver<bool>) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    let mut connections = JoinSet::new();
+    let mut callers = Callers::default();
     loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { break };
+        let accepted = async {
+            let accepted = listener.accept().await;
+            callers.make_room().await;
+            accepted
+        };
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            accepted = accepted => accepted,
             () = crate::stopped(&mut shutdown) => break,
         };
         match accepted {
-            Ok((stream, peer)) => {
-                let control = Arc::clone(&control);
-                connections.spawn(async move {
-                    connection(stream, peer, control).await;
-                    drop(place);
-                });
-            }
+            Ok((stream, peer)) => callers.welcome(stream, peer, &control),
             Err(error) => {
                 tracing::warn!(%error, "the control interface cannot accept");
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         }
-        while connections.try_join_next().is_some() {}
     }
 }
 
-async fn connection(stream: TcpStream, peer: SocketAddr, control: Arc<Control>) {
-    let service = service_fn(|request| answer(request, Arc::clone(&control)));
+/// The connections of now.
+#[derive(Default)]
+struct Callers {
+    tasks: JoinSet<()>,
+    /// The oldest first.
+    known: VecDeque<Caller>,
+}
+
+struct Caller {
+    /// It has shown the secret at least once.
+    proven: Arc<AtomicBool>,
+    task: AbortHandle,
+}
+
+impl Callers {
+    /// Returns when there is a place for one more.
+    async fn make_room(&mut self) {
+        while self.tasks.try_join_next().is_some() {}
+        while self.tasks.len() >= CONNECTIONS_MAX {
+            self.known.retain(|caller| !caller.task.is_finished());
+            let unproven = self.known.iter().position(|caller| !caller.proven.load(Ordering::Relaxed));
+            if let Some(oldest) = unproven.and_then(|at| self.known.remove(at)) {
+                oldest.task.abort();
+            }
+            self.tasks.join_next().await;
+        }
+        self.known.retain(|caller| !caller.task.is_finished());
+    }
+
+    fn welcome(&mut self, stream: TcpStream, peer: SocketAddr, control: &Arc<Control>) {
+        let proven = Arc::new(AtomicBool::new(false));
+        let task = self.tasks.spawn(connection(stream, peer, Arc::clone(control), Arc::clone(&proven)));
+        self.known.push_back(Caller { proven, task });
+    }
+}
+
+/// Without it a caller that reads nothing would hold its place for ever. Where it cannot be set, nothing
+/// else is lost.
+fn limit_stalls(stream: &TcpStream) {
+    #[cfg(target_os = "linux")]
+    let _ = rustix::net::sockopt::set_tcp_user_timeout(
+        stream,
+        u32::try_from(STALL_MAX.as_millis()).unwrap_or(u32::MAX),
+    );
+    #[cfg(not(target_os = "linux"))]
+    let _ = stream;
+}
+
+async fn connection(stream: TcpStream, peer: SocketAddr, control: Arc<Control>, proven: Arc<AtomicBool>) {
+    limit_stalls(&stream);
+    let service = service_fn(|request| answer(request, Arc::clone(&control), Arc::clone(&proven)));
     let served = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_WITHIN)
@@ -111,6 +166,7 @@ type Answer = Response<Full<Bytes>>;
 async fn answer(
     request: Request<Incoming>,
     control: Arc<Control>,
+    proven: Arc<AtomicBool>,
 ) -> Result<Answer, std::convert::Infallible> {
     let (head, body) = request.into_parts();
     let open = match (&head.method, head.uri.path()) {
@@ -124,6 +180,7 @@ async fn answer(
     if !control.secret.proves(head.headers.get(header::AUTHORIZATION).map(|v| v.as_bytes())) {
         return Ok(text(StatusCode::UNAUTHORIZED, "the control secret is missing or wrong\n"));
     }
+    proven.store(true, Ordering::Relaxed);
     Ok(match (&head.method, head.uri.path()) {
         (&Method::GET, "/v1/status") => json(&control.board.status()),
         (&Method::POST, "/v1/promise") => promise(body, &control).await,
@@ -137,8 +194,10 @@ async fn answer(
 
 /// Reads the body of a question.
 async fn asked<T: DeserializeOwned>(body: Incoming, what: &str) -> Result<T, Answer> {
-    let body = Limited::new(body, QUESTION_MAX).collect().await;
-    let body = body.map_err(|_| text(StatusCode::BAD_REQUEST, "the question did not arrive whole\n"))?;
+    let body = tokio::time::timeout(QUESTION_WITHIN, Limited::new(body, QUESTION_MAX).collect()).await;
+    let late = |_| text(StatusCode::REQUEST_TIMEOUT, "the question did not arrive in time\n");
+    let broken = |_| text(StatusCode::BAD_REQUEST, "the question did not arrive whole\n");
+    let body = body.map_err(late)?.map_err(broken)?;
     serde_json::from_slice(&body.to_bytes())
         .map_err(|error| text(StatusCode::BAD_REQUEST, &format!("this is no {what}: {error}\n")))
 }
@@ -205,3 +264,6 @@ fn text(status: StatusCode, body: &str) -> Answer {
     *answer.status_mut() = status;
     answer
 }
+
+#[cfg(test)]
+mod tests;

@@ -21,7 +21,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use crate::board::GroupFacts;
 use crate::control::{ANNOUNCE, PromiseAnswer, PromiseAsked};
 use crate::database::DatabaseQueue;
-use crate::memory::Memory;
+use crate::memory::{Memory, MemoryError};
 use crate::peer::Line;
 use crate::secret::Secret;
 use crate::steps::Steps;
@@ -133,7 +133,10 @@ impl Group {
 
     /// Runs until `shutdown`, then stops the database in good order.
     pub(crate) async fn run(mut self, mut shutdown: watch::Receiver<bool>) {
-        self.start().await;
+        if let Err(reason) = self.start().await {
+            self.stay_passive(&reason, &mut shutdown).await;
+            return self.stop().await;
+        }
         loop {
             let wake = self.machine.wake_at().map(|(at, _)| at);
             let event = tokio::select! {
@@ -148,18 +151,13 @@ impl Group {
         self.stop().await;
     }
 
-    async fn start(&mut self) {
+    /// # Errors
+    /// Its memory cannot be read: without it a member could break a promise or go back to an old epoch.
+    async fn start(&mut self) -> Result<(), MemoryError> {
         let line =
             |member| Some(Line::new(*self.tools.peers.get(member)?, self.tools.secret.clone(), ANNOUNCE));
         self.lines = self.config.members.iter().filter_map(line).collect();
-        let kept = match self.tools.memory.read(&self.memory_file()) {
-            Ok(kept) => kept,
-            Err(error) => {
-                // Without its memory a member could break a promise or go back to an old epoch.
-                tracing::error!(%error, group = %self.config.group, "this member stays passive");
-                return std::future::pending().await;
-            }
-        };
+        let kept = self.tools.memory.read(&self.memory_file())?;
         let database = match &self.tools.database {
             Some(database) => {
                 let status = database.status().await;
@@ -169,6 +167,25 @@ impl Group {
             None => crate::database::absent(),
         };
         self.turn(Event::Started { database, memory: kept }).await;
+        Ok(())
+    }
+
+    /// Takes no part until `shutdown`: whoever asks for a promise is told no, and nobody who has news is
+    /// made to wait.
+    async fn stay_passive(&mut self, error: &MemoryError, shutdown: &mut watch::Receiver<bool>) {
+        tracing::error!(%error, group = %self.config.group, "this member stays passive");
+        let reason = format!("this member stays passive: {error}");
+        self.facts.send_modify(|facts| facts.explanation.doing.clone_from(&reason));
+        loop {
+            tokio::select! {
+                biased;
+                () = crate::stopped(shutdown) => return,
+                Some(asked) = self.promises.recv() => {
+                    let _ = asked.answer.send(PromiseAnswer { granted: false, reason: reason.clone() });
+                }
+                Some(_) = self.inbox.recv() => {}
+            }
+        }
     }
 
     async fn turn(&mut self, event: Event) {
@@ -276,5 +293,73 @@ async fn until(at: Option<Moment>) {
     match at {
         Some(at) => tokio::time::sleep(at.since(clock::now())).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use meridian_coordination::Memory as Twin;
+    use meridian_model::group::Promise;
+    use meridian_model::{Epoch, Timers};
+
+    use super::*;
+    use crate::compute::Compute;
+    use crate::testing::{here, name, secret, system, view};
+
+    fn group(memory: Memory) -> (Group, GroupEnds) {
+        let database = system().databases.into_iter().next().unwrap();
+        let config = Config {
+            group: name("orders"),
+            me: here(),
+            members: vec![here()],
+            initial_primary: here(),
+            replication: database.replication,
+            rpo: Duration::from_secs(5),
+            max_read_lag: database.max_read_lag,
+            timers: Timers::default(),
+        };
+        let steps = Steps {
+            here: here(),
+            database,
+            views: watch::channel(view()).1,
+            compute: Arc::new(Compute::new(here(), Vec::new())),
+        };
+        let tools = Tools {
+            store: Arc::new(Twin::new()),
+            keys: Keys::new(&name("shop")),
+            database: None,
+            members: HashMap::new(),
+            peers: HashMap::new(),
+            secret: secret(),
+            fence: Fence::new(),
+            memory,
+            metrics: Metrics::new(None),
+            steps: Arc::new(steps),
+        };
+        Group::new(config, tools, Arc::default())
+    }
+
+    #[tokio::test]
+    async fn a_member_without_its_memory_says_no_holds_nobody_up_and_hears_shutdown() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("group-orders.json"), "{").unwrap();
+        let (group, ends) = group(Memory::open(folder.path()).unwrap());
+        let (stop, stopped) = watch::channel(false);
+        let running = tokio::spawn(group.run(stopped));
+        let all = async {
+            for _ in 0..3 * INBOX {
+                ends.events.send(Event::Coordination { reachable: true }).await.unwrap();
+            }
+            let (answer, answered) = oneshot::channel();
+            let promise =
+                Promise { group: name("orders"), epoch: Epoch(1), holder: name("eu"), for_ms: 1_000 };
+            ends.promises.send(PromiseAsked { promise, answer }).await.unwrap();
+            let answer = answered.await.unwrap();
+            assert!(!answer.granted && answer.reason.contains("group-orders.json"), "{}", answer.reason);
+            assert!(ends.facts.borrow().explanation.doing.contains("passive"));
+            stop.send_replace(true);
+            running.await.unwrap();
+        };
+        tokio::time::timeout(Duration::from_secs(20), all).await.unwrap();
     }
 }

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use meridian_coordination::decode;
+use meridian_coordination::journal::RUNS_KEPT;
 use meridian_coordination::keys::{Key, Keys};
 use meridian_coordination::store::{Change, Listing, Versioned};
 use meridian_health::Received;
@@ -14,8 +15,8 @@ use meridian_model::run::Run;
 use meridian_model::{GroupName, Moment, Name, RegionName, RunId};
 use serde::de::DeserializeOwned;
 
-/// Runs kept for people to look at, each group.
-const RUNS_KEPT: usize = 10;
+/// Runs that people are shown, of each group.
+const RUNS_SHOWN: usize = 10;
 
 /// One thing that a change has taught.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,7 +41,9 @@ pub(crate) struct Knowledge {
     groups: Vec<GroupName>,
     reports: BTreeMap<RegionName, Received>,
     members: BTreeMap<(GroupName, RegionName), MemberReport>,
-    records: BTreeMap<GroupName, (GroupRecord, i64)>,
+    /// The records, also those that are known not to be there, and as of which revision.
+    records: BTreeMap<GroupName, (Option<GroupRecord>, i64)>,
+    /// The newest [`RUNS_KEPT`] of each group.
     runs: BTreeMap<RunId, Run>,
 }
 
@@ -84,7 +87,7 @@ impl Knowledge {
     /// The record of a group.
     #[must_use]
     pub(crate) fn record(&self, group: &GroupName) -> Option<GroupRecord> {
-        self.records.get(group).map(|(record, _)| record.clone())
+        self.records.get(group).and_then(|(record, _)| record.clone())
     }
 
     /// The last runs of a group, newest first.
@@ -92,17 +95,29 @@ impl Knowledge {
     pub(crate) fn runs(&self, group: &GroupName) -> Vec<Run> {
         let mut runs: Vec<Run> = self.runs.values().filter(|r| &r.group == group).cloned().collect();
         runs.sort_by_key(|r| std::cmp::Reverse(r.epoch));
-        runs.truncate(RUNS_KEPT);
+        runs.truncate(RUNS_SHOWN);
         runs
     }
 
+    /// All that is known of a group, as if it were learnt anew.
+    #[must_use]
+    pub(crate) fn relearn(&self, group: &GroupName) -> Vec<Learned> {
+        let record = self.records.get(group).cloned();
+        let record = record.map(|(record, revision)| Learned::Record(group.clone(), record, revision));
+        let members = self.members(group).into_iter().map(|m| Learned::Member(group.clone(), m));
+        let runs = self.runs.values().filter(|r| &r.group == group).cloned().map(Learned::Run);
+        record.into_iter().chain(members).chain(runs).collect()
+    }
+
     fn reset(&mut self, listing: &Listing, now: Moment) -> Vec<Learned> {
+        // What was pruned meanwhile is not in the listing.
+        self.runs.clear();
         let mut learned: Vec<Learned> =
             listing.items.iter().filter_map(|entry| self.put(entry, now)).collect();
         for group in self.groups.clone() {
             let there = listing.items.iter().any(|entry| entry.key == self.keys.record(&group));
             if !there {
-                self.records.remove(&group);
+                self.records.insert(group.clone(), (None, listing.revision));
                 learned.push(Learned::Record(group, None, listing.revision));
             }
         }
@@ -114,7 +129,7 @@ impl Knowledge {
         match self.keys.parse(&entry.key)? {
             Key::Record(group) => {
                 let record: GroupRecord = read(entry)?;
-                self.records.insert(group.clone(), (record.clone(), entry.revision));
+                self.records.insert(group.clone(), (Some(record.clone()), entry.revision));
                 Some(Learned::Record(group, Some(record), entry.revision))
             }
             Key::Member(group, region) => {
@@ -133,16 +148,27 @@ impl Knowledge {
             Key::Run(id) => {
                 let run: Run = read(entry)?;
                 self.runs.insert(id, run.clone());
+                self.forget_old_runs(&run.group);
                 Some(Learned::Run(run))
             }
             Key::Epoch(_) => None,
         }
     }
 
+    /// What no node has pruned yet is not kept here either.
+    fn forget_old_runs(&mut self, group: &GroupName) {
+        let of_group = || self.runs.iter().filter(|(_, run)| &run.group == group);
+        if of_group().count() > RUNS_KEPT
+            && let Some(oldest) = of_group().min_by_key(|(_, run)| run.epoch).map(|(id, _)| id.clone())
+        {
+            self.runs.remove(&oldest);
+        }
+    }
+
     fn delete(&mut self, key: &str, revision: i64) -> Option<Learned> {
         match self.keys.parse(key)? {
             Key::Record(group) => {
-                self.records.remove(&group);
+                self.records.insert(group.clone(), (None, revision));
                 Some(Learned::Record(group, None, revision))
             }
             Key::Member(group, region) => {

@@ -8,12 +8,16 @@ mod board;
 mod compute;
 mod control;
 mod database;
+pub mod descriptors;
+mod drain;
 mod group;
 mod knowledge;
 mod loops;
 mod memory;
 mod publish;
 mod steps;
+#[cfg(test)]
+mod testing;
 
 pub mod peer;
 pub mod secret;

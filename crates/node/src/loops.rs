@@ -5,12 +5,13 @@
 //! that the data planes answer from. Each loop wakes by a nudge or a timer and looks at the whole state
 //! again, so that the way taken after a crash is the way taken every second.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use meridian_coordination::keys::Keys;
 use meridian_coordination::store::Change;
-use meridian_coordination::{Store, encode, txns};
+use meridian_coordination::{Journal, Store, encode, txns};
 use meridian_failover::Event;
 use meridian_health::Received;
 use meridian_model::health::{Health, RegionHealth, Report};
@@ -18,6 +19,7 @@ use meridian_model::snapshot::GroupState;
 use meridian_model::{GroupName, Moment, RegionName, Timers};
 use meridian_telemetry::events::{ClockOdd, PartVerdictChanged, RegionVerdictChanged, SnapshotPublished};
 use meridian_telemetry::{Metrics, clock};
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Notify, mpsc, watch};
 
 use crate::knowledge::{Knowledge, Learned};
@@ -29,6 +31,16 @@ const JUDGE_EVERY: Duration = Duration::from_millis(250);
 /// Etcd counts as reachable for so long after its last sign; the watch gives one about twice a second.
 const ALIVE_FOR: Duration = Duration::from_millis(1_500);
 
+/// The way into the loop of one data group. It never waits: a loop that is not served would otherwise
+/// stop the observer, and with it all other groups. Events that found no room are not sent one by one
+/// later; what they have told is told anew, whole, when there is room.
+pub(crate) struct Inbox {
+    pub(crate) group: GroupName,
+    events: mpsc::Sender<Event>,
+    /// Something did not find room: nothing more is sent but everything.
+    behind: bool,
+}
+
 /// Sees what etcd and the probes say, judges, and tells the groups.
 pub(crate) struct Observer {
     pub(crate) here: RegionName,
@@ -37,7 +49,7 @@ pub(crate) struct Observer {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) keys: Keys,
     pub(crate) knowledge: Arc<Mutex<Knowledge>>,
-    pub(crate) groups: Vec<(GroupName, mpsc::Sender<Event>)>,
+    pub(crate) groups: Vec<Inbox>,
     pub(crate) own: watch::Receiver<Option<Report>>,
     pub(crate) verdicts: watch::Sender<Arc<Vec<RegionHealth>>>,
     pub(crate) coordination: watch::Sender<CoordinationStatus>,
@@ -54,12 +66,12 @@ impl Observer {
         let mut watch = clock::Watch::default();
         let mut tick = tokio::time::interval(JUDGE_EVERY);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        self.tell(Event::Coordination { reachable: false }).await;
+        self.tell(&Event::Coordination { reachable: false });
         loop {
             let mut round = false;
             tokio::select! {
                 () = crate::stopped(&mut shutdown) => return,
-                Some(change) = changes.recv() => self.learn(change, &mut alive).await,
+                Some(change) = changes.recv() => self.learn(change, &mut alive),
                 Ok(()) = self.own.changed() => {
                     own = self.share();
                     round = true;
@@ -71,31 +83,54 @@ impl Observer {
                 }
             }
             let reachable = alive.is_some_and(|at| clock::now().since(at) < ALIVE_FOR);
-            self.reachable(reachable).await;
-            self.judge(own.as_ref(), reachable, round).await;
+            self.reachable(reachable);
+            self.judge(own.as_ref(), reachable, round);
+            self.catch_up(reachable);
         }
     }
 
-    async fn learn(&self, change: Change, alive: &mut Option<Moment>) {
+    fn learn(&mut self, change: Change, alive: &mut Option<Moment>) {
         let now = clock::now();
         let learned = self.knowledge.lock().unwrap_or_else(PoisonError::into_inner).apply(change, now);
+        let mut finished = BTreeSet::new();
         for learned in learned {
-            match learned {
-                Learned::Stale(reason) => {
-                    tracing::warn!(%reason, "etcd is out of reach");
-                    *alive = None;
-                    self.coordination.send_modify(|c| c.detail = reason);
-                    continue;
-                }
-                Learned::Record(group, record, revision) => {
-                    self.tell_group(&group, Event::Record { record, revision, asked: None }).await;
-                }
-                Learned::Member(group, report) => self.tell_group(&group, Event::Member(report)).await,
-                Learned::Run(run) => self.tell_group(&run.group.clone(), Event::Run(run)).await,
-                Learned::Reports | Learned::Alive => {}
+            if let Learned::Stale(reason) = learned {
+                tracing::warn!(%reason, "etcd is out of reach");
+                *alive = None;
+                self.coordination.send_modify(|c| c.detail = reason);
+                continue;
+            }
+            if let Learned::Run(run) = &learned
+                && run.finished()
+            {
+                finished.insert(run.group.clone());
+            }
+            if let Some((group, event)) = event_of(learned)
+                && let Some(inbox) = self.groups.iter_mut().find(|inbox| inbox.group == group)
+            {
+                inbox.tell(event);
             }
             *alive = Some(now);
         }
+        finished.iter().for_each(|group| self.prune_after(group));
+    }
+
+    /// Removes old runs of the journal, if the newest one of the group is finished and is this node's;
+    /// nobody waits for that, and the next run tries again.
+    fn prune_after(&self, group: &GroupName) {
+        let runs = self.knowledge.lock().unwrap_or_else(PoisonError::into_inner).runs(group);
+        if !runs.first().is_some_and(|newest| newest.finished() && newest.to == self.here) {
+            return;
+        }
+        let journal = Journal::new(Arc::clone(&self.store), self.keys.clone());
+        let group = group.clone();
+        tokio::spawn(async move {
+            match journal.prune(&group).await {
+                Ok(0) => {}
+                Ok(removed) => tracing::info!(%group, removed, "old runs were removed from the journal"),
+                Err(error) => tracing::debug!(%group, %error, "old runs were not removed from the journal"),
+            }
+        });
     }
 
     /// Puts the own report of this round where all can see it; nobody waits for that.
@@ -111,7 +146,7 @@ impl Observer {
         Some(Received { report, observed_at: clock::now() })
     }
 
-    async fn reachable(&self, reachable: bool) {
+    fn reachable(&mut self, reachable: bool) {
         let changed = self
             .coordination
             .send_if_modified(|c| std::mem::replace(&mut c.reachable, reachable) != reachable);
@@ -120,11 +155,11 @@ impl Observer {
                 self.coordination.send_modify(|c| "it answers".clone_into(&mut c.detail));
             }
             tracing::info!(reachable, "etcd");
-            self.tell(Event::Coordination { reachable }).await;
+            self.tell(&Event::Coordination { reachable });
         }
     }
 
-    async fn judge(&self, own: Option<&Received>, reachable: bool, round: bool) {
+    fn judge(&mut self, own: Option<&Received>, reachable: bool, round: bool) {
         let mut reports = self.knowledge.lock().unwrap_or_else(PoisonError::into_inner).reports();
         if let Some(own) = own {
             reports.retain(|r| r.report.vantage != self.here);
@@ -143,20 +178,62 @@ impl Observer {
             self.nudge.notify_one();
         }
         if changed || round {
-            self.tell(Event::Regions(new)).await;
+            self.tell(&Event::Regions(new));
         }
     }
 
-    async fn tell(&self, event: Event) {
-        for (_, events) in &self.groups {
-            let _ = events.send(event.clone()).await;
+    fn tell(&mut self, event: &Event) {
+        self.groups.iter_mut().for_each(|inbox| inbox.tell(event.clone()));
+    }
+
+    /// Tells everything to the groups that have missed something, once they have room for it.
+    fn catch_up(&mut self, reachable: bool) {
+        for inbox in self.groups.iter_mut().filter(|inbox| inbox.behind) {
+            let known = self.knowledge.lock().unwrap_or_else(PoisonError::into_inner).relearn(&inbox.group);
+            let known = known.into_iter().filter_map(event_of).map(|(_, event)| event);
+            let mut everything = vec![Event::Coordination { reachable }];
+            everything.extend(known);
+            everything.push(Event::Regions(self.verdicts.borrow().to_vec()));
+            inbox.tell_anew(everything);
+        }
+    }
+}
+
+// === impl Inbox ===
+
+impl Inbox {
+    /// Leads to the loop that takes these events.
+    pub(crate) fn new(group: GroupName, events: mpsc::Sender<Event>) -> Self {
+        Self { group, events, behind: false }
+    }
+
+    fn tell(&mut self, event: Event) {
+        // A loop that has ended needs nothing any more.
+        if !self.behind && matches!(self.events.try_send(event), Err(TrySendError::Full(_))) {
+            tracing::warn!(group = %self.group, "the loop of this data group does not keep up");
+            self.behind = true;
         }
     }
 
-    async fn tell_group(&self, group: &GroupName, event: Event) {
-        if let Some((_, events)) = self.groups.iter().find(|(name, _)| name == group) {
-            let _ = events.send(event).await;
+    fn tell_anew(&mut self, everything: Vec<Event>) {
+        if self.events.capacity() < everything.len() {
+            return;
         }
+        tracing::info!(group = %self.group, "the loop of this data group is told everything anew");
+        self.behind = false;
+        everything.into_iter().for_each(|event| self.tell(event));
+    }
+}
+
+/// What a group is told of something that was learnt.
+fn event_of(learned: Learned) -> Option<(GroupName, Event)> {
+    match learned {
+        Learned::Record(group, record, revision) => {
+            Some((group, Event::Record { record, revision, asked: None }))
+        }
+        Learned::Member(group, report) => Some((group, Event::Member(report))),
+        Learned::Run(run) => Some((run.group.clone(), Event::Run(run))),
+        Learned::Reports | Learned::Alive | Learned::Stale(_) => None,
     }
 }
 
@@ -229,3 +306,6 @@ pub(crate) async fn lead_where_the_writer_is(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

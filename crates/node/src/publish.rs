@@ -22,7 +22,6 @@ const FILE: &str = "snapshot.json";
 /// The one who swaps snapshots.
 pub(crate) struct Publisher {
     views: watch::Sender<Arc<View>>,
-    memory: Memory,
     metrics: Metrics,
     refused: Option<String>,
 }
@@ -33,7 +32,7 @@ impl Publisher {
     /// The kept snapshot names no writer: who writes must be learnt anew, for a reign may have ended
     /// while this node was away. Where to send readers and requests it still knows.
     #[must_use]
-    pub(crate) fn new(system: Arc<System>, here: RegionName, memory: Memory, metrics: Metrics) -> Self {
+    pub(crate) fn new(system: Arc<System>, here: RegionName, memory: &Memory, metrics: Metrics) -> Self {
         let kept: Option<Snapshot> = memory.read(FILE).unwrap_or_else(|error| {
             tracing::warn!(%error, "the kept snapshot cannot be used; starting from nothing");
             None
@@ -48,7 +47,7 @@ impl Publisher {
             "this node has just started and has not heard who writes".clone_into(&mut group.reason);
         }
         let (views, _) = watch::channel(View::new(system, here, Arc::new(snapshot)));
-        Self { views, memory, metrics, refused: None }
+        Self { views, metrics, refused: None }
     }
 
     /// What data planes hold: always the newest view.
@@ -80,9 +79,6 @@ impl Publisher {
         let generation = old.generation.saturating_add(1);
         let snapshot =
             Snapshot { generation, region: old.region.clone(), made_at: clock::wall(), regions, groups };
-        if let Err(error) = self.memory.write(FILE, &snapshot) {
-            tracing::warn!(%error, "the snapshot could not be kept on disk; serving from it all the same");
-        }
         self.views.send_replace(view.with_snapshot(Arc::new(snapshot)));
         Some(generation)
     }
@@ -91,6 +87,36 @@ impl Publisher {
         if self.refused.as_ref() != Some(&reason) {
             SnapshotRefused { generation, reason: &reason }.emit(&self.metrics);
             self.refused = Some(reason);
+        }
+    }
+}
+
+/// The one who keeps the newest snapshot on disk. It comes after the data planes: they never wait for a
+/// disk. A node that is killed in between starts again from the snapshot before.
+pub(crate) struct Keeper {
+    memory: Memory,
+    views: watch::Receiver<Arc<View>>,
+}
+
+impl Keeper {
+    /// Keeps what `publisher` publishes from now on.
+    pub(crate) fn new(memory: Memory, publisher: &Publisher) -> Self {
+        Self { memory, views: publisher.views() }
+    }
+
+    /// Writes one snapshot at a time, always the newest, until the publisher is gone and its last one is
+    /// written.
+    pub(crate) async fn run(mut self) {
+        while self.views.changed().await.is_ok() {
+            let snapshot = Arc::clone(&self.views.borrow_and_update().snapshot);
+            let memory = self.memory.clone();
+            let written = tokio::task::spawn_blocking(move || memory.write(FILE, &*snapshot)).await;
+            let failed = match written {
+                Ok(Ok(())) => continue,
+                Ok(Err(error)) => error.to_string(),
+                Err(error) => error.to_string(),
+            };
+            tracing::warn!(error = %failed, "the snapshot could not be kept on disk; serving from it all the same");
         }
     }
 }

@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use meridian_gateway::Listen;
 use meridian_model::run::{Run, StepKind};
-use meridian_model::{Database, RegionName};
+use meridian_model::{Database, GroupName, RegionName, System};
 use meridian_steering::View;
 use tokio::sync::watch;
 use tokio_postgres::NoTls;
@@ -62,7 +63,7 @@ impl Steps {
     /// A write and a read through the gateway of this region, as an application would.
     async fn verify(&self, run: &Run) -> Result<String, String> {
         let view = Arc::clone(&self.views.borrow());
-        let region = view.system.region(&self.here).ok_or("this region is not in the spec")?;
+        let gateway = gateway_of(&view.system, &self.here, &self.database.name)?;
         let member = self.database.member(&self.here).ok_or("this region has no member")?;
         let password = read(member.postgres.app_password_file.clone()).await?;
         let session = |address: std::net::SocketAddr| {
@@ -78,12 +79,18 @@ impl Steps {
             client.execute(WRITE, &[&self.here.as_str(), &epoch]).await
         };
         let read = async |client: &tokio_postgres::Client| client.query_one("select 1", &[]).await;
-        within(session(region.node.gateway_write), write)
-            .await
-            .map_err(|e| format!("the write failed: {e}"))?;
-        within(session(region.node.gateway_read), read).await.map_err(|e| format!("the read failed: {e}"))?;
+        within(session(gateway.write), write).await.map_err(|e| format!("the write failed: {e}"))?;
+        within(session(gateway.read), read).await.map_err(|e| format!("the read failed: {e}"))?;
         Ok("a write and a read through the gateway succeeded".to_owned())
     }
+}
+
+/// The ports of one database: each has its own.
+fn gateway_of(system: &System, here: &RegionName, group: &GroupName) -> Result<Listen, String> {
+    let mut gateways = Listen::of(system, here).into_iter();
+    gateways
+        .find(|listen| &listen.group == group)
+        .ok_or_else(|| format!("the spec has no gateway in {here} for database {group}"))
 }
 
 const TABLE: &str = "create table if not exists meridian_verify \
@@ -106,4 +113,22 @@ async fn read(path: PathBuf) -> Result<String, String> {
     let text =
         tokio::fs::read_to_string(&path).await.map_err(|e| format!("cannot read {}: {e}", path.display()))?;
     Ok(text.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{here, name, system};
+
+    #[test]
+    fn each_database_is_verified_through_its_own_ports() {
+        let system = system();
+        let first = gateway_of(&system, &here(), &name("orders")).unwrap();
+        let second = gateway_of(&system, &here(), &name("users")).unwrap();
+        let node = &system.region(&here()).unwrap().node;
+        assert_eq!((first.write, first.read), (node.gateway_write, node.gateway_read));
+        assert_eq!(second.write.port(), node.gateway_write.port() + 2);
+        assert_eq!(second.read.port(), node.gateway_read.port() + 2);
+        assert!(gateway_of(&system, &here(), &name("nobody")).unwrap_err().contains("nobody"));
+    }
 }

@@ -50,3 +50,37 @@ fn rubbish_and_foreign_keys_teach_nothing() {
     assert_eq!(known.apply(Change::Put(rubbish), Moment::ZERO), []);
     assert_eq!(known.apply(Change::Put(foreign), Moment::ZERO), []);
 }
+
+fn run(epoch: u64) -> Run {
+    Run {
+        id: name(&format!("orders-{epoch}-failover")),
+        group: name("orders"),
+        kind: meridian_model::run::RunKind::Failover,
+        epoch: Epoch(epoch),
+        from: None,
+        to: name("eu"),
+        cause: String::new(),
+        detected_at: None,
+        decided_at: meridian_model::Timestamp(0),
+        steps: Vec::new(),
+        takes_over: None,
+    }
+}
+
+#[test]
+fn only_the_newest_runs_are_kept_and_none_that_a_reset_does_not_show() {
+    let mut known = knowledge();
+    let keys = Keys::new(&name("shop"));
+    let written = |run: Run| entry(keys.run(&run.id), encode(&run), 1);
+    let newest = RUNS_KEPT as u64 + 40;
+    for epoch in 1..=newest {
+        known.apply(Change::Put(written(run(epoch))), Moment::ZERO);
+    }
+    let kept: Vec<u64> = known.runs.values().map(|r| r.epoch.0).collect();
+    assert_eq!((kept.len(), kept.iter().min(), kept.iter().max()), (RUNS_KEPT, Some(&41), Some(&newest)));
+    let listing = Listing { revision: 2, items: vec![written(run(newest))] };
+    known.apply(Change::Reset(listing), Moment::ZERO);
+    assert_eq!(known.runs.len(), 1);
+    let absent = Learned::Record(name("orders"), None, 2);
+    assert_eq!(known.relearn(&name("orders")), [absent, Learned::Run(run(newest))]);
+}

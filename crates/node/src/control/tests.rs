@@ -1,0 +1,109 @@
+//! The control interface and callers that mean no good.
+
+use std::sync::Mutex;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::*;
+use crate::compute::Compute;
+use crate::knowledge::Knowledge;
+use crate::status::CoordinationStatus;
+use crate::testing::{here, name, secret, view};
+
+/// Longer than anything that works takes.
+const PATIENCE: Duration = Duration::from_secs(20);
+const HEALTH: &str = "GET /healthz HTTP/1.1\r\nhost: node\r\n\r\n";
+
+/// Serves; the promises that are asked for come out.
+async fn serving() -> (SocketAddr, mpsc::Receiver<PromiseAsked>) {
+    let board = Board {
+        here: here(),
+        verdicts: watch::channel(Arc::default()).1,
+        coordination: watch::channel(CoordinationStatus::default()).1,
+        groups: Vec::new(),
+        knowledge: Arc::new(Mutex::new(Knowledge::new(&name("shop"), vec![name("orders")]))),
+        views: watch::channel(view()).1,
+        compute: Arc::new(Compute::new(here(), Vec::new())),
+    };
+    let (promises, asked) = mpsc::channel(16);
+    let groups = vec![(name("orders"), promises, mpsc::channel(1).0)];
+    let control = Control { secret: secret(), metrics: Metrics::new(None), board, groups };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (stop, stopped) = watch::channel(false);
+    tokio::spawn(async move {
+        serve(listener, Arc::new(control), stopped).await;
+        drop(stop);
+    });
+    (address, asked)
+}
+
+/// A caller that says this at once, and then nothing.
+async fn caller(address: SocketAddr, says: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(says.as_bytes()).await.unwrap();
+    stream
+}
+
+/// The first line of the next answer; nothing when there is none.
+async fn heard(stream: &mut TcpStream) -> String {
+    let mut bytes = vec![0; 4_096];
+    let read = tokio::time::timeout(PATIENCE, stream.read(&mut bytes)).await.unwrap();
+    bytes.truncate(read.unwrap_or(0));
+    String::from_utf8(bytes).unwrap().lines().next().unwrap_or_default().to_owned()
+}
+
+fn post(body: &str, length: usize) -> String {
+    let secret = secret().bearer();
+    format!(
+        "POST /v1/promise HTTP/1.1\r\nhost: node\r\nauthorization: {secret}\r\n\
+         content-length: {length}\r\n\r\n{body}"
+    )
+}
+
+#[tokio::test]
+async fn a_promise_is_given_although_strangers_hold_all_places() {
+    let (address, mut asked) = serving().await;
+    tokio::spawn(async move {
+        while let Some(asked) = asked.recv().await {
+            let _ = asked.answer.send(PromiseAnswer { granted: true, reason: "a test".to_owned() });
+        }
+    });
+    let promise =
+        Promise { group: name("orders"), epoch: meridian_model::Epoch(1), holder: here(), for_ms: 1 };
+    let body = serde_json::to_string(&promise).unwrap();
+    // The peer that came first keeps its place, though it is the oldest.
+    let mut proven = caller(address, &post(&body, body.len())).await;
+    assert_eq!(heard(&mut proven).await, "HTTP/1.1 200 OK");
+    let mut strangers = Vec::new();
+    for _ in 0..CONNECTIONS_MAX - 1 {
+        strangers.push(caller(address, HEALTH).await);
+        assert_eq!(heard(strangers.last_mut().unwrap()).await, "HTTP/1.1 200 OK");
+    }
+    let mut peer = caller(address, &post(&body, body.len())).await;
+    assert_eq!(heard(&mut peer).await, "HTTP/1.1 200 OK");
+    // Not because the others were gone by themselves: only the oldest stranger is.
+    let newest = strangers.last_mut().unwrap();
+    newest.write_all(HEALTH.as_bytes()).await.unwrap();
+    assert_eq!(heard(newest).await, "HTTP/1.1 200 OK");
+    assert_eq!(heard(&mut strangers[0]).await, "");
+    proven.write_all(post(&body, body.len()).as_bytes()).await.unwrap();
+    assert_eq!(heard(&mut proven).await, "HTTP/1.1 200 OK");
+}
+
+#[tokio::test]
+async fn a_question_that_never_ends_is_not_waited_for() {
+    let (address, _asked) = serving().await;
+    let mut slow = caller(address, &post("{", 1_000)).await;
+    assert_eq!(heard(&mut slow).await, "HTTP/1.1 408 Request Timeout");
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn who_reads_nothing_is_cut_off_by_the_kernel() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    limit_stalls(&stream);
+    let limit = rustix::net::sockopt::tcp_user_timeout(&stream).unwrap();
+    assert_eq!(u128::from(limit), STALL_MAX.as_millis());
+}
