@@ -122,5 +122,10 @@ async fn measure(
     let played = script::play(lab, drill, &stage, tell).await?;
     tell("load off; comparing every row with what clients were told");
     let seen = stage.strike(lab).await?;
+    let (all, writes) = (seen.recorded.samples.len(), seen.recorded.ledger.acknowledged.len());
+    let failed = seen.recorded.samples.iter().filter(|s| !s.outcome.good()).count();
+    tell(&format!(
+        "{all} requests, {failed} failed, {writes} writes acknowledged in all, those counted that ended since the last line"
+    ));
     Ok(conclude::facts(&conclude::Evidence { drill, system, played: &played, seen: &seen, options }))
 }

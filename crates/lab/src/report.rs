@@ -77,7 +77,7 @@ pub struct Facts {
     pub writers: Vec<ReignFact>,
     /// Broken invariants and other faults of safety, one sentence each.
     pub violations: Vec<String>,
-    /// The recovery, step by step.
+    /// The recovery, step by step, in the order of time; what was not seen comes last.
     pub phases: Vec<PhaseFact>,
     /// What was done to the system.
     pub faults: Vec<FaultFact>,
@@ -206,7 +206,7 @@ pub struct LatencyFact {
     pub p99_ms: f64,
 }
 
-/// One second of a population: what was due in it.
+/// One second of a population: what ended in it.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 pub struct SecondFact {
     /// Reads answered.

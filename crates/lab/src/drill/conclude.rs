@@ -143,7 +143,12 @@ fn phases(evidence: &Evidence<'_>, people: &[Person<'_>], times: Times, runs: &[
             phase.detail
         },
     };
-    measure::phases(&input, seen.clock).into_iter().map(shown).collect()
+    let all = measure::phases(&input, seen.clock).into_iter();
+    // Without a failover the phases of one that were not seen are none.
+    let mut phases: Vec<PhaseFact> = all.filter(|p| run.is_some() || p.at.is_some()).map(shown).collect();
+    let time = |p: &PhaseFact| p.at_seconds.unwrap_or(f64::INFINITY);
+    phases.sort_by(|a, b| time(a).total_cmp(&time(b)));
+    phases
 }
 
 /// The last failover; a step that it did not end counts as ended by the run that took its place.
@@ -302,8 +307,10 @@ fn definitions() -> Vec<(String, String)> {
              later.".to_owned()),
         pair("Latency", "Of good answers, from the instant at which the request was due by a schedule that does not \
              wait for answers, retries included.".to_owned()),
-        pair("Before, during, after", "Divided by the fault and by the instant at which everybody was served \
-             again.".to_owned()),
+        pair("Before, during, after", "Before: answered before the fault. After: due after everybody was served \
+             again. During: all others.".to_owned()),
+        pair("Phases", "In the order of time. Reads leave a region as soon as its neighbours doubt it (DNS and edges \
+             by themselves); writes wait for the decision, the fence and the promotion, in that order.".to_owned()),
         pair("Writers", "Databases that acknowledged a write to a client connected straight to them. A reign counts \
              from the sending of its first acknowledged write to its last acknowledgement.".to_owned()),
     ]

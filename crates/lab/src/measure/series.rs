@@ -1,4 +1,7 @@
-//! One population over time: a bucket for each second in which requests were due.
+//! One population over time: a bucket for each second in which answers came.
+//!
+//! By the end of each request, not by when it was due: while writes stand still none is counted, and those that
+//! were due before a fault and answered long after it do not make the time before it look slow.
 
 use std::time::Duration;
 
@@ -7,10 +10,10 @@ use meridian_model::Moment;
 use super::percentiles;
 use crate::load::{Kind, Sample};
 
-/// The most buckets: an hour. What is due later falls into the last one.
+/// The most buckets: an hour. What ends later falls into the last one.
 const BUCKETS_MAX: usize = 3600;
 
-/// What was due in one second, and how it ended.
+/// What ended in one second, and how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Bucket {
     /// Reads that were answered.
@@ -31,7 +34,7 @@ pub fn series(samples: &[Sample], start: Moment, length: Duration) -> Vec<Bucket
     let count = usize::try_from(length.as_secs()).unwrap_or(BUCKETS_MAX).saturating_add(1).min(BUCKETS_MAX);
     let mut slots: Vec<Vec<&Sample>> = vec![Vec::new(); count];
     for sample in samples {
-        let second = usize::try_from(sample.intended.since(start).as_secs()).unwrap_or(usize::MAX);
+        let second = usize::try_from(sample.ended.since(start).as_secs()).unwrap_or(usize::MAX);
         if let Some(slot) = slots.get_mut(second.min(count - 1)) {
             slot.push(sample);
         }

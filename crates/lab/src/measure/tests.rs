@@ -118,12 +118,12 @@ fn percentiles_are_values_that_occurred() {
 }
 
 #[test]
-fn a_request_belongs_to_the_second_in_which_it_was_due() {
+fn a_request_belongs_to_the_second_in_which_it_ended() {
     let samples = [sample(100, 2_500, Outcome::Ok), sample(1_100, 1_200, Outcome::Unknown)];
     let buckets = series(&samples, ms(0), Duration::from_secs(2));
     let counts: Vec<_> = buckets.iter().map(|b| (b.writes, b.failed)).collect();
-    assert_eq!(counts, [(1, 0), (0, 1), (0, 0)]);
-    assert_eq!(buckets[0].p95, Duration::from_millis(2_400));
+    assert_eq!(counts, [(0, 0), (0, 1), (1, 0)]);
+    assert_eq!(buckets[2].p95, Duration::from_millis(2_400));
 }
 
 fn ack(region: &str, timeline: u32, sent: u64, received: u64) -> WitnessAck {

@@ -164,7 +164,7 @@ fn load(page: &mut Page, facts: &Facts) {
     page.soft("As clients connected straight to each database saw it, past the gateways, every 20 ms.");
     page.raw(&charts::writers(facts));
     page.heading("Throughput");
-    page.soft("Requests answered per second, by the second in which they were due.");
+    page.soft("Requests answered per second, by the second in which the answer came.");
     legend(page, facts);
     page.raw(&charts::throughput(facts));
     page.heading("Errors");

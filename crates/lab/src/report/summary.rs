@@ -8,20 +8,23 @@ use serde_json::Value;
 
 use super::scale::number;
 
-/// The figures of a report that are summed up, beside its phases.
-const FIGURES: [&str; 11] = [
-    "rto_read_seconds",
-    "rto_write_seconds",
-    "longest_read_outage_seconds",
-    "longest_write_outage_seconds",
-    "rpo_seconds",
-    "lost_writes",
-    "acknowledged_writes",
-    "failed_reads",
-    "failed_writes",
-    "max_concurrent_writers",
-    "failovers",
+/// The figures of a report that are summed up, beside its phases, and what people call them.
+const FIGURES: [(&str, &str); 11] = [
+    ("rto_read_seconds", "RTO reads, s"),
+    ("rto_write_seconds", "RTO writes, s"),
+    ("longest_read_outage_seconds", "longest outage of reads, s"),
+    ("longest_write_outage_seconds", "longest outage of writes, s"),
+    ("rpo_seconds", "RPO, s"),
+    ("lost_writes", "lost writes"),
+    ("acknowledged_writes", "acknowledged writes"),
+    ("failed_reads", "failed reads"),
+    ("failed_writes", "failed writes"),
+    ("max_concurrent_writers", "most writers at an instant"),
+    ("failovers", "failovers"),
 ];
+
+/// What the names of phases begin with.
+const PHASE: &str = "phase: ";
 
 /// One figure over several runs.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -68,12 +71,12 @@ pub fn summary_table(drills: &BTreeMap<String, DrillSummary>) -> String {
         _ = writeln!(out, "{name}: {} of {} runs passed", drill.passed, drill.runs);
         _ = writeln!(
             out,
-            "  {:<34}{:>10}{:>10}{:>10}{:>6}",
+            "  {:<38}{:>10}{:>10}{:>10}{:>6}",
             "FIGURE", "MINIMUM", "MEDIAN", "MAXIMUM", "RUNS"
         );
-        for (figure, spread) in &drill.figures {
+        for (figure, spread) in rows(drill) {
             let [low, middle, high] = [spread.minimum, spread.median, spread.maximum].map(number);
-            _ = writeln!(out, "  {figure:<34}{low:>10}{middle:>10}{high:>10}{:>6}", spread.count);
+            _ = writeln!(out, "  {figure:<38}{low:>10}{middle:>10}{high:>10}{:>6}", spread.count);
         }
         for violation in &drill.violations {
             _ = writeln!(out, "  VIOLATION {violation}");
@@ -83,6 +86,17 @@ pub fn summary_table(drills: &BTreeMap<String, DrillSummary>) -> String {
     out
 }
 
+/// Figures in their order, then phases in the order of time, in plain words.
+fn rows(drill: &DrillSummary) -> Vec<(String, &Spread)> {
+    let figure = |(name, words): &(&str, &str)| Some(((*words).to_owned(), drill.figures.get(*name)?));
+    let phases = drill.figures.iter().filter_map(|(name, spread)| Some((name.strip_prefix(PHASE)?, spread)));
+    // Every time is counted from the fault: its own is nought.
+    let mut phases: Vec<(&str, &Spread)> = phases.filter(|(name, _)| *name != "fault").collect();
+    phases.sort_by(|a, b| a.1.median.total_cmp(&b.1.median));
+    let phases = phases.into_iter().map(|(name, spread)| (format!("{name}, s after the fault"), spread));
+    FIGURES.iter().filter_map(figure).chain(phases).collect()
+}
+
 fn of_drill(reports: &[&Value]) -> DrillSummary {
     let mut values: BTreeMap<String, Vec<f64>> = BTreeMap::new();
     let mut summary = DrillSummary { runs: reports.len(), ..DrillSummary::default() };
@@ -90,13 +104,13 @@ fn of_drill(reports: &[&Value]) -> DrillSummary {
         summary.passed += usize::from(report.get("passed").and_then(Value::as_bool).unwrap_or(false));
         let violations = report.get("violations").and_then(Value::as_array).into_iter().flatten();
         summary.violations.extend(violations.filter_map(Value::as_str).map(str::to_owned));
-        for figure in FIGURES {
+        for (figure, _) in FIGURES {
             if let Some(value) = report.get(figure).and_then(Value::as_f64) {
                 values.entry(figure.to_owned()).or_default().push(value);
             }
         }
         for (name, value) in phases(report) {
-            values.entry(format!("phase: {name}")).or_default().push(value);
+            values.entry(format!("{PHASE}{name}")).or_default().push(value);
         }
     }
     let spread = |(name, values): (String, Vec<f64>)| Some((name, spread(values)?));
@@ -135,7 +149,9 @@ mod tests {
     fn sums_up_by_drill_and_leaves_out_what_was_not_seen() {
         let report = |passed, rto: Value| {
             json!({ "drill": "loss", "passed": passed, "rto_write_seconds": rto, "violations": [],
-                    "phases": [{ "name": "fenced", "after_fault_seconds": 5.0 }] })
+                    "phases": [{ "name": "fault", "after_fault_seconds": 0.0 },
+                               { "name": "fenced", "after_fault_seconds": 5.0 },
+                               { "name": "decided", "after_fault_seconds": 4.0 }] })
         };
         let all =
             summary(&[report(true, json!(6.0)), report(false, Value::Null), json!({ "drill": "blip" })]);
@@ -145,6 +161,9 @@ mod tests {
         assert_eq!(loss.figures["phase: fenced"].count, 2);
         assert_eq!(all["blip"].figures.len(), 0);
         let table = summary_table(&all);
-        assert!(table.contains("loss: 1 of 2 runs passed"), "{table}");
+        assert!(table.contains("loss: 1 of 2 runs passed") && table.contains("RTO writes, s"), "{table}");
+        let place = |what: &str| table.find(what).unwrap();
+        assert!(place("decided, s after the fault") < place("fenced, s after the fault"), "{table}");
+        assert!(!table.contains("fault,") && !table.contains('_'), "{table}");
     }
 }

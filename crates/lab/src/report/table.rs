@@ -65,12 +65,16 @@ fn phases(out: &mut String, facts: &Facts, colour: Colour) {
         let after = phase.after_fault_seconds.map_or_else(|| "-".to_owned(), |s| format!("{s:.3} s"));
         _ = writeln!(out, "  {:<16}{after:>11}  {}", phase.name, shorten(&phase.detail));
     }
+    if facts.phases.iter().any(|p| p.name == "DNS changed" && p.at_seconds.is_some()) {
+        out.push_str("  Reads leave a lost region at once; writes wait for the decision, the fence and the promotion.\n");
+    }
 }
 
 fn figures(out: &mut String, facts: &Facts, colour: Colour) {
-    section(out, colour, "MEASURED", "                                OBJECTIVE");
+    section(out, colour, "MEASURED", " (worst population)             OBJECTIVE");
     let rto = format!("{} or less", seconds(facts.objectives.rto_seconds));
-    let time = |value: Option<f64>| value.map_or_else(|| "never good again".to_owned(), seconds);
+    let time =
+        |value: Option<f64>| value.map_or_else(|| "never good again".to_owned(), |s| format!("{s:.3} s"));
     let mut row = |name: &str, value: String, wanted: &str| {
         _ = writeln!(out, "  {name:<16}{value:<24}{wanted}");
     };

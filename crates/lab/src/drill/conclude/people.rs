@@ -83,16 +83,18 @@ pub(super) fn fact(person: &Person<'_>, times: Times) -> PopulationFact {
 }
 
 fn latencies(samples: &[Sample], times: Times) -> Vec<LatencyFact> {
-    let stretches = [
-        ("before", Moment::ZERO, times.fault),
-        ("during", times.fault, times.settled),
-        ("after", times.settled.max(times.fault), times.end),
-    ];
+    // What was due just before the fault and was answered after it had waited for the recovery.
+    let before = |s: &Sample| s.ended < times.fault;
+    let after = |s: &Sample| s.intended >= times.settled.max(times.fault) && s.intended < times.end;
+    let stretch_of = |s: &Sample| match s {
+        s if before(s) => "before",
+        s if after(s) => "after",
+        _ => "during",
+    };
     let mut list = Vec::new();
-    for (stretch, from, to) in stretches {
+    for stretch in ["before", "during", "after"] {
         for (name, kind) in [("reads", Kind::Read), ("writes", Kind::Write)] {
-            let of_it =
-                |s: &&Sample| s.kind == kind && s.outcome.good() && s.intended >= from && s.intended < to;
+            let of_it = |s: &&Sample| s.kind == kind && s.outcome.good() && stretch_of(s) == stretch;
             let p = percentiles(samples.iter().filter(of_it).map(Sample::latency));
             let [p50_ms, p95_ms, p99_ms] = [p.p50, p.p95, p.p99].map(|d| round(d) * 1000.0);
             list.push(LatencyFact { stretch, kind: name, count: p.count, p50_ms, p95_ms, p99_ms });

@@ -246,6 +246,18 @@ fn the_phases_of_a_region_loss() {
     assert_eq!(after("first good write"), Some(6.0));
     assert_eq!(after("redundant again"), Some(30.0));
     assert_eq!(after("compute scaled"), None);
+    let times: Vec<f64> = facts.phases.iter().filter_map(|p| p.at_seconds).collect();
+    assert!(times.is_sorted(), "{times:?}");
+    assert_eq!(facts.phases.last().unwrap().at_seconds, None, "what was not seen comes last");
+}
+
+#[test]
+fn without_a_failover_only_what_was_seen_is_a_phase() {
+    let mut seen = seen(FAULT - 3);
+    seen.seen.runs.clear();
+    let facts = conclude(&seen);
+    assert!(facts.phases.iter().all(|p| p.at_seconds.is_some()), "{:?}", facts.phases);
+    assert!(facts.phases.iter().any(|p| p.name == "first good write"));
 }
 
 #[test]
@@ -275,6 +287,8 @@ fn each_population_has_its_own_story() {
         |stretch| hit.latencies.iter().find(|l| l.stretch == stretch && l.kind == "writes").unwrap().p50_ms;
     assert_eq!((figure("before"), figure("after")), (20.0, 20.0));
     assert!(figure("during") > 1000.0);
+    let slowest = |stretch| hit.latencies.iter().find(|l| l.stretch == stretch).unwrap().p99_ms;
+    assert!(slowest("before") < 1000.0, "what waited for the recovery was not answered before the fault");
     assert_eq!(hit.series.len(), 61);
 }
 
