@@ -67,6 +67,18 @@ pub enum ActuatorError {
         /// What to do.
         advice: String,
     },
+    /// A setting of PostgreSQL that a member may not have.
+    #[error(
+        "the setting `{setting}` of the database {database} is refused: {problem}; remove it from `settings` in the spec"
+    )]
+    Setting {
+        /// Of which.
+        database: String,
+        /// Its name and value.
+        setting: String,
+        /// Why not.
+        problem: String,
+    },
     /// A file or folder could not be read or written.
     #[error("{what} {path} failed: {source}")]
     File {
@@ -175,6 +187,7 @@ impl ActuatorError {
             Self::MissingProgram { .. }
             | Self::UnsupportedVersion { .. }
             | Self::UnknownUser { .. }
+            | Self::Setting { .. }
             | Self::DataDirectory { .. } => Blame::Setup,
             Self::File { .. }
             | Self::DiskFull { .. }

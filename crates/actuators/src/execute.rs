@@ -116,17 +116,24 @@ pub trait DatabaseActuator: Send + Sync + 'static {
     fn follow(&self, upstream: SocketAddr, epoch: Epoch) -> BoxFuture<'_, Result<(), ActuatorError>>;
 
     /// Cuts the standby off from its upstream for good (starting it without one when it is stopped).
-    /// When this returns nothing more is received and nothing more can be acknowledged upstream.
+    /// When this returns nothing more is received and nothing more can be acknowledged upstream, and the
+    /// server answers with its final position: the end of the log on its disk, which after a restart is
+    /// replayed to its end first. Replay that somebody paused is resumed if that needs it.
     ///
     /// # Errors
-    /// A running primary, no data directory, a receiver that cannot be stopped.
+    /// A running primary, no data directory, a receiver that cannot be stopped, no final position in time:
+    /// then replay goes on, and sealing again is right.
     fn seal(&self) -> BoxFuture<'_, Result<(), ActuatorError>>;
 
     /// Brings a member back whose log may have diverged: keeps the diverged log, rewinds it to the
-    /// primary at `source` or clones it anew, and lets it follow.
+    /// primary at `source` or clones it anew, and lets it follow. A timeline of the same number that began
+    /// elsewhere is another one. A clone needs room for a copy of the source's database and for the log
+    /// that diverged; if there is room for the old data directory besides, that one is kept too, else it
+    /// is removed before the copy begins.
     ///
     /// # Errors
-    /// A source that is no primary or not reachable, a full disk, a stale epoch.
+    /// A source that is no primary or not reachable, a full disk, a stale epoch. When a clone broke off,
+    /// [`Self::status`] may say that there is no data directory: [`Self::copy_from`] is right then.
     fn rejoin(&self, source: SocketAddr, epoch: Epoch) -> BoxFuture<'_, Result<Rejoined, ActuatorError>>;
 
     /// (Not `clone_from`: on an `Arc` that would be `Clone`'s.) Makes the data directory by a base backup from `source`; does not start it. Only where there is

@@ -111,9 +111,15 @@ fn serve(spawner: &Spawner, launch: &Launch, first: Child, data_dir: &Path, orde
 }
 
 fn kill(data_dir: &Path) {
-    let left = kill_cluster(data_dir, KILL_WITHIN);
-    if left > 0 {
-        tracing::error!(left, data_dir = %data_dir.display(), "processes of PostgreSQL could not be killed");
+    let data_dir_shown = data_dir.display();
+    match kill_cluster(data_dir, KILL_WITHIN) {
+        Ok(0) => {}
+        Ok(left) => {
+            tracing::error!(left, data_dir = %data_dir_shown, "processes of PostgreSQL could not be killed");
+        }
+        Err(error) => {
+            tracing::error!(%error, data_dir = %data_dir_shown, "processes of PostgreSQL could not be looked for");
+        }
     }
 }
 

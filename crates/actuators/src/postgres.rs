@@ -88,6 +88,7 @@ impl Postgres {
         let layout = Layout::prepare(&config, user, binaries.major)?;
         let server = Server::new(layout.data_dir.clone(), layout.log(), spawner.clone());
         server.halt(false)?;
+        layout.finish_removing();
         layout.look()?;
         let fenced = Arc::clone(&server);
         let watchdog = Watchdog::start(move |_| fenced.fence())?;
@@ -186,14 +187,16 @@ impl DatabaseActuator for Postgres {
 
 impl Member {
     async fn stop(&self, mode: StopMode) -> Result<(), ActuatorError> {
-        self.watching.close().await;
-        match mode {
+        let stopped = match mode {
             StopMode::Immediate => self.server.halt_aside(true).await,
             StopMode::Fast => {
                 let _one_at_a_time = self.commands.lock().await;
                 self.server.stop_fast().await
             }
-        }
+        };
+        // Last: a status that is being asked for holds the connection.
+        self.watching.close().await;
+        stopped
     }
 
     /// A primary may run only while its end is already decided unless it is put off.

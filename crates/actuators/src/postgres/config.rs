@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use meridian_model::database::{Database, PostgresMember, Replication};
 use meridian_model::{GroupName, RegionName, System};
 
+use super::settings::permitted;
 use crate::error::ActuatorError;
 
 /// One member of a database, as its actuator needs it.
@@ -38,7 +39,7 @@ impl PostgresConfig {
     /// The member of `database` in region `here`; its folders are below the node's data directory.
     ///
     /// # Errors
-    /// The region or the member is not in the spec.
+    /// The region or the member is not in the spec, or it sets what Meridian's promises rest on.
     pub fn of(system: &System, database: &Database, here: &RegionName) -> Result<Self, ActuatorError> {
         let absent = || ActuatorError::WrongState {
             command: "run a database",
@@ -46,6 +47,7 @@ impl PostgresConfig {
         };
         let member = database.member(here).ok_or_else(absent)?;
         let node = &system.region(here).ok_or_else(absent)?.node;
+        refuse_unsafe(&database.name, &member.postgres.settings)?;
         let others = database.members.iter().filter(|m| &m.region != here).map(|m| m.region.clone());
         Ok(Self {
             group: database.name.clone(),
@@ -69,7 +71,33 @@ impl PostgresConfig {
     }
 }
 
+fn refuse_unsafe(database: &GroupName, settings: &[(String, String)]) -> Result<(), ActuatorError> {
+    settings.iter().try_for_each(|(name, value)| {
+        permitted(name, value).map_err(|problem| ActuatorError::Setting {
+            database: database.to_string(),
+            setting: format!("{name} = {value}"),
+            problem,
+        })
+    })
+}
+
 /// The name of a region's replication slot.
 pub(crate) fn slot_of(region: &RegionName) -> String {
     region.as_str().replace('-', "_")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_setting_that_breaks_a_promise_is_named_with_what_to_do() {
+        let check = |name: &str, value: &str| {
+            refuse_unsafe(&GroupName::new("orders").unwrap(), &[(name.to_owned(), value.to_owned())])
+        };
+        check("work_mem", "8MB").unwrap();
+        let said = check("fsync", "off").unwrap_err().to_string();
+        assert!(said.contains("`fsync = off` of the database orders is refused"), "{said}");
+        assert!(said.contains("remove it from `settings`"), "{said}");
+    }
 }

@@ -9,6 +9,7 @@ use meridian_model::Lsn;
 pub(crate) struct ControlData {
     pub(crate) system: String,
     pub(crate) state: String,
+    /// The newest that it knows of; segment files may show a newer one.
     pub(crate) timeline: u32,
     pub(crate) segment_bytes: u64,
     /// The whole output.
@@ -20,13 +21,20 @@ impl ControlData {
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let field =
             |name: &str| text.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(':')).map(str::trim);
+        let checkpoint: u32 = field("Latest checkpoint's TimeLineID")?.parse().ok()?;
+        let recovery = field("Min recovery ending loc's timeline").and_then(|t| t.parse().ok());
         Some(Self {
             system: field("Database system identifier")?.to_owned(),
             state: field("Database cluster state")?.to_owned(),
-            timeline: field("Latest checkpoint's TimeLineID")?.parse().ok()?,
+            timeline: checkpoint.max(recovery.unwrap_or(0)),
             segment_bytes: field("Bytes per WAL segment")?.parse().ok().filter(|bytes| *bytes > 0)?,
             text: text.to_owned(),
         })
+    }
+
+    /// It last ran as a primary, not as a standby.
+    pub(crate) fn was_primary(&self) -> bool {
+        !matches!(self.state.as_str(), "shut down in recovery" | "in archive recovery")
     }
 }
 
@@ -49,16 +57,36 @@ pub(crate) fn history(timeline: u32, file: &str) -> Vec<Reign> {
     reigns
 }
 
-/// The last timeline and place that both have in common; `None`: nothing in common, or no divergence
-/// that histories could show (one is the other's beginning without an end).
+/// The last timeline and place that both have in common; `None`: the histories are the same. A timeline is
+/// the same only if it also began at the same place. Nothing in common: all of it diverged.
 pub(crate) fn divergence(ours: &[Reign], theirs: &[Reign]) -> Option<(u32, Lsn)> {
-    let common = ours.iter().zip(theirs).take_while(|(a, b)| a.timeline == b.timeline).last()?;
-    let end = match (common.0.end, common.1.end) {
+    let (mut common, mut began) = (None, (None, None));
+    for (a, b) in ours.iter().zip(theirs) {
+        if a.timeline != b.timeline || began.0 != began.1 {
+            break;
+        }
+        (common, began) = (Some((a, b)), (a.end, b.end));
+    }
+    let Some((ours, theirs)) = common else { return Some((0, Lsn(0))) };
+    let end = match (ours.end, theirs.end) {
         (None, None) => return None,
         (Some(end), None) | (None, Some(end)) => end,
         (Some(a), Some(b)) => a.min(b),
     };
-    Some((common.0.timeline, end))
+    Some((ours.timeline, end))
+}
+
+/// The last timeline of a history and where it began.
+pub(crate) fn last_beginning(reigns: &[Reign]) -> (u32, Lsn) {
+    let timeline = reigns.last().map_or(0, |last| last.timeline);
+    (timeline, reigns.iter().rev().find_map(|reign| reign.end).unwrap_or_default())
+}
+
+/// The name of the segment file that holds a place of a timeline.
+pub(crate) fn segment_name(timeline: u32, lsn: Lsn, segment_bytes: u64) -> Option<String> {
+    let number = lsn.0.checked_div(segment_bytes)?;
+    let per_high = 0x1_0000_0000_u64.checked_div(segment_bytes)?;
+    Some(format!("{timeline:08X}{:08X}{:08X}", number.checked_div(per_high)?, number.checked_rem(per_high)?))
 }
 
 /// The timeline and number of a segment file's name; `None` for any other file.
@@ -98,16 +126,34 @@ mod tests {
                 Some((2, Lsn(20))),
             ),
             (reigns(&[(1, Some(30)), (2, None)]), reigns(&[(1, Some(10)), (3, None)]), Some((1, Lsn(10)))),
-            (reigns(&[(4, None)]), reigns(&[(1, None)]), None),
+            (reigns(&[(4, None)]), reigns(&[(1, None)]), Some((0, Lsn(0)))),
+            (reigns(&[(4, None)]), reigns(&[(1, Some(10)), (4, None)]), Some((0, Lsn(0)))),
+            // The same number, another beginning.
+            (reigns(&[(1, Some(30)), (2, None)]), reigns(&[(1, Some(10)), (2, None)]), Some((1, Lsn(10)))),
+            (
+                reigns(&[(1, Some(30)), (2, Some(40)), (3, None)]),
+                reigns(&[(1, Some(10)), (2, None)]),
+                Some((1, Lsn(10))),
+            ),
+            (reigns(&[(1, Some(30)), (2, None)]), reigns(&[(1, None)]), Some((1, Lsn(30)))),
+            (reigns(&[(1, Some(10)), (2, None)]), reigns(&[(1, Some(10)), (2, None)]), None),
         ] {
             assert_eq!(divergence(&ours, &theirs), expected, "{ours:?} {theirs:?}");
         }
     }
 
     #[test]
+    fn what_was_written_on_the_last_timeline_begins_where_the_one_before_ended() {
+        assert_eq!(last_beginning(&reigns(&[(1, Some(10)), (2, Some(20)), (3, None)])), (3, Lsn(20)));
+        assert_eq!(last_beginning(&reigns(&[(1, None)])), (1, Lsn(0)));
+    }
+
+    #[test]
     fn segment_names_are_told_from_other_files() {
         let bytes = 16 << 20;
         assert_eq!(segment("000000020000000100000003", bytes), Some((2, 0x103)));
+        let named = segment_name(2, Lsn(0x1_0300_0148), bytes);
+        assert_eq!(named.as_deref(), Some("000000020000000100000003"));
         for other in [
             "00000002.history",
             "000000010000000000000004.partial",
@@ -132,6 +178,11 @@ mod tests {
             (control.system.as_str(), control.state.as_str()),
             ("7391234567890123456", "in production")
         );
+        assert!(control.was_primary());
+        let standby = text.replace("in production", "in archive recovery")
+            + "Min recovery ending loc's timeline:   3\n";
+        let standby = ControlData::parse(&standby).unwrap();
+        assert!(standby.timeline == 3 && !standby.was_primary());
         assert_eq!(ControlData::parse("nothing"), None);
     }
 }

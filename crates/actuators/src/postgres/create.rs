@@ -122,7 +122,7 @@ impl Member {
         Err(self.layout.wrong(&problem, "move it away by hand if it is not needed; it will be cloned then"))
     }
 
-    async fn check_source_version(&self, source: &Link) -> Result<(), ActuatorError> {
+    pub(super) async fn check_source_version(&self, source: &Link) -> Result<(), ActuatorError> {
         let said = source.value("asking for its version", "show server_version_num", FAR).await?;
         let major = said.parse::<u32>().unwrap_or(0) / 10_000;
         if major == self.binaries.major {

@@ -14,6 +14,8 @@ use crate::error::ActuatorError;
 pub(super) struct Divergence {
     pub(super) timeline: u32,
     pub(super) lsn: Lsn,
+    /// The two timelines after it have the same number, and are different ones.
+    pub(super) same_number: bool,
 }
 
 /// Copies what lies after the divergence from `data_dir` to `target`: segments, histories, the control
@@ -61,11 +63,16 @@ fn worth_keeping(wal: &Path, name: &str, from: Divergence, segment_bytes: u64) -
 /// The place that the first page of a segment says it has; a segment that was only prepared for later use
 /// still carries the place of its former life.
 fn begins_at(file: &Path) -> Option<u64> {
-    let mut page = [0_u8; 8];
+    bytes_at(file, PAGE_ADDRESS).map(u64::from_ne_bytes)
+}
+
+/// What stands at that place of a file, if it is there.
+pub(super) fn bytes_at<const N: usize>(file: &Path, offset: u64) -> Option<[u8; N]> {
+    let mut bytes = [0_u8; N];
     let mut open = fs::File::open(file).ok()?;
-    open.seek(SeekFrom::Start(PAGE_ADDRESS)).ok()?;
-    open.read_exact(&mut page).ok()?;
-    Some(u64::from_ne_bytes(page))
+    open.seek(SeekFrom::Start(offset)).ok()?;
+    open.read_exact(&mut bytes).ok()?;
+    Some(bytes)
 }
 
 fn copy(from: &Path, to: &Path) -> Result<(), ActuatorError> {

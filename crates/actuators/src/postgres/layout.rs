@@ -118,15 +118,27 @@ impl Layout {
     /// that anybody relied on.
     pub(crate) fn begin_building(&self) -> Result<PathBuf, ActuatorError> {
         let dir = self.building();
-        match fs::remove_dir_all(&dir) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                return Err(ActuatorError::file("removing the unfinished", &dir, e));
-            }
-            _ => {}
-        }
+        remove_folder(&dir)?;
         fs::create_dir(&dir).map_err(|e| ActuatorError::file("making the folder", &dir, e))?;
         self.own(&dir, 0o700)?;
         Ok(dir)
+    }
+
+    /// Takes the data directory away: first its name, as one step, so that a half-removed one is never
+    /// taken for a data directory. What a crash leaves of it is removed by [`Self::finish_removing`].
+    pub(crate) fn remove(&self) -> Result<(), ActuatorError> {
+        let doomed = self.beside(REMOVING);
+        remove_folder(&doomed)?;
+        fs::rename(&self.data_dir, &doomed)
+            .map_err(|e| ActuatorError::file("putting aside", &self.data_dir, e))?;
+        remove_folder(&doomed)
+    }
+
+    /// Removes what an earlier life had begun to remove. That it cannot is no reason not to start.
+    pub(crate) fn finish_removing(&self) {
+        if let Err(error) = remove_folder(&self.beside(REMOVING)) {
+            tracing::warn!(%error, "remove it by hand: it takes room and is of no use");
+        }
     }
 
     /// Gives what was built the data directory's name, as one step.
@@ -325,6 +337,16 @@ impl Layout {
     }
 }
 
+/// A folder that is ours by its name; that there is none is no error.
+pub(crate) fn remove_folder(dir: &Path) -> Result<(), ActuatorError> {
+    match fs::remove_dir_all(dir) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(ActuatorError::file("removing", dir, e)),
+        _ => Ok(()),
+    }
+}
+
+/// What the data directory is called while it is being removed.
+const REMOVING: &str = "removing";
 /// Says whose data directory it is.
 const MARKER: &str = "meridian-member";
 /// PostgreSQL's own sign that it is to start as a standby.

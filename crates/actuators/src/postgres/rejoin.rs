@@ -9,13 +9,14 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use meridian_model::Epoch;
+use meridian_model::{Epoch, Lsn};
 use meridian_telemetry::clock;
 
 use super::Member;
-use super::control::{ControlData, divergence, history};
+use super::control::{ControlData, divergence, history, last_beginning, segment_name};
 use super::create::{FAR, SYSTEM};
 use super::keep::{self, Divergence};
+use super::layout::remove_folder;
 use super::link::Link;
 use super::promote::CHECKPOINT;
 use super::start::As;
@@ -35,7 +36,7 @@ impl Member {
         self.server.halt_aside(false).await?;
         let control = self.control_data().await?;
         self.same_system_as(&control, &theirs.system)?;
-        let rejoined = match self.where_diverged(&control, &theirs) {
+        let rejoined = match self.where_diverged(&link, &control, &theirs).await? {
             None => followed("its log had not diverged", None),
             Some(from) => self.come_back(&link, from, &control).await?,
         };
@@ -64,7 +65,7 @@ impl Member {
         let began = clock::now();
         let kept = self.keep_wal(from, control).await?;
         let (keeping, began) = (clock::now().since(began), clock::now());
-        match self.rewind(source.address()).await {
+        match self.rewind(source.address(), from).await {
             Ok(false) => {
                 // What was copied is only what the source has too.
                 let _only_a_copy = fs::remove_dir_all(&kept);
@@ -118,12 +119,57 @@ impl Member {
         Err(self.layout.wrong(&problem, "move it away by hand if it is not needed; it can be cloned then"))
     }
 
-    /// Where our history leaves the source's; `None` when ours is a beginning of theirs without an end.
-    fn where_diverged(&self, control: &ControlData, theirs: &Theirs) -> Option<Divergence> {
-        let file = self.layout.data_dir.join(format!("pg_wal/{:08X}.history", control.timeline));
-        let ours = history(control.timeline, &fs::read_to_string(file).unwrap_or_default());
-        let (timeline, lsn) = divergence(&ours, &history(theirs.timeline, &theirs.history))?;
-        Some(Divergence { timeline, lsn })
+    /// Where our log leaves the source's; `None` when it is a beginning of theirs, so far as can be told.
+    ///
+    /// Two servers that each made themselves the primary at the same place give their timelines the same
+    /// number and the same history. The first record on it tells them apart as long as both have it, and
+    /// one that was a primary itself has diverged from any other primary of its timeline. What was written
+    /// on that timeline is then what may be lost.
+    async fn where_diverged(
+        &self,
+        source: &Link,
+        control: &ControlData,
+        theirs: &Theirs,
+    ) -> Result<Option<Divergence>, ActuatorError> {
+        let data_dir = &self.layout.data_dir;
+        let timeline = control.timeline.max(self.written_timeline());
+        let file = data_dir.join(format!("pg_wal/{timeline:08X}.history"));
+        let ours = history(timeline, &fs::read_to_string(file).unwrap_or_default());
+        let same_number = timeline == theirs.timeline;
+        let mut place = divergence(&ours, &history(theirs.timeline, &theirs.history));
+        if place.is_none() {
+            let (begun, at) = last_beginning(&ours);
+            // A copy's control file says what the server said that it was copied from.
+            let was_primary = control.was_primary() && !data_dir.join("backup_label").exists();
+            let other = was_primary || self.begins_otherwise(source, control, begun, at).await?;
+            place = other.then_some((begun, at));
+        }
+        Ok(place.map(|(timeline, lsn)| Divergence { timeline, lsn, same_number }))
+    }
+
+    /// Whether the source's timeline begins with another record than ours. It says when the promotion was,
+    /// to the microsecond. False when one of the two does not have it any more.
+    async fn begins_otherwise(
+        &self,
+        source: &Link,
+        control: &ControlData,
+        timeline: u32,
+        at: Lsn,
+    ) -> Result<bool, ActuatorError> {
+        let Some(name) = segment_name(timeline, at, control.segment_bytes) else { return Ok(false) };
+        let offset = match at.0 % control.segment_bytes {
+            0 => SEGMENT_HEADER,
+            page if page % PAGE == 0 => page + PAGE_HEADER,
+            within => within,
+        };
+        let file = self.layout.data_dir.join("pg_wal").join(&name);
+        let Some(ours) = keep::bytes_at::<FIRST_RECORD>(&file, offset) else { return Ok(false) };
+        let sql = format!(
+            "select coalesce(encode(pg_read_binary_file('pg_wal/{name}', {offset}, {FIRST_RECORD}, true), 'hex'), '')"
+        );
+        let theirs = source.value("asking how its timeline begins", &sql, FAR).await?;
+        let ours: String = ours.iter().map(|byte| format!("{byte:02x}")).collect();
+        Ok(!theirs.is_empty() && theirs != ours)
     }
 
     async fn keep_wal(&self, from: Divergence, control: &ControlData) -> Result<PathBuf, ActuatorError> {
@@ -151,8 +197,12 @@ impl Member {
     }
 
     /// False: there was nothing to rewind. `pg_rewind` recovers a killed server itself, in a mode that
-    /// refuses a standby's directory; so the sign is away for that time.
-    async fn rewind(&self, source: SocketAddr) -> Result<bool, ActuatorError> {
+    /// refuses a standby's directory; so the sign is away for that time. It goes by the numbers of
+    /// timelines: where they are the same it finds nothing, though there is something.
+    async fn rewind(&self, source: SocketAddr, from: Divergence) -> Result<bool, ActuatorError> {
+        if from.same_number {
+            return Err(same_number());
+        }
         self.layout.configure(&self.config, None, &self.password)?;
         self.layout.signal_standby(false)?;
         let conninfo = self.tool_conninfo(source)?;
@@ -162,20 +212,21 @@ impl Member {
         let rewound = self.spawner.run("taking the diverged log back", launch, REWIND).await;
         self.layout.signal_standby(true)?;
         let said = rewound?;
-        Ok(!format!("{}{}", said.stdout, said.stderr).contains("no rewind required"))
+        let said = format!("{}{}", said.stdout, said.stderr);
+        if said.contains("on the same timeline") {
+            return Err(same_number());
+        }
+        Ok(!said.contains("no rewind required"))
     }
 
     /// The old directory is kept aside when there is room for both, one such directory at most; its
-    /// diverged log is kept in any case.
+    /// diverged log is kept in any case. Without room for both it is removed before the copy is made, so
+    /// what must fit is one database and the log written meanwhile. If that copy breaks there is no data
+    /// directory, and the next command is a copy; what is left of either is recognised by its name.
     async fn clone_anew(&self, source: &Link) -> Result<Option<PathBuf>, ActuatorError> {
+        self.check_source_version(source).await?;
         let aside = self.layout.beside("replaced");
-        let remove = |dir: &Path| match fs::remove_dir_all(dir) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                Err(ActuatorError::file("removing the replaced", dir, e))
-            }
-            _ => Ok(()),
-        };
-        remove(&aside)?;
+        remove_folder(&aside)?;
         let keeps = self.free_bytes()? > self.size_of(source).await?.saturating_add(ROOM_FOR_BOTH);
         if keeps {
             self.fetch_copy(source).await?;
@@ -185,7 +236,7 @@ impl Member {
             tracing::warn!(
                 "no room for two copies: the old data directory is removed, its diverged log is kept"
             );
-            remove(&self.layout.data_dir)?;
+            self.layout.remove()?;
             self.fetch_copy(source).await?;
         }
         self.layout.finish_building()?;
@@ -200,10 +251,23 @@ struct Theirs {
     history: String,
 }
 
+fn same_number() -> ActuatorError {
+    ActuatorError::WrongState {
+        command: "rewind",
+        problem: "its timeline has the same number as the source's and is another one".to_owned(),
+    }
+}
+
 fn followed(detail: &str, kept_wal: Option<PathBuf>) -> Rejoined {
     Rejoined { method: RejoinMethod::Followed, kept_wal, kept_data: None, detail: detail.to_owned() }
 }
 
+/// The shortest that begins a timeline has 42 bytes; what follows it may not have reached everybody.
+const FIRST_RECORD: usize = 40;
+/// What stands before the first record of a page, and of a segment.
+const PAGE: u64 = 8192;
+const PAGE_HEADER: u64 = 24;
+const SEGMENT_HEADER: u64 = 40;
 const RECORDS: &str = "200000";
 const ROOM_FOR_BOTH: u64 = 512 << 20;
 const LOOK: Deadline = Deadline::new(Duration::from_secs(10), "it reads one page");

@@ -99,10 +99,16 @@ impl Server {
             self.wait_gone(child, QUIT_GRACE);
             child.signal(Signal::KILL);
         }
-        let left = cluster::kill_all(&self.data_dir, KILL_WITHIN);
+        let killed = self.kill_all();
         if let Some(child) = &child {
             self.wait_gone(child, KILL_WITHIN);
         }
+        killed
+    }
+
+    fn kill_all(&self) -> Result<(), ActuatorError> {
+        let left = cluster::kill_all(&self.data_dir, KILL_WITHIN)
+            .map_err(|e| ActuatorError::file("looking for PostgreSQL's processes in", "/proc", e))?;
         if left == 0 {
             return Ok(());
         }
@@ -119,15 +125,18 @@ impl Server {
         let began = clock::now();
         let result = self.halt(true);
         let took = clock::now().since(began);
-        match result {
-            Ok(()) => tracing::error!(?took, "fenced: no renewal in time, PostgreSQL was killed"),
-            Err(error) => tracing::error!(%error, "fencing failed"),
-        }
+        let end = match result {
+            Ok(()) => {
+                tracing::error!(?took, "fenced: no renewal in time, PostgreSQL was killed");
+                format!("killed within {took:?}")
+            }
+            Err(error) => {
+                tracing::error!(%error, "fencing failed");
+                format!("not all of it is known to be killed: {error}")
+            }
+        };
         if ran {
-            self.tell(
-                true,
-                format!("fenced: the write right ended without a renewal; killed within {took:?}"),
-            );
+            self.tell(true, format!("fenced: the write right ended without a renewal; {end}"));
         }
     }
 
@@ -179,10 +188,12 @@ impl Server {
             slot.child = None;
             slot.starting
         };
-        cluster::kill_all(&self.data_dir, KILL_WITHIN);
+        if let Err(error) = self.kill_all() {
+            tracing::error!(%error, "PostgreSQL ended, its processes perhaps not all");
+        }
         if !starting {
-            let log = self.log_since(0);
-            self.tell(false, format!("PostgreSQL ended ({}): {}", exit.status, tail(&log, LAST_WORDS)));
+            let words = last_words(&self.log_since(0), LAST_WORDS);
+            self.tell(false, format!("PostgreSQL ended ({}): {words}", exit.status));
         }
     }
 
@@ -195,7 +206,8 @@ impl Server {
 
     fn wait_gone(&self, child: &Child, within: Duration) {
         let end = clock::now() + within;
-        let gone = || child.exit().is_some() && cluster::processes(&self.data_dir).is_empty();
+        let gone =
+            || child.exit().is_some() && cluster::processes(&self.data_dir).is_ok_and(|p| p.is_empty());
         while !gone() && clock::now() < end {
             pause(Duration::from_millis(2));
         }
@@ -206,6 +218,22 @@ impl Server {
     }
 }
 
+/// The end of a log without what may carry users' data: statements, and the details of messages.
+/// A line that continues one begins with a tab.
+pub(super) fn last_words(log: &str, bytes: usize) -> String {
+    let mut told = true;
+    let mut says = |line: &&str| {
+        if !line.starts_with('\t') {
+            told = !PRIVATE.iter().any(|tag| line.contains(tag));
+        }
+        told
+    };
+    let lines: Vec<_> = log.lines().filter(|line| says(line)).collect();
+    tail(&lines.join("\n"), bytes).to_owned()
+}
+
+const PRIVATE: [&str; 4] = ["DETAIL:  ", "STATEMENT:  ", "QUERY:  ", "CONTEXT:  "];
+
 /// An immediate shutdown takes 10 to 40 ms and leaves no shared memory behind; a server that is stopped
 /// (`SIGSTOP`) or stuck does not hear it and is killed after this.
 const QUIT_GRACE: Duration = Duration::from_millis(150);
@@ -215,3 +243,23 @@ const STOP_FAST: Deadline = Deadline::new(
     Duration::from_secs(10),
     "standbys are sent the rest first, and a dead one is noticed after 3 s",
 );
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn last_words_tell_no_statement_and_no_detail() {
+        let log = "2026-01-01 [7] LOG:  server process (PID 9) was terminated by signal 11\n\
+                   2026-01-01 [7] DETAIL:  Failed process was running: insert into cards\n\
+                   \tvalues ('4111')\n\
+                   2026-01-01 [9] app@shop ERROR:  division by zero\n\
+                   2026-01-01 [9] app@shop CONTEXT:  SQL function \"secret\"\n\
+                   2026-01-01 [9] app@shop STATEMENT:  select 4111\n\
+                   2026-01-01 [7] LOG:  all gone\n";
+        let expected = "2026-01-01 [7] LOG:  server process (PID 9) was terminated by signal 11\n\
+                        2026-01-01 [9] app@shop ERROR:  division by zero\n2026-01-01 [7] LOG:  all gone";
+        assert_eq!(last_words(log, 600), expected);
+        assert_eq!(last_words(log, 8), "all gone");
+    }
+}

@@ -37,27 +37,87 @@ pub(crate) fn meridian_conf(
     text
 }
 
-/// The names that `meridian.conf` decides; lines of `postgresql.auto.conf` with them are taken out.
-pub(crate) const MANAGED: [&str; 6] = [
+/// Whether a member, or somebody by `alter system`, may set this.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn permitted(name: &str, value: &str) -> Result<(), String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.');
+    if name.is_empty() || !name.chars().all(plain) || value.contains(['\n', '\r', '\0']) {
+        return Err("it is no name and value on one line".to_owned());
+    }
+    let name = name.to_ascii_lowercase();
+    if OURS.contains(&name.as_str()) || name.starts_with("recovery_target") {
+        return Err("Meridian decides it alone".to_owned());
+    }
+    let Some((_, safe)) = GUARDED.iter().find(|(guarded, _)| *guarded == name) else { return Ok(()) };
+    if safe.contains(&value.trim().to_ascii_lowercase().as_str()) {
+        return Ok(());
+    }
+    Err(format!(
+        "with it a write that was acknowledged could be lost; only `{}` is allowed",
+        safe.join("`, `")
+    ))
+}
+
+/// What Meridian decides alone: in `meridian.conf`, on the command line, or by leaving it unset.
+const OURS: [&str; 26] = [
     "primary_conninfo",
     "primary_slot_name",
     "synchronous_standby_names",
-    "restore_command",
-    "recovery_target_timeline",
     "cluster_name",
+    "wal_log_hints",
+    "hot_standby",
+    "restore_command",
+    "archive_cleanup_command",
+    "recovery_end_command",
+    "recovery_min_apply_delay",
+    "promote_trigger_file",
+    "data_directory",
+    "config_file",
+    "hba_file",
+    "ident_file",
+    "listen_addresses",
+    "port",
+    "unix_socket_directories",
+    "restart_after_crash",
+    "log_destination",
+    "logging_collector",
+    "update_process_title",
+    "lc_messages",
+    "include",
+    "include_dir",
+    "include_if_exists",
 ];
 
-/// `postgresql.auto.conf` without the names that we decide.
+/// What the promise rests on that an acknowledged write is kept, and the values that keep it.
+const GUARDED: [(&str, &[&str]); 8] = [
+    ("fsync", ON),
+    ("full_page_writes", ON),
+    ("synchronous_commit", &["on", "remote_apply"]),
+    ("wal_level", &["replica", "logical"]),
+    ("data_sync_retry", OFF),
+    ("zero_damaged_pages", OFF),
+    ("ignore_checksum_failure", OFF),
+    ("ignore_invalid_pages", OFF),
+];
+const ON: &[&str] = &["on", "true", "yes", "1"];
+const OFF: &[&str] = &["off", "false", "no", "0"];
+
+/// `postgresql.auto.conf` (where `alter system` writes, and which beats all other files) without what is
+/// not permitted.
 pub(crate) fn without_managed(auto_conf: &str) -> String {
-    let name = |line: &str| line.split(['=', ' ', '\t']).next().unwrap_or_default().to_ascii_lowercase();
-    auto_conf.lines().filter(|line| !MANAGED.contains(&name(line.trim()).as_str())).fold(
-        String::new(),
-        |mut text, line| {
-            text.push_str(line);
-            text.push('\n');
-            text
-        },
-    )
+    let stays = |line: &&str| {
+        let line = line.trim();
+        let (name, value) = line.split_once(['=', ' ', '\t']).unwrap_or((line, ""));
+        let value = value.trim_matches(['=', ' ', '\t', '\'']);
+        line.is_empty() || line.starts_with('#') || permitted(name, value).is_ok()
+    };
+    auto_conf.lines().filter(stays).fold(String::new(), |mut text, line| {
+        text.push_str(line);
+        text.push('\n');
+        text
+    })
 }
 
 /// The access rules: a password for everybody, from everywhere; nobody gets in by the local socket.
@@ -121,7 +181,7 @@ fn conf_quoted(value: &str) -> String {
 const LIBPQ_OPTIONS: &str = "connect_timeout='4' keepalives_idle='3' keepalives_interval='1' \
      keepalives_count='3' tcp_user_timeout='5000' gssencmode='disable'";
 
-/// Settings that worked in measurements; the member's own settings beat them.
+/// Settings that worked in measurements; the member's own settings beat them where [`permitted`].
 const DEFAULTS: [(&str, &str); 22] = [
     ("wal_level", "replica"),
     ("max_connections", "200"),

@@ -10,11 +10,11 @@ use meridian_telemetry::clock;
 use rustix::process::Signal;
 
 use super::layout::HBA;
-use super::server::Ticket;
+use super::server::{Ticket, last_words};
 use super::{Member, QUICK, cluster};
 use crate::deadline::Deadline;
 use crate::error::ActuatorError;
-use crate::process::{Child, DeathSignal, Exit, Launch, Output, tail};
+use crate::process::{Child, DeathSignal, Exit, Launch, Output};
 
 /// As what a server is started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,7 +57,8 @@ impl Member {
         let ticket = self.server.ticket();
         self.require_data("seal")?;
         self.run_as_standby("seal", None, ticket).await?;
-        self.end_receivers().await
+        self.end_receivers().await?;
+        FINAL.run("finding the final place of the log", self.reach_final_place()).await
     }
 
     /// Reconfigures the running standby, or starts one.
@@ -154,11 +155,13 @@ impl Member {
         let data_dir = &self.layout.data_dir;
         let ended = async {
             loop {
-                let receivers = cluster::processes_titled(data_dir, "walreceiver");
-                if receivers.is_empty() {
-                    return Ok(());
+                match cluster::processes_titled(data_dir, "walreceiver") {
+                    Ok(receivers) if receivers.is_empty() => return Ok(()),
+                    Ok(receivers) => {
+                        receivers.into_iter().for_each(|pid| cluster::signal(pid, data_dir, Signal::TERM));
+                    }
+                    Err(error) => tracing::warn!(%error, "the receivers of replication cannot be looked for"),
                 }
-                receivers.into_iter().for_each(|pid| cluster::signal(pid, data_dir, Signal::TERM));
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
         };
@@ -171,6 +174,29 @@ impl Member {
                    where slot_type = 'physical' and not temporary and not active and pg_is_in_recovery()";
         if let Err(error) = self.work.rows("dropping unused slots", sql, QUICK).await {
             tracing::debug!(%error, "unused slots stay until the next follow");
+        }
+    }
+
+    /// Waits until the server answers as a standby whose position is the end of its log. Needs the
+    /// receivers to be gone. Replay that somebody paused is resumed where it must go on for that.
+    async fn reach_final_place(&self) -> Result<(), ActuatorError> {
+        loop {
+            if self.server.child().is_none() {
+                return Err(wrong("seal", "PostgreSQL ended in the meantime; its log says why; try again"));
+            }
+            match self.work.value("asking whether its place is final", FINALITY, QUICK).await.as_deref() {
+                Ok("final") => return Ok(()),
+                Ok("primary") => return Err(wrong("seal", "it runs as a primary; stop it first")),
+                Ok("paused") => {
+                    tracing::warn!(
+                        "replay was paused; it is resumed, so that the log is replayed to its end"
+                    );
+                    self.work.rows("resuming replay", "select pg_wal_replay_resume()", QUICK).await?;
+                }
+                Ok(_replaying) => {}
+                Err(error) => tracing::debug!(%error, "it does not answer yet"),
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
 
@@ -204,13 +230,9 @@ impl Member {
         }
         let dir = self.layout.data_dir.clone();
         if log.contains("No space left on device") {
-            return ActuatorError::DiskFull { path: dir, detail: tail(&log, 300).to_owned() };
+            return ActuatorError::DiskFull { path: dir, detail: last_words(&log, 300) };
         }
-        ActuatorError::StartFailed {
-            dir,
-            status: exit.status.to_string(),
-            log: tail(&log, LAST_WORDS).to_owned(),
-        }
+        ActuatorError::StartFailed { dir, status: exit.status.to_string(), log: last_words(&log, LAST_WORDS) }
     }
 }
 
@@ -226,5 +248,22 @@ const START_STANDBY: Deadline = Deadline::new(
 );
 const SEAL: Deadline =
     Deadline::new(Duration::from_secs(3), "the receiver ends at once unless it is stopped or its disk hangs");
+const FINAL: Deadline =
+    Deadline::new(Duration::from_secs(15), "the log is replayed to its end first; it goes on, seal again");
+/// Whether the further of received and replayed is the end of the log on this disk.
+///
+/// A server that has asked for streaming since its start (then there is a received place) had replayed all
+/// that was on its disk before, and counts each byte that it received and flushed since. One that has not
+/// knows only what it replayed, and that is the end once the startup process waits for a log to come from
+/// anywhere: PostgreSQL 13 and later call that wait `RecoveryRetrieveRetryInterval`.
+const FINALITY: &str = "
+  select case when not pg_is_in_recovery() then 'primary'
+              when pg_last_wal_receive_lsn() is not null then 'final'
+              when pg_last_wal_replay_lsn() is not null and exists (
+                     select from pg_stat_activity
+                      where backend_type = 'startup' and wait_event = 'RecoveryRetrieveRetryInterval')
+              then 'final'
+              when pg_is_wal_replay_paused() then 'paused'
+              else 'replaying' end";
 const LOG_BYTES: u64 = 16 << 20;
 const LAST_WORDS: usize = 1200;

@@ -71,7 +71,7 @@ impl Member {
     }
 
     /// The highest timeline of which there is a segment file.
-    fn written_timeline(&self) -> u32 {
+    pub(super) fn written_timeline(&self) -> u32 {
         let Ok(files) = std::fs::read_dir(self.layout.data_dir.join("pg_wal")) else { return 0 };
         let timeline = |name: &str| control::segment(name, 16 << 20).map(|(timeline, _)| timeline);
         files.flatten().filter_map(|file| timeline(file.file_name().to_str()?)).max().unwrap_or(0)

@@ -8,6 +8,7 @@ use meridian_model::Epoch;
 use meridian_model::database::Replication;
 use meridian_model::group::DatabaseRole;
 use meridian_telemetry::clock;
+use rustix::process::{Pid, Signal, kill_process};
 
 use super::support::*;
 
@@ -83,6 +84,15 @@ async fn a_lost_primary_is_replaced_comes_back_rewound_and_its_diverged_log_is_k
     assert_eq!(count(rig.app(0).await.query("select from t where n >= 100", &[]).await.unwrap()), 0);
     let standbys = new.status().await.standbys;
     assert_eq!(standbys.len(), 2, "{standbys:?}");
+    // One that was rewound and one that changed timelines by streaming are on its timeline now.
+    only_follows(&old, &rig, 1).await;
+    only_follows(&third, &rig, 1).await;
+}
+
+/// A member of the timeline of the primary `source` has nothing to take back.
+async fn only_follows(member: &Postgres, rig: &Rig, source: usize) {
+    let rejoined = member.rejoin(rig.addresses[source], Epoch(3)).await.unwrap();
+    assert_eq!((rejoined.method, rejoined.kept_wal), (RejoinMethod::Followed, None), "{}", rejoined.detail);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -131,6 +141,106 @@ async fn a_seal_holds_against_a_restart_and_a_stopped_member_can_be_sealed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_seal_after_a_restart_gives_the_end_of_the_log_and_not_where_replay_is() {
+    let rig = Rig::new(Replication::Quorum { acknowledgers: 1 });
+    let (primary, standby) = (rig.primary().await, rig.standby(1).await);
+    let admin = connect(rig.addresses[1], "meridian", SUPER_PASSWORD, "postgres").await.unwrap();
+    admin.batch_execute("select pg_wal_replay_pause()").await.unwrap();
+    // Acknowledged, on the standby's disk, and far from replayed.
+    let app = rig.app(0).await;
+    app.batch_execute("create table t (n int); insert into t select generate_series(1, 400000)")
+        .await
+        .unwrap();
+    let acknowledged = primary.status().await.standbys[0].flushed;
+    primary.stop(StopMode::Immediate).await.unwrap();
+    standby.stop(StopMode::Immediate).await.unwrap();
+    let began = clock::now();
+    standby.seal().await.unwrap();
+    println!("measured: seal after a restart with the log to replay {:?}", clock::now().since(began));
+    let sealed = standby.status().await;
+    assert_eq!(sealed.role, DatabaseRole::Standby);
+    assert!(sealed.received.lsn >= acknowledged, "{:?} < {acknowledged:?}", sealed.received.lsn);
+
+    // Sealing again, with replay paused by somebody.
+    let admin = connect(rig.addresses[1], "meridian", SUPER_PASSWORD, "postgres").await.unwrap();
+    admin.batch_execute("select pg_wal_replay_pause()").await.unwrap();
+    standby.seal().await.unwrap();
+    assert_eq!(standby.status().await.received, sealed.received);
+    fence_late(&standby);
+    standby.promote(Epoch(2)).await.unwrap();
+    let app = rig.app(1).await;
+    assert_eq!(app.query_one("select count(*) from t", &[]).await.unwrap().get::<_, i64>(0), 400_000);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_seal_waits_for_a_server_that_does_not_answer_yet() {
+    let rig = Rig::new(Replication::Async);
+    let (_primary, standby) = (rig.primary().await, rig.standby(1).await);
+    replicated(&rig, &standby).await;
+    // Frozen: the postmaster, and the backends of the connections that are open already.
+    let data_dir = rig.config(1).postgres.data_dir;
+    let mut frozen = processes_titled(&data_dir, "meridian postgres");
+    frozen.push(Pid::from_raw(standby.postmaster().unwrap().cast_signed()).unwrap());
+    frozen.iter().for_each(|pid| kill_process(*pid, Signal::STOP).unwrap());
+    let standby = std::sync::Arc::new(standby);
+    let sealing = tokio::spawn({
+        let standby = std::sync::Arc::clone(&standby);
+        async move { standby.seal().await }
+    });
+    until("its receiver is gone", || async { processes_titled(&data_dir, "walreceiver").is_empty() }).await;
+    // What it had to do beside the server is done; it asks the server now and gets no answer.
+    assert_eq!(standby.status().await.role, DatabaseRole::Starting);
+    assert!(!sealing.is_finished(), "a seal without a position");
+    frozen.iter().for_each(|pid| kill_process(*pid, Signal::CONT).unwrap());
+    // On a busy machine the first one may have given up by now: who seals repeats it.
+    if sealing.await.unwrap().is_err() {
+        until("it is sealed", || async { standby.seal().await.is_ok() }).await;
+    }
+    let sealed = status_until(&standby, "it answers", |s| s.role != DatabaseRole::Starting).await;
+    assert!(sealed.role == DatabaseRole::Standby && sealed.received.lsn.0 > 0, "{sealed:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_timelines_with_the_same_number_are_not_taken_for_one() {
+    for same_place in [true, false] {
+        let rig = Rig::new(Replication::Async);
+        let (old, first, second) = (rig.primary().await, rig.standby(1).await, rig.standby(2).await);
+        replicated(&rig, &first).await;
+        replicated(&rig, &second).await;
+        first.seal().await.unwrap();
+        if !same_place {
+            replicated(&rig, &second).await;
+        }
+        second.seal().await.unwrap();
+        old.stop(StopMode::Immediate).await.unwrap();
+        fence_late(&first);
+        first.promote(Epoch(2)).await.unwrap();
+        rig.app(1).await.batch_execute("insert into t values (100)").await.unwrap();
+        // A third goes with the first, as a standby that was never a primary on that timeline.
+        old.rejoin(rig.addresses[1], Epoch(2)).await.unwrap();
+        status_until(&old, "it has it all", |s| s.streaming && s.replay_lag_ms == Some(0)).await;
+        first.stop(StopMode::Immediate).await.unwrap();
+        // The second has not heard of the first's timeline and gives its own the same number.
+        fence_late(&second);
+        second.promote(Epoch(3)).await.unwrap();
+        rig.app(2).await.batch_execute("insert into t values (200)").await.unwrap();
+        assert_eq!(second.status().await.received.timeline, 2);
+
+        for (index, member) in [(1, &first), (0, &old)] {
+            let rejoined = member.rejoin(rig.addresses[2], Epoch(3)).await.unwrap();
+            assert_eq!(rejoined.method, RejoinMethod::Recloned, "{}", rejoined.detail);
+            let kept = std::fs::read_dir(rejoined.kept_wal.unwrap().join("pg_wal")).unwrap().flatten();
+            let names: Vec<_> = kept.map(|f| f.file_name().into_string().unwrap()).collect();
+            assert!(names.iter().any(|n| n.len() == 24 && n.starts_with("00000002")), "{names:?}");
+            status_until(member, "it streams", |s| s.streaming && s.replay_lag_ms == Some(0)).await;
+            let rows = rig.app(index).await.query("select n from t where n >= 100", &[]).await.unwrap();
+            assert_eq!(rows.iter().map(|row| row.get(0)).collect::<Vec<i32>>(), [200]);
+        }
+        only_follows(&first, &rig, 2).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_running_primary_neither_follows_nor_seals() {
     let rig = Rig::new(Replication::Async);
     let primary = rig.primary().await;
@@ -169,6 +279,44 @@ async fn what_cannot_be_rewound_is_cloned_anew_with_the_old_directory_kept() {
     assert!(rejoined.kept_data.unwrap().join("PG_VERSION").exists());
     status_until(&old, "the clone streams", |s| s.streaming).await;
     assert_eq!(rig.app(0).await.query("select from t where n = 100", &[]).await.unwrap().len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clone_that_breaks_without_room_for_both_and_a_removal_that_breaks_can_be_repeated() {
+    let rig = Rig::new(Replication::Async);
+    let home = rig.folder.path().join(REGIONS[0]);
+    std::fs::create_dir_all(&home).unwrap();
+    let Some(disk) = SmallDisk::mount(&home) else { return };
+    disk.grow();
+    let (old, new) = (rig.primary().await, rig.standby(1).await);
+    replicated(&rig, &new).await;
+    new.seal().await.unwrap();
+    rig.app(0).await.batch_execute("insert into t values (100)").await.unwrap();
+    drop(old);
+    fence_late(&new);
+    new.promote(Epoch(2)).await.unwrap();
+
+    let (data_dir, removing) = (home.join("data"), home.join("data.removing"));
+    let config = with_broken_rewind(&rig);
+    let copier = config.postgres.bin_dir.clone().unwrap().join("pg_basebackup");
+    std::fs::remove_file(&copier).unwrap();
+    std::fs::write(&copier, "#!/bin/sh\necho broken >&2\nexit 1\n").unwrap();
+    std::fs::set_permissions(&copier, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let old = Postgres::open(config).unwrap();
+    let error = old.rejoin(rig.addresses[1], Epoch(2)).await.unwrap_err();
+    assert!(error.to_string().contains("broken"), "{error}");
+    assert_eq!(old.status().await.role, DatabaseRole::Absent);
+    drop(old);
+
+    // As a crash in the middle of the removal leaves it.
+    std::fs::create_dir_all(removing.join("base")).unwrap();
+    let old = rig.open(0);
+    assert!(!removing.exists(), "what was being removed is removed");
+    assert!(!data_dir.exists());
+    old.copy_from(rig.addresses[1]).await.unwrap();
+    old.follow(rig.addresses[1], Epoch(2)).await.unwrap();
+    status_until(&old, "the clone streams", |s| s.streaming).await;
+    drop(old);
 }
 
 /// The same programs, with a `pg_rewind` that always fails.

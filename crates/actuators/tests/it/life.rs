@@ -1,5 +1,8 @@
 //! The life of one server: made, started, stopped, crashed, found again.
 
+use std::future::Future;
+use std::pin::Pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use meridian_actuators::{ActuatorError, DatabaseActuator as _, StopMode};
@@ -122,4 +125,29 @@ async fn dropping_it_ends_the_server() {
     let rig = Rig::new(Replication::Async);
     drop(rig.primary().await);
     assert_eq!(processes_in(&rig.config(0).postgres.data_dir).len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_immediate_stop_does_not_wait_for_a_status_that_hangs() {
+    let rig = Rig::new(Replication::Async);
+    let database = rig.primary().await;
+    let pid = rustix::process::Pid::from_raw(database.postmaster().unwrap().cast_signed()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
+    let asking = database.status();
+    tokio::pin!(asking);
+    // Begun: it holds the connection that a frozen server does not open.
+    assert!(under_way(&mut asking).await);
+    let stopping = async {
+        let began = clock::now();
+        database.stop(StopMode::Immediate).await.unwrap();
+        clock::now().since(began)
+    };
+    let (_, took) = tokio::join!(asking, stopping);
+    println!("measured: immediate stop beside a status that hangs {took:?}");
+    assert!(took < Duration::from_secs(1), "{took:?}");
+}
+
+/// Polls once; whether it is still under way.
+async fn under_way<F: Future + Unpin>(future: &mut F) -> bool {
+    std::future::poll_fn(|cx| Poll::Ready(Pin::new(&mut *future).poll(cx).is_pending())).await
 }

@@ -3,8 +3,6 @@
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
-use std::process::Command;
 
 use meridian_actuators::{ActuatorError, Blame, DatabaseActuator as _, Postgres, Retry, StopMode};
 use meridian_model::Epoch;
@@ -166,26 +164,4 @@ async fn a_full_disk_is_named_and_with_room_it_works() {
     disk.grow();
     database.initialise().await.unwrap();
     drop(database);
-}
-
-/// A file system with 12 MiB; only root may mount one.
-struct SmallDisk<'a>(&'a Path);
-
-impl<'a> SmallDisk<'a> {
-    fn mount(at: &'a Path) -> Option<Self> {
-        let mounted =
-            Command::new("mount").args(["-t", "tmpfs", "-o", "size=12m,mode=755", "none"]).arg(at).output();
-        mounted.is_ok_and(|done| done.status.success()).then_some(Self(at))
-    }
-
-    fn grow(&self) {
-        let grown = Command::new("mount").args(["-o", "remount,size=200m"]).arg(self.0).status();
-        assert!(grown.unwrap().success());
-    }
-}
-
-impl Drop for SmallDisk<'_> {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(self.0).status();
-    }
 }

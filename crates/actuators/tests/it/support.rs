@@ -4,6 +4,7 @@ use std::future::Future;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use meridian_model::database::{PostgresMember, Replication};
 use meridian_model::group::DatabaseStatus;
 use meridian_model::{Epoch, GroupName, RegionName};
 use meridian_telemetry::clock;
+use rustix::process::Pid;
 use tempfile::TempDir;
 use tokio_postgres::{Client, NoTls};
 
@@ -129,6 +131,13 @@ pub(crate) async fn status_until(
     database.status().await
 }
 
+/// Those of the server in `data_dir` whose title says `what`.
+pub(crate) fn processes_titled(data_dir: &Path, what: &str) -> Vec<Pid> {
+    let says = |p: &PathBuf| std::fs::read_to_string(p.join("cmdline")).is_ok_and(|t| t.contains(what));
+    let pid = |p: PathBuf| Pid::from_raw(p.file_name()?.to_str()?.parse().ok()?);
+    processes_in(data_dir).into_iter().filter(says).filter_map(pid).collect()
+}
+
 /// The processes that have this folder as their working directory.
 pub(crate) fn processes_in(folder: &Path) -> Vec<PathBuf> {
     let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
@@ -155,4 +164,26 @@ pub(crate) fn errand(test: &str) -> Vec<std::ffi::OsString> {
 /// Whether this process was started by [`errand`].
 pub(crate) fn on_errand() -> bool {
     std::env::var_os("MERIDIAN_ERRAND").is_some()
+}
+
+/// A file system with 12 MiB; only root may mount one.
+pub(crate) struct SmallDisk<'a>(&'a Path);
+
+impl<'a> SmallDisk<'a> {
+    pub(crate) fn mount(at: &'a Path) -> Option<Self> {
+        let mounted =
+            Command::new("mount").args(["-t", "tmpfs", "-o", "size=12m,mode=755", "none"]).arg(at).output();
+        mounted.is_ok_and(|done| done.status.success()).then_some(Self(at))
+    }
+
+    pub(crate) fn grow(&self) {
+        let grown = Command::new("mount").args(["-o", "remount,size=200m"]).arg(self.0).status();
+        assert!(grown.unwrap().success());
+    }
+}
+
+impl Drop for SmallDisk<'_> {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(self.0).status();
+    }
 }

@@ -63,6 +63,47 @@ fn what_somebody_set_by_alter_system_cannot_redirect_replication() {
 }
 
 #[test]
+fn what_the_promises_rest_on_is_refused_unless_it_keeps_them() {
+    for (name, value) in [
+        ("fsync", "off"),
+        ("FSYNC", "false"),
+        ("full_page_writes", "off"),
+        ("synchronous_commit", "local"),
+        ("synchronous_commit", "remote_write"),
+        ("wal_level", "minimal"),
+        ("synchronous_standby_names", ""),
+        ("primary_conninfo", "host=elsewhere"),
+        ("recovery_target_time", "yesterday"),
+        ("data_directory", "/elsewhere"),
+        ("include", "/elsewhere.conf"),
+        ("work_mem = '1MB'\nfsync", "off"),
+        ("work_mem", "1MB'\nfsync = off\n#"),
+        ("", "on"),
+    ] {
+        assert!(permitted(name, value).is_err(), "{name} = {value}");
+    }
+    for (name, value) in [
+        ("fsync", "on"),
+        ("synchronous_commit", "remote_apply"),
+        ("wal_level", "logical"),
+        ("shared_buffers", "4GB"),
+        ("auto_explain.log_min_duration", "1s"),
+    ] {
+        assert_eq!(permitted(name, value), Ok(()), "{name} = {value}");
+    }
+    assert_eq!(
+        DEFAULTS.iter().find(|(name, value)| *name != "lc_messages" && permitted(name, value).is_err()),
+        None
+    );
+}
+
+#[test]
+fn what_somebody_set_by_alter_system_cannot_weaken_a_commit() {
+    let auto = "fsync = 'off'\nfull_page_writes = 'on'\nsynchronous_commit = 'off'\nwal_level = 'logical'\n";
+    assert_eq!(without_managed(auto), "full_page_writes = 'on'\nwal_level = 'logical'\n");
+}
+
+#[test]
 fn a_password_with_separators_is_escaped() {
     assert_eq!(passfile_line("me", r"a:b\c"), "*:*:*:me:a\\:b\\\\c\n");
 }
