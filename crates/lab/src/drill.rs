@@ -18,6 +18,7 @@ mod witness;
 use std::time::Duration;
 
 use meridian_model::{RegionName, System};
+use tokio::sync::watch;
 
 use crate::error::LabError;
 use crate::plan::LabOptions;
@@ -46,6 +47,9 @@ pub enum DrillError {
     /// The lab.
     #[error(transparent)]
     Lab(#[from] LabError),
+    /// Somebody wanted it to end.
+    #[error("interrupted: nothing was measured")]
+    Interrupted,
     /// The system has nothing to drill.
     #[error("the system has no {0}: a drill needs a service for its users and a database to write to")]
     Nothing(&'static str),
@@ -81,7 +85,8 @@ pub enum DrillError {
     },
 }
 
-/// Runs a drill on a lab of its own and says what was measured.
+/// Runs a drill on a lab of its own and says what was measured. `stop` counts the requests to end: the first
+/// ends the measurement, the second the lab at once.
 ///
 /// # Errors
 /// [`DrillError`] when it could not be measured.
@@ -90,17 +95,33 @@ pub async fn run(
     system: &System,
     options: Options,
     tell: Tell<'_>,
+    mut stop: watch::Receiver<u32>,
 ) -> Result<Facts, DrillError> {
     let lab = Lab::up(system, options.lab.clone()).await?;
     tell(&format!("lab {} starts in {}", lab.number(), lab.dir().display()));
-    let measured = measure(&lab, drill, system, &options, tell).await;
+    let measured = tokio::select! {
+        measured = measure(&lab, drill, system, &options, tell) => measured,
+        () = asked(&mut stop, 1) => Err(DrillError::Interrupted),
+    };
     let what = if options.keep { "its data stays" } else { "its data is removed" };
     tell(&format!("stopping the lab; {what}"));
-    let stopped = lab.shutdown(!options.keep).await;
+    let stopped = tokio::select! {
+        stopped = lab.shutdown(!options.keep) => stopped,
+        // What still runs dies with this process; the next lab removes the data.
+        () = asked(&mut stop, 2) => Ok(()),
+    };
     if let Err(error) = stopped {
         tell(&format!("the lab did not stop cleanly: {error}"));
     }
     measured
+}
+
+/// Waits until the end was asked for so many times.
+async fn asked(stop: &mut watch::Receiver<u32>, times: u32) {
+    if stop.wait_for(|asked| *asked >= times).await.is_err() {
+        // Nobody can ask any more.
+        std::future::pending::<()>().await;
+    }
 }
 
 /// Everything between the lab's start and its end.

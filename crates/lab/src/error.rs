@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use meridian_model::RegionName;
 
+use crate::process::last_words;
+
 /// Why the lab could not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum LabError {
@@ -99,7 +101,7 @@ pub enum LabError {
         source: std::io::Error,
     },
     /// A process ended that should run.
-    #[error("{part} of {region} ended ({status}); its last words, from {log}:\n{tail}")]
+    #[error("{part} of {region} ended ({status}): {}; its log since this start, {log}:\n{tail}", last_words(.tail))]
     Ended {
         /// Which.
         part: String,
@@ -109,7 +111,7 @@ pub enum LabError {
         status: String,
         /// Its log.
         log: PathBuf,
-        /// The end of the log.
+        /// The end of the log, without what earlier starts have left there.
         tail: String,
     },
     /// Not healthy in time.

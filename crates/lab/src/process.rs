@@ -10,8 +10,8 @@ mod log;
 mod spawner;
 mod tree;
 
-pub(crate) use log::rotate;
 pub use log::{Tail, tail};
+pub(crate) use log::{last_words, rotate, tail_since};
 pub use spawner::{Child, Command, Spawner};
 pub use tree::{Identity, Process, Territory};
 

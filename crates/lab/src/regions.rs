@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use crate::error::LabError;
 use crate::faults::{Fault, FaultPart, FaultRecord, LabEvent};
 use crate::plan::{Addresses, LabOptions, NumberLock, Occupied, Plan};
-use crate::process::{Child, Identity, Spawner, Territory, tail};
+use crate::process::{Child, Identity, Spawner, Territory, tail_since};
 use crate::status::{self, LabStatus, Members, RegionStatus};
 use crate::wan::{Owners, Wan};
 
@@ -261,16 +261,14 @@ impl Lab {
         for (i, run) in self.runs().iter().enumerate().filter(|(_, run)| run.condition == Condition::Running)
         {
             for (part, child) in [("etcd", &run.etcd), ("node", &run.node)] {
-                let Some(status) = child.as_ref().and_then(Child::ended) else { continue };
+                let Some((child, status)) = child.as_ref().and_then(|c| Some((c, c.ended()?))) else {
+                    continue;
+                };
                 let Some(region) = self.region_name(i) else { continue };
                 let log = self.0.plan.files.log(region, part);
-                return Err(LabError::Ended {
-                    part: part.to_owned(),
-                    region: region.clone(),
-                    status,
-                    tail: tail(&log, LAST_WORDS),
-                    log,
-                });
+                let tail = tail_since(&log, child.log_from, LAST_WORDS);
+                let (part, region) = (part.to_owned(), region.clone());
+                return Err(LabError::Ended { part, region, status, log, tail });
             }
         }
         Ok(())

@@ -7,20 +7,22 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Args;
+use meridian_lab::drill::file::Drill;
 use meridian_model::System;
 use meridian_model::units::duration_text;
 use meridian_planner::timeline;
-use meridian_spec::{Inspection, Severity, SourceFile, inspect};
+use meridian_spec::{Diagnostic, Inspection, Severity, SourceFile, inspect, reading};
 use serde_json::{Value, json};
 
-use crate::output::Output;
+use crate::output::{Output, print};
 
-/// Reads specs as `meridian run` and the lab would, without running anything.
+/// Reads specs and drills as `meridian run`, the lab and `meridian drill run` would, without running anything.
 ///
 /// Exit code 0: sound, perhaps with warnings; 1: errors were found; 2: a file could not be read.
 #[derive(Args)]
 pub(crate) struct CheckArgs {
-    /// The files of one spec; folders stand for the .yaml and .yml files in them. `-` is standard input.
+    /// The files of one spec, or drill files; folders stand for the .yaml and .yml files in them. `-` is standard
+    /// input.
     #[arg(required = true, value_name = "SPEC")]
     specs: Vec<PathBuf>,
     /// How to answer.
@@ -30,20 +32,76 @@ pub(crate) struct CheckArgs {
 
 /// Checks and prints what was found.
 pub(crate) fn run(args: CheckArgs) -> anyhow::Result<ExitCode> {
-    let files = match read_specs(&args.specs) {
-        Ok(files) => files,
-        Err(error) => {
-            writeln!(io::stderr(), "error: {error:#}")?;
-            return Ok(ExitCode::from(BAD_USE));
+    let read = inspected(&args.specs, read_specs(&args.specs))?;
+    let (inspection, drills) = match read {
+        Read::Files(files) => with_drills(files),
+        Read::Refused(inspection) => (*inspection, Vec::new()),
+    };
+    print(&match args.output {
+        Output::Table => table(&inspection, &drills, io::stdout().is_terminal()),
+        Output::Json => format!("{:#}\n", as_json(&inspection, &drills)),
+    });
+    Ok(if is_sound(&inspection) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What came of reading files.
+enum Read {
+    Files(Vec<SourceFile>),
+    /// One of them is no text: that is a fault of the spec.
+    Refused(Box<Inspection>),
+}
+
+fn inspected(specs: &[PathBuf], read: anyhow::Result<Vec<SourceFile>>) -> anyhow::Result<Read> {
+    let error = match read {
+        Ok(files) => return Ok(Read::Files(files)),
+        Err(error) => error,
+    };
+    let Some(NotText { file, line }) = error.downcast_ref() else { return Err(error) };
+    let fault = Diagnostic {
+        severity: Severity::Error,
+        file: file.clone(),
+        line: *line,
+        column: 1,
+        length: 1,
+        source_line: String::new(),
+        message: "this is not UTF-8".to_owned(),
+        details: Vec::new(),
+        suggestion: Some(match specs {
+            [_] => "save it as UTF-8; is it the right file?".to_owned(),
+            _ => "save it as UTF-8, or leave it out".to_owned(),
+        }),
+    };
+    Ok(Read::Refused(Box::new(Inspection { system: None, diagnostics: vec![fault] })))
+}
+
+/// Checks drills each by itself, with their systems, and all other files as one spec.
+fn with_drills(files: Vec<SourceFile>) -> (Inspection, Vec<Drill>) {
+    let is_drill = |file: &SourceFile| reading::is_of_kind(file, "Drill");
+    let (drill_files, spec): (Vec<SourceFile>, Vec<SourceFile>) = files.into_iter().partition(is_drill);
+    let mut whole = match spec.is_empty() {
+        true => Inspection { system: None, diagnostics: Vec::new() },
+        false => inspect(&spec),
+    };
+    let mut drills = Vec::new();
+    for file in drill_files {
+        match crate::drill::read(file, None) {
+            Ok((drill, _)) => drills.push(drill),
+            Err(faults) => whole.diagnostics.extend(faults),
         }
-    };
-    let inspection = inspect(&files);
-    let text = match args.output {
-        Output::Table => table(&inspection, io::stdout().is_terminal()),
-        Output::Json => format!("{:#}\n", as_json(&inspection)),
-    };
-    io::stdout().write_all(text.as_bytes())?;
-    Ok(if inspection.system.is_some() { ExitCode::SUCCESS } else { ExitCode::from(REFUSED) })
+    }
+    // A drill's system is told its faults once, however many drills name it.
+    let mut told: Vec<Diagnostic> = Vec::new();
+    whole.diagnostics.retain(|d| {
+        let new = !told.contains(d);
+        told.extend(new.then(|| d.clone()));
+        new
+    });
+    (whole, drills)
+}
+
+/// No error was found. A spec with one has no system; drills have none here.
+fn is_sound(inspection: &Inspection) -> bool {
+    inspection.diagnostics.iter().all(|d| d.severity != Severity::Error)
 }
 
 /// The system that the specs say; none when they have errors, which are then told on standard error.
@@ -52,7 +110,10 @@ pub(crate) fn run(args: CheckArgs) -> anyhow::Result<ExitCode> {
 /// # Errors
 /// A file that cannot be read.
 pub(crate) fn read_or_report(specs: &[PathBuf]) -> anyhow::Result<Option<System>> {
-    let inspection = inspect(&read_specs(specs)?);
+    let inspection = match inspected(specs, read_specs(specs))? {
+        Read::Files(files) => inspect(&files),
+        Read::Refused(inspection) => *inspection,
+    };
     let color = io::stderr().is_terminal();
     let mut told: String = inspection.diagnostics.iter().map(|d| d.render(color) + "\n").collect();
     if inspection.system.is_none() {
@@ -101,20 +162,41 @@ fn read_spec(path: &Path) -> anyhow::Result<SourceFile> {
     let text = String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
         let line = error.as_bytes().iter().take(at).filter(|b| **b == b'\n').count() + 1;
-        anyhow::anyhow!("the spec {name} is not UTF-8 (line {line}): save it as UTF-8")
+        NotText { file: name.clone(), line }
     })?;
     Ok(SourceFile { name, text })
 }
 
+/// A file that is no text.
+#[derive(Debug)]
+struct NotText {
+    file: String,
+    line: usize,
+}
+
+impl std::fmt::Display for NotText {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} is not UTF-8 (line {}): save it as UTF-8", self.file, self.line)
+    }
+}
+
+impl std::error::Error for NotText {}
+
 /// For people: the diagnostics, then what the spec says in a few lines, or how many faults there are.
-fn table(inspection: &Inspection, color: bool) -> String {
+fn table(inspection: &Inspection, drills: &[Drill], color: bool) -> String {
     let mut text = String::new();
     for diagnostic in &inspection.diagnostics {
         text += &diagnostic.render(color);
         text.push('\n');
     }
     let (errors, warnings) = counts(inspection);
+    for drill in drills {
+        let (name, system, faults) = (&drill.name, drill.system.display(), drill.timeline.len());
+        let _ =
+            writeln!(text, "{name} is a sound drill of {system}: {} on its timeline.", many(faults, "entry"));
+    }
     match &inspection.system {
+        None if errors == 0 => {}
         Some(system) => {
             let topology = &system.topology;
             let regions: Vec<&str> = topology.regions.iter().map(|r| r.name.as_str()).collect();
@@ -149,11 +231,15 @@ fn noted(warnings: usize) -> String {
 }
 
 fn many(count: usize, what: &str) -> String {
-    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+    match (count, what.strip_suffix('y')) {
+        (1, _) => format!("1 {what}"),
+        (_, Some(stem)) => format!("{count} {stem}ies"),
+        _ => format!("{count} {what}s"),
+    }
 }
 
-/// For programs: `{"sound", "errors", "warnings", "diagnostics", "timeline"}`.
-fn as_json(inspection: &Inspection) -> Value {
+/// For programs: `{"sound", "drills", "errors", "warnings", "diagnostics", "timeline"}`.
+fn as_json(inspection: &Inspection, drills: &[Drill]) -> Value {
     let (errors, warnings) = counts(inspection);
     let plan = inspection.system.as_ref().map(|system| {
         let plan = timeline(system);
@@ -167,7 +253,8 @@ fn as_json(inspection: &Inspection) -> Value {
         })
     });
     json!({
-        "sound": inspection.system.is_some(),
+        "sound": is_sound(inspection),
+        "drills": drills.iter().map(|d| &d.name).collect::<Vec<_>>(),
         "errors": errors,
         "warnings": warnings,
         "diagnostics": inspection.diagnostics,
@@ -175,16 +262,11 @@ fn as_json(inspection: &Inspection) -> Value {
     })
 }
 
-/// The answer is no.
-const REFUSED: u8 = 1;
-/// The question could not be asked.
-const BAD_USE: u8 = 2;
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn inspected(text: &str) -> Inspection {
+    fn inspection_of(text: &str) -> Inspection {
         inspect(&[SourceFile { name: "x.yaml".to_owned(), text: text.to_owned() }])
     }
 
@@ -192,11 +274,11 @@ mod tests {
 
     #[test]
     fn a_sound_spec_shows_its_plan() {
-        let text = table(&inspected(GOOD), false);
+        let text = table(&inspection_of(GOOD), &[], false);
         assert!(text.starts_with("shop is sound.\n"), "{text}");
         assert!(text.contains("us-east-1, eu-central-1, ap-southeast-1"), "{text}");
         assert!(text.contains("1 service, 1 database") && text.contains("detect"), "{text}");
-        let json = as_json(&inspected(GOOD));
+        let json = as_json(&inspection_of(GOOD), &[]);
         assert_eq!((&json["sound"], &json["errors"]), (&json!(true), &json!(0)));
         assert_eq!(json["timeline"]["rto_seconds"], json!(60.0));
     }
@@ -204,12 +286,12 @@ mod tests {
     #[test]
     fn faults_are_counted_and_painted_only_on_a_terminal() {
         let broken = GOOD.replace("40%", "40").replace("active-passive", "passive");
-        let inspection = inspected(&broken);
-        let plain = table(&inspection, false);
+        let inspection = inspection_of(&broken);
+        let plain = table(&inspection, &[], false);
         assert!(plain.ends_with("2 errors\n"), "{plain}");
         assert!(!plain.contains('\u{1b}'), "{plain}");
-        assert!(table(&inspection, true).contains("\u{1b}[1;31merror"));
-        let json = as_json(&inspection);
+        assert!(table(&inspection, &[], true).contains("\u{1b}[1;31merror"));
+        let json = as_json(&inspection, &[]);
         assert_eq!(json["diagnostics"][0]["severity"], "error");
         assert_eq!(json["diagnostics"].as_array().map(Vec::len), Some(2));
         assert_eq!(json["timeline"], Value::Null);
@@ -228,8 +310,12 @@ mod tests {
         assert_eq!(texts, ["a", "b"]);
         let latin = folder.path().join("latin.yaml");
         std::fs::write(&latin, b"a: 1\nb: \xe4\n").expect("written");
-        let told = read_specs(&[latin]).expect_err("not UTF-8").to_string();
+        let told = read_specs(std::slice::from_ref(&latin)).expect_err("not UTF-8").to_string();
         assert!(told.contains("line 2"), "{told}");
+        let Ok(Read::Refused(refused)) = inspected(&[], read_specs(&[latin])) else {
+            panic!("a fault of the spec")
+        };
+        assert_eq!((refused.diagnostics[0].line, is_sound(&refused)), (2, false));
         let told = format!("{:#}", read_specs(&[folder.path().join("none.yaml")]).expect_err("not there"));
         assert!(told.contains("none.yaml cannot be read: No such file"), "{told}");
     }

@@ -1,12 +1,13 @@
 //! `meridian drill`: real faults with measurement, from a file.
 //!
-//! Exit codes: 0 every expectation held, 1 one did not (the report says which), 2 it could not be run.
+//! Exit codes: 0 every expectation held, 1 one did not (the report says which) or it could not be measured, 2 bad
+//! use, 130 interrupted.
 
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::{Args, Subcommand};
 use meridian_lab::LabOptions;
 use meridian_lab::drill::file::{self, Drill};
@@ -14,6 +15,7 @@ use meridian_lab::drill::{self, Options};
 use meridian_lab::report::{self, Colour, Facts};
 use meridian_model::{RegionName, System};
 use meridian_spec::{Diagnostic, SourceFile};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::output::Output;
 
@@ -77,19 +79,30 @@ pub(crate) fn run(args: DrillArgs) -> anyhow::Result<ExitCode> {
 
 fn run_drill(args: RunArgs) -> anyhow::Result<ExitCode> {
     let source = read_source(&args.file)?;
-    let Some(first) = told(file::read(source.clone(), None)) else { return Ok(ExitCode::from(2)) };
-    let spec = args.spec.clone().unwrap_or(first.system);
-    let Some(system) = told(meridian_spec::read(&[read_source(&spec)?])) else {
-        return Ok(ExitCode::from(2));
+    let Some((mut drill, system)) = told(read(source, args.spec.as_deref())) else {
+        return Ok(ExitCode::FAILURE);
     };
-    let regions: Vec<RegionName> = system.region_names().cloned().collect();
-    let Some(mut drill) = told(file::read(source, Some(&regions))) else { return Ok(ExitCode::from(2)) };
-    drill.system = spec;
+    if let Some(spec) = &args.spec {
+        drill.system.clone_from(spec);
+    }
     let facts = measure(&drill, &system, &args)?;
     let folder = args.report.unwrap_or_else(|| Path::new(REPORTS).join(&drill.name));
     let page = report::write(&facts, &folder)?;
     print(&facts, &page, args.output)?;
     Ok(if facts.passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// A drill and its system, or `spec` instead of the one that it names; every fault of both.
+pub(crate) fn read(source: SourceFile, spec: Option<&Path>) -> Result<(Drill, System), Vec<Diagnostic>> {
+    let first = file::read(source.clone(), None)?;
+    let path = spec.map_or(first.system, Path::to_owned);
+    let files = match crate::check::read_specs(&[path]) {
+        Ok(files) => files,
+        Err(error) => return Err(file::without_system(source, &format!("{error:#}"))),
+    };
+    let system = meridian_spec::read(&files)?;
+    let regions: Vec<RegionName> = system.region_names().cloned().collect();
+    Ok((file::read(source, Some(&regions))?, system))
 }
 
 /// Runs the drill until its end, or until somebody interrupts it: then the lab is taken down all the same.
@@ -106,12 +119,18 @@ fn measure(drill: &Drill, system: &System, args: &RunArgs) -> anyhow::Result<Fac
     let name = drill.name.clone();
     let tell = move |line: &str| progress(&name, line);
     runtime.block_on(async {
-        let mut term = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-        tokio::select! {
-            facts = drill::run(drill, system, Options { lab, keep: args.keep }, &tell) => facts.context("the drill could not be measured"),
-            _ = tokio::signal::ctrl_c() => bail!("interrupted; the lab is taken down, nothing was measured"),
-            _ = term.recv() => bail!("ended by SIGTERM; the lab is taken down, nothing was measured"),
+        let (asked, stop) = tokio::sync::watch::channel(0);
+        let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+        for kind in kinds {
+            let (mut signals, asked) = (signal(kind)?, asked.clone());
+            tokio::spawn(async move {
+                while signals.recv().await.is_some() {
+                    asked.send_modify(|times| *times += 1);
+                }
+            });
         }
+        let options = Options { lab, keep: args.keep };
+        drill::run(drill, system, options, &tell, stop).await.context("the drill could not be measured")
     })
 }
 

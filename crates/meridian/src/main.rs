@@ -1,10 +1,14 @@
 //! The one binary: a file per subcommand, and the one place where errors are printed.
 //!
-//! Exit codes: 0 fine, 1 the answer is no (a check that found faults, a drill that failed), 2 bad use.
+//! Exit codes: 0 fine, 1 the answer is no (a check that found faults, a drill that failed, a lab that did not
+//! become healthy), 2 bad use, 130 interrupted.
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use meridian_lab::LabError;
+use meridian_lab::drill::DrillError;
 
 mod check;
 mod drill;
@@ -51,7 +55,7 @@ enum Command {
 
 #[expect(clippy::print_stderr, reason = "the one place where errors are printed")]
 fn main() -> ExitCode {
-    let done = match Arguments::parse().command {
+    let done = match Arguments::parse_from(arguments(std::env::args_os().collect())).command {
         Command::Check(args) => check::run(args),
         Command::Schema(args) => schema::run(args),
         Command::Run(args) => run::run(args),
@@ -63,7 +67,91 @@ fn main() -> ExitCode {
         Command::Drill(args) => drill::run(args),
     };
     done.unwrap_or_else(|error| {
-        eprintln!("meridian: {error:#}");
-        ExitCode::from(2)
+        eprintln!("meridian: {}", told(&error));
+        ExitCode::from(code(&error))
     })
+}
+
+/// `meridian help --help` asks for the help that `meridian help` gives.
+fn arguments(mut all: Vec<OsString>) -> Vec<OsString> {
+    if let [.., help, option] = all.as_slice()
+        && help == "help"
+        && (option == "--help" || option == "-h")
+    {
+        all.pop();
+    }
+    all
+}
+
+/// The error with its causes. A cause that the sentence before has in it already is not told again.
+fn told(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}
+
+/// The exit code of an error.
+fn code(error: &anyhow::Error) -> u8 {
+    let of_lab = |error: &LabError| if error.is_bad_use() { BAD_USE } else { NO };
+    let of_drill = |error: &DrillError| match error {
+        DrillError::Lab(error) => of_lab(error),
+        DrillError::Interrupted => INTERRUPTED,
+        DrillError::Nothing(_) => BAD_USE,
+        _ => NO,
+    };
+    let of_node = |error: &meridian_node::Error| match error {
+        meridian_node::Error::UnknownRegion(_) => BAD_USE,
+        _ => NO,
+    };
+    let of = |cause: &(dyn std::error::Error + 'static)| {
+        let lab = cause.downcast_ref().map(of_lab).or_else(|| cause.downcast_ref().map(of_drill));
+        lab.or_else(|| cause.downcast_ref().map(of_node))
+            .or_else(|| cause.downcast_ref::<output::No>().map(|_| NO))
+    };
+    error.chain().find_map(of).unwrap_or(BAD_USE)
+}
+
+const NO: u8 = 1;
+const BAD_USE: u8 = 2;
+/// By the convention of shells: 128 and the number of SIGINT.
+pub(crate) const INTERRUPTED: u8 = 130;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::Context;
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let missing = || std::io::Error::from_raw_os_error(2);
+        let error = LabError::Spawn {
+            part: "etcd".to_owned(),
+            region: meridian_model::Name::new("us").expect("a name"),
+            source: missing(),
+        };
+        let told_once = "cannot start etcd of us: No such file or directory (os error 2)";
+        assert_eq!(told(&anyhow::Error::new(error)), told_once);
+        let other = Err::<(), _>(missing()).context("cannot read x").expect_err("an error");
+        assert_eq!(told(&other), "cannot read x: No such file or directory (os error 2)");
+    }
+
+    #[test]
+    fn codes_say_whose_fault_it_is() {
+        let missing = |program: &str| LabError::ProgramMissing {
+            program: program.to_owned(),
+            help: "install it".to_owned(),
+        };
+        assert_eq!(code(&missing("etcd").into()), NO);
+        assert_eq!(code(&LabError::NoLab(String::new()).into()), BAD_USE);
+        let drill = anyhow::Error::new(DrillError::Lab(missing("etcd"))).context("not measured");
+        assert_eq!(code(&drill), NO);
+        assert_eq!(code(&DrillError::Interrupted.into()), INTERRUPTED);
+        assert_eq!(code(&anyhow::anyhow!("what?")), BAD_USE);
+    }
 }

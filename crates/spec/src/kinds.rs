@@ -65,7 +65,7 @@ pub(crate) enum Body {
 const FIELDS: [&str; 4] = ["apiVersion", "kind", "metadata", "spec"];
 const KINDS: [&str; 4] = ["Topology", "Service", "Database", "DataResidencyPolicy"];
 /// Kinds of the design that this version does not read yet.
-const LATER: [&str; 5] = ["Network", "RecoveryPlan", "Drill", "Telemetry", "Capacity"];
+const LATER: [&str; 4] = ["Network", "RecoveryPlan", "Telemetry", "Capacity"];
 
 /// Reads one document.
 pub(crate) fn resource(node: &Node, problems: &mut Problems) -> Option<Resource> {
@@ -91,6 +91,12 @@ pub(crate) fn resource(node: &Node, problems: &mut Problems) -> Option<Resource>
 
 fn unknown_kind(kind: &At<String>, problems: &mut Problems) -> Option<Resource> {
     let word = crate::form::clip(&kind.value);
+    if kind.value == "Drill" {
+        let hint =
+            "keep it in a file of its own: `meridian check FILE` reads it, `meridian drill run FILE` runs it";
+        problems.error(kind.place, "a drill is no part of a spec", hint);
+        return None;
+    }
     if LATER.contains(&kind.value.as_str()) {
         let message = format!("kind `{word}` is not read by this version");
         problems.error(kind.place, message, format!("known kinds: {}", KINDS.join(", ")));

@@ -8,6 +8,20 @@ use crate::diagnostic::Diagnostic;
 use crate::source::{Place, Problems};
 use crate::tree::{self, Data, Node};
 
+/// Is the first document of the file of that kind? One that cannot be read is judged by its lines.
+#[must_use]
+pub fn is_of_kind(file: &SourceFile, kind: &str) -> bool {
+    let (documents, _) = tree::documents(0, file, &mut Problems::default());
+    let written = documents.first().and_then(|first| first.get("kind")).map(|entry| &entry.value.data);
+    match (documents.is_empty(), written) {
+        (true, _) => {
+            file.text.lines().any(|l| l.strip_prefix("kind:").is_some_and(|rest| rest.trim() == kind))
+        }
+        (_, Some(Data::Scalar(text))) => text == kind,
+        _ => false,
+    }
+}
+
 /// A file that was read: its documents, and the faults found so far.
 #[derive(Debug)]
 pub struct Reading {
@@ -61,7 +75,7 @@ impl Reading {
             Some(value) => Ok(value),
             None => {
                 if !self.faults.0.refused() {
-                    let start = Place { file: 0, line: 1, column: 1, length: 1 };
+                    let start = Spot::START.place;
                     self.faults.0.error(start, "nothing in this file can be used", "");
                 }
                 Err(self.faults.0.into_diagnostics(&self.files))
@@ -71,6 +85,12 @@ impl Reading {
 }
 
 impl Faults {
+    /// There is none so far.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        !self.0.refused()
+    }
+
     /// Adds an error; an empty suggestion is none.
     pub fn error(&mut self, spot: Spot<'_>, message: impl Into<String>, suggestion: impl Into<String>) {
         self.0.error(spot.place, message, suggestion);
@@ -78,6 +98,9 @@ impl Faults {
 }
 
 impl<'n> Spot<'n> {
+    /// The beginning of the file.
+    pub const START: Self = Spot { place: Place { file: 0, line: 1, column: 1, length: 1 }, node: None };
+
     fn of(node: &'n Node) -> Self {
         Self { place: node.place, node: Some(node) }
     }

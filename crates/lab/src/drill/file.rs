@@ -110,19 +110,34 @@ pub enum Rejoined {
 /// # Errors
 /// Every fault of the file, each with its place; never empty.
 pub fn read(file: SourceFile, regions: Option<&[RegionName]>) -> Result<Drill, Vec<Diagnostic>> {
+    read_with(file, regions, None)
+}
+
+/// The faults of a drill file whose system cannot be read, that one told where the file names it.
+#[must_use]
+pub fn without_system(file: SourceFile, why: &str) -> Vec<Diagnostic> {
+    read_with(file, None, Some(why)).err().unwrap_or_default()
+}
+
+fn read_with(
+    file: SourceFile,
+    regions: Option<&[RegionName]>,
+    system_fault: Option<&str>,
+) -> Result<Drill, Vec<Diagnostic>> {
     let folder = Path::new(&file.name).parent().unwrap_or(Path::new("")).to_owned();
-    Reading::new(file).finish(|documents, faults| {
-        let [document] = documents else {
-            if let Some(second) = documents.get(1) {
-                faults.error(
-                    *second,
-                    "a drill file holds one document",
-                    "put each drill into a file of its own",
-                );
+    Reading::new(file).finish(|documents, faults| match documents {
+        [document] => resource(*document, &folder, &mut Context { faults, regions, system_fault }),
+        [] => {
+            if faults.is_empty() {
+                let hint = "a drill has `kind: Drill`: drills/region-loss.yaml is one to begin with";
+                faults.error(Spot::START, "there is no drill in this file", hint);
             }
-            return None;
-        };
-        resource(*document, &folder, &mut Context { faults, regions })
+            None
+        }
+        [_, second, ..] => {
+            faults.error(*second, "a drill file holds one document", "put each drill into a file of its own");
+            None
+        }
     })
 }
 
@@ -130,6 +145,8 @@ pub fn read(file: SourceFile, regions: Option<&[RegionName]>) -> Result<Drill, V
 struct Context<'a> {
     faults: &'a mut Faults,
     regions: Option<&'a [RegionName]>,
+    /// Why the system cannot be read.
+    system_fault: Option<&'a str>,
 }
 
 fn resource(document: Spot<'_>, folder: &Path, context: &mut Context<'_>) -> Option<Drill> {
@@ -154,7 +171,12 @@ const BODY: [&str; 7] = ["description", "system", "load", "timeline", "until", "
 fn body(spot: Spot<'_>, folder: &Path, context: &mut Context<'_>) -> Option<Drill> {
     let mut fields = Fields::begin(spot, &BODY, context.faults)?;
     let description = fields.optional("description").and_then(|s| units::text(s, context.faults));
-    let system = fields.required("system", context.faults).and_then(|s| units::text(s, context.faults));
+    let system = fields.required("system", context.faults);
+    if let (Some(spot), Some(why)) = (system, context.system_fault) {
+        let hint = "`system` is the path of a spec, from the folder of this file";
+        context.faults.error(spot, why, hint);
+    }
+    let system = system.and_then(|s| units::text(s, context.faults));
     let load = fields.optional("load").map_or(Some(LoadSpec::default()), |s| load(s, context));
     let timeline = fields.required("timeline", context.faults).and_then(|s| timeline(s, context));
     let until = fields.required("until", context.faults).and_then(|s| until(s, context));

@@ -30,6 +30,23 @@ pub fn tail(log: &Path, lines: usize) -> String {
     all.get(all.len().saturating_sub(lines)..).unwrap_or_default().join("\n")
 }
 
+/// The last `lines` of what was written after byte `from`; a log that was cut meanwhile counts whole.
+pub(crate) fn tail_since(log: &Path, from: u64, lines: usize) -> String {
+    let length = fs::metadata(log).map_or(0, |about| about.len());
+    let new = length.checked_sub(from).unwrap_or(length);
+    let bytes = end(log, new.min(KEPT)).unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes);
+    let all: Vec<&str> = text.lines().collect();
+    all.get(all.len().saturating_sub(lines)..).unwrap_or_default().join("\n")
+}
+
+/// Why a program ended, from the end of its log: the last line in which it names itself, else the last line.
+pub(crate) fn last_words(tail: &str) -> String {
+    let said = |line: &&str| !line.trim().is_empty();
+    let own = tail.lines().rev().find_map(|line| line.strip_prefix("meridian: "));
+    own.or_else(|| tail.lines().rev().find(said)).unwrap_or("it said nothing").trim().to_owned()
+}
+
 fn end(log: &Path, most: u64) -> io::Result<Vec<u8>> {
     let mut file = File::open(log)?;
     let from = file.metadata()?.len().saturating_sub(most);
@@ -80,6 +97,19 @@ impl Tail {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_the_words_of_this_start_are_quoted_and_the_reason_is_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("node.log");
+        let before = "meridian: an old reason\n";
+        fs::write(&log, format!("{before}starting\nmeridian: the port is in use\nbye\n")).unwrap();
+        let told = tail_since(&log, before.len() as u64, 12);
+        assert_eq!(told, "starting\nmeridian: the port is in use\nbye");
+        assert_eq!(last_words(&told), "the port is in use");
+        assert_eq!((last_words("a\nb\n\n"), last_words("")), ("b".to_owned(), "it said nothing".to_owned()));
+        assert!(tail_since(&log, 1 << 20, 1).ends_with("bye"), "it was cut meanwhile");
+    }
 
     #[test]
     fn a_long_log_is_cut_and_its_end_kept() {

@@ -34,6 +34,8 @@ pub struct Command {
 pub struct Child {
     /// Which process.
     pub identity: Identity,
+    /// So long was its log when it started.
+    pub log_from: u64,
     exit: watch::Receiver<Option<ExitStatus>>,
 }
 
@@ -97,6 +99,7 @@ impl Spawner {
 
 fn spawn(command: &Command) -> io::Result<Child> {
     let log = OpenOptions::new().create(true).append(true).open(&command.log)?;
+    let log_from = log.metadata()?.len();
     // A session of its own: else the kernel would send SIGHUP to a stopped, orphaned group when
     // the lab freezes it. `setsid` and `setpriv` exec, so the pid is the program's.
     let mut child = std::process::Command::new("setsid")
@@ -116,5 +119,5 @@ fn spawn(command: &Command) -> io::Result<Child> {
         // Nobody listens: the lab is gone.
         let _ = sender.send(Some(status));
     })?;
-    Ok(Child { identity, exit })
+    Ok(Child { identity, log_from, exit })
 }

@@ -1,4 +1,5 @@
-//! `meridian lab up --detach`: the same program once more in a session of its own; this one waits for health.
+//! `meridian lab up --detach`: the same program once more in a session of its own; this one passes on what it
+//! says until all is healthy.
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::DirBuilderExt;
@@ -6,14 +7,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, bail};
-use meridian_lab::control::{self, Client, Holder};
+use anyhow::Context;
+use meridian_lab::control;
 use meridian_lab::plan::default_root;
-use meridian_lab::process::{Tail, tail};
+use meridian_lab::process::{Identity, Tail};
 use meridian_telemetry::clock;
+use rustix::process::Signal;
 
-use super::{UpArgs, say, tell};
-use crate::output::Output;
+use super::{UpArgs, reach, say, tell};
+use crate::output::{No, Output};
 
 /// How often the new process is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -25,17 +27,43 @@ pub(super) fn run(args: &UpArgs) -> anyhow::Result<ExitCode> {
     if crate::check::read_or_report(&args.spec)?.is_none() {
         return Ok(ExitCode::FAILURE);
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.context("cannot start the runtime")?;
     let (child, log) = start(args)?;
-    let holder = runtime.block_on(until_healthy(child, &log, args))?;
+    let process = Identity::of(child.id());
+    let pid = process.pid;
+    let holder = || control::running().into_iter().find(|holder| holder.pid == pid);
+    let waited = runtime.block_on(async {
+        tokio::select! {
+            waited = until_healthy(child, &log, args) => waited,
+            _ = tokio::signal::ctrl_c() => Ok(Waited::Interrupted),
+        }
+    });
+    let Some(holder) = holder().filter(|_| !matches!(waited, Ok(Waited::Ended(_)))) else {
+        // It has ended, or has hardly begun. All that it said was passed on.
+        process.signal(Signal::TERM);
+        let _ = std::fs::remove_file(&log);
+        return waited.map(|waited| match waited {
+            Waited::Ended(code) => ExitCode::from(code),
+            Waited::Healthy | Waited::Interrupted => ExitCode::from(crate::INTERRUPTED),
+        });
+    };
+    let waited = waited?;
+    // With the lab's data, so that it goes with it.
+    let kept = holder.dir.join("up.log");
+    let log = if std::fs::rename(&log, &kept).is_ok() { kept } else { log };
+    let number = holder.number;
+    if !matches!(waited, Waited::Healthy) {
+        tell(&format!("lab {number} goes on in the background; end it: meridian lab down --lab {number}"));
+        return Ok(ExitCode::from(crate::INTERRUPTED));
+    }
     match args.output {
         Output::Json => {
             let told = serde_json::json!({"number": holder.number, "dir": holder.dir, "pid": holder.pid, "log": log});
             say(&told.to_string());
         }
         Output::Table => {
-            let (number, log) = (holder.number, log.display());
+            let log = log.display();
             say(&format!(
                 "lab {number} runs in the background, log: {log}\nend it: meridian lab down --lab {number}"
             ));
@@ -78,26 +106,35 @@ fn start(args: &UpArgs) -> anyhow::Result<(Child, PathBuf)> {
     Ok((child, log))
 }
 
-/// Passes the progress on until the lab is healthy.
-async fn until_healthy(mut child: Child, log: &Path, args: &UpArgs) -> anyhow::Result<Holder> {
+/// How the waiting ended.
+enum Waited {
+    /// The lab is healthy.
+    Healthy,
+    /// The lab ended, with this exit code.
+    Ended(u8),
+    /// Somebody does not want to wait any more.
+    Interrupted,
+}
+
+/// Passes on what the lab says until it is healthy: it says then how it is reached.
+async fn until_healthy(mut child: Child, log: &Path, args: &UpArgs) -> anyhow::Result<Waited> {
     let began = clock::now();
     let mut progress = Tail::from_start(log.to_owned());
     loop {
-        for line in progress.read().lines() {
-            tell(line);
+        // Looked at first, so that its last words are read after its end.
+        let ended = child.try_wait().context("cannot look after the lab")?;
+        let said = progress.read();
+        said.lines().for_each(tell);
+        if let Some(status) = ended {
+            let code = status.code().and_then(|code| u8::try_from(code).ok());
+            return Ok(Waited::Ended(code.filter(|code| *code != 0).unwrap_or(1)));
         }
-        if let Some(status) = child.try_wait().context("cannot look after the lab")? {
-            bail!("the lab ended ({status}); its last words, from {}:\n{}", log.display(), tail(log, 5));
-        }
-        let pid = child.id();
-        let holder = control::running().into_iter().find(|holder| holder.pid == pid);
-        if let Some(holder) = holder
-            && Client::connect(&holder.dir).and_then(|mut client| client.status()).is_ok_and(|s| s.healthy)
-        {
-            return Ok(holder);
+        if said.lines().any(|line| line == reach::TRY) {
+            return Ok(Waited::Healthy);
         }
         if clock::now().since(began) > args.wait + GRACE {
-            bail!("the lab (pid {pid}) is not healthy yet; it goes on, see {}", log.display());
+            let (pid, log) = (child.id(), log.display());
+            return Err(No(format!("the lab (pid {pid}) is not healthy yet; it goes on, see {log}")).into());
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }

@@ -34,10 +34,14 @@ pub(super) fn run(args: &LogsArgs) -> anyhow::Result<ExitCode> {
     }
     let mut followed: Vec<Tail> = files.iter().cloned().map(Tail::from_end).collect();
     for file in &files {
+        let last = tail(file, args.lines);
+        if last.is_empty() {
+            continue;
+        }
         if files.len() > 1 {
             say(&format!("==> {} <==", file.display()));
         }
-        say(&tail(file, args.lines));
+        say(&last);
     }
     if args.follow { follow(&mut followed).map(|never| match never {}) } else { Ok(ExitCode::SUCCESS) }
 }

@@ -3,10 +3,13 @@
 use meridian_lab::{Addresses, Lab, LabStatus};
 use serde_json::{Value, json};
 
+/// The line before the commands to try.
+pub(super) const TRY: &str = "Try:";
+
 /// For people: commands to try.
 pub(super) fn text(lab: &Lab, status: &LabStatus) -> String {
     let addresses = lab.addresses();
-    let mut lines = vec!["Try:".to_owned()];
+    let mut lines = vec![TRY.to_owned()];
     let service = lab.system().services.first();
     if let (Some(region), Some(host)) = (addresses.regions.first(), service.and_then(|s| s.hosts.first())) {
         let (dns, http, https) = (region.dns, region.edge_http, region.edge_https);

@@ -3,14 +3,14 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use meridian_lab::control::{self, Client, Holder};
 use meridian_lab::process::Identity;
 use meridian_lab::{Fault, LabError};
 use meridian_telemetry::clock;
 
 use super::{DownArgs, StatusArgs, Which, say, table, tell};
-use crate::output::Output;
+use crate::output::{No, Output};
 
 /// How long a lab may take to go down.
 const DOWN_WITHIN: Duration = Duration::from_secs(40);
@@ -104,10 +104,11 @@ fn end(holder: &Holder, purge: bool) -> anyhow::Result<()> {
         .block_on(async { tokio::time::timeout(DOWN_WITHIN, gone).await });
     if ended.is_err() {
         let (seconds, pid) = (DOWN_WITHIN.as_secs(), holder.pid);
-        bail!(
-            "lab {} is not down after {seconds} s: `kill -9 {pid}` ends it and all of its processes",
-            holder.number
-        );
+        let number = holder.number;
+        return Err(No(format!(
+            "lab {number} is not down after {seconds} s: `kill -9 {pid}` ends it and all of its processes"
+        ))
+        .into());
     }
     Ok(())
 }

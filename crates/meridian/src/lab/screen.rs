@@ -34,6 +34,12 @@ impl Screen {
         self.draw(table, false);
     }
 
+    /// The last picture is true no more: it goes.
+    pub(super) fn end(&mut self) {
+        let table = std::mem::take(&mut self.drawn);
+        write(&erase(table.len()));
+    }
+
     /// The state now.
     pub(super) fn status(&mut self, status: &LabStatus) {
         if self.terminal {

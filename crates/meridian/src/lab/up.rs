@@ -48,23 +48,37 @@ async fn up(system: &System, args: &UpArgs) -> anyhow::Result<ExitCode> {
         election.as_millis()
     ));
     let ended = watch(&lab, args, &mut screen, &mut signals).await;
+    screen.end();
     screen.line("going down (Ctrl-C again: at once)");
-    let purge = *ended.as_ref().unwrap_or(&false);
+    let purge = matches!(ended, Ok(Ended::Down { purge: true }));
     tokio::select! {
         done = lab.shutdown(purge) => done?,
         // What still runs dies with this process.
-        () = signals.next() => {}
+        _ = signals.next() => {}
     }
-    ended.map(|_| ExitCode::SUCCESS).map_err(Into::into)
+    let data = if purge { "removed" } else { "kept" };
+    screen.line(&format!("lab {} is down; its data in {} is {data}", lab.number(), lab.dir().display()));
+    Ok(match ended? {
+        Ended::Signal { code, healthy: false } => ExitCode::from(code),
+        Ended::Signal { .. } | Ended::Down { .. } => ExitCode::SUCCESS,
+    })
 }
 
-/// Shows the lab until it is to end; says whether to purge.
+/// Why a lab goes down.
+enum Ended {
+    /// A signal: the exit code that it stands for, and whether the lab had been healthy.
+    Signal { code: u8, healthy: bool },
+    /// `meridian lab down`.
+    Down { purge: bool },
+}
+
+/// Shows the lab until it is to end; says why.
 async fn watch(
     lab: &Lab,
     args: &UpArgs,
     screen: &mut Screen,
     signals: &mut Signals,
-) -> Result<bool, LabError> {
+) -> Result<Ended, LabError> {
     let mut news = lab.subscribe();
     lab.events().iter().for_each(|event| screen.event(event));
     let mut served = std::pin::pin!(control::serve(lab.clone()));
@@ -73,8 +87,8 @@ async fn watch(
     let mut started = Start::new(args);
     loop {
         tokio::select! {
-            () = signals.next() => return Ok(false),
-            purge = &mut served => return purge,
+            code = signals.next() => return Ok(Ended::Signal { code, healthy: started.healthy }),
+            purge = &mut served => return purge.map(|purge| Ended::Down { purge }),
             event = news.recv() => if let Ok(event) = event { screen.event(&event) },
             _ = ticks.tick() => {
                 let status = lab.status().await;
@@ -90,11 +104,12 @@ struct Start<'a> {
     args: &'a UpArgs,
     began: meridian_model::Moment,
     over: bool,
+    healthy: bool,
 }
 
 impl<'a> Start<'a> {
     fn new(args: &'a UpArgs) -> Self {
-        Self { args, began: clock::now(), over: false }
+        Self { args, began: clock::now(), over: false, healthy: false }
     }
 
     fn look(
@@ -108,7 +123,7 @@ impl<'a> Start<'a> {
             return Ok(());
         }
         if status.healthy {
-            self.over = true;
+            (self.over, self.healthy) = (true, true);
             screen.line(&format!("all healthy after {:.1} s", took.as_secs_f64()));
             match self.args.output {
                 Output::Json => say(&reach::json(lab).to_string()),
@@ -140,12 +155,13 @@ impl Signals {
         Ok(Self([interrupt?, terminate?, hangup?]))
     }
 
-    async fn next(&mut self) {
+    /// The exit code that stands for the next one: 128 and its number.
+    async fn next(&mut self) -> u8 {
         let [interrupt, terminate, hangup] = &mut self.0;
         tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-            _ = hangup.recv() => {}
+            _ = interrupt.recv() => crate::INTERRUPTED,
+            _ = terminate.recv() => 143,
+            _ = hangup.recv() => 129,
         }
     }
 }

@@ -79,3 +79,70 @@ fn the_schema_knows_every_kind() {
         assert!(text.contains(&format!("\"{kind}\"")), "{kind}");
     }
 }
+
+#[test]
+fn a_file_that_is_no_text_is_a_fault_and_told_as_json_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("garbage.yaml");
+    std::fs::write(&file, b"a: \xff\xfe\x00").unwrap();
+    let told = printed(&meridian(&["check", "--output", "json", file.to_str().unwrap()]), 1);
+    let told: Value = serde_json::from_str(&told).unwrap();
+    assert_eq!((&told["sound"], &told["diagnostics"][0]["line"]), (&Value::from(false), &Value::from(1)));
+    printed(&meridian(&["lab", "up", file.to_str().unwrap()]), 1);
+}
+
+#[test]
+fn drills_are_checked_with_their_systems() {
+    let told = printed(&meridian(&["check", "drills/region-loss.yaml"]), 0);
+    assert!(told.contains("region-loss is a sound drill of drills/../examples/three-regions.yaml"), "{told}");
+    printed(&meridian(&["check", "drills"]), 0);
+
+    let good = std::fs::read_to_string(super::tool::root().join("drills/region-loss.yaml")).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("lost.yaml");
+    std::fs::write(&file, good).unwrap();
+    let path = file.to_str().unwrap();
+    let told = printed(&meridian(&["check", path]), 1);
+    let line = format!("{path}:12:11");
+    assert!(told.contains("cannot be read: No such file") && told.contains(&line), "{told}");
+    let output = meridian(&["drill", "run", path]);
+    printed(&output, 1);
+    assert!(String::from_utf8_lossy(&output.stderr).contains(&line));
+
+    let output = meridian(&["lab", "up", "drills/region-loss.yaml"]);
+    printed(&output, 1);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("meridian drill run"));
+}
+
+#[test]
+fn a_lab_that_cannot_be_is_bad_use() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("thesis.txt"), "mine").unwrap();
+    let spec = "examples/three-regions.yaml";
+    let dir = folder.path().to_str().unwrap();
+    for (arguments, told) in [
+        (vec!["lab", "up", spec, "--lab", "9"], "there is no lab 9: numbers go from 10 to 250"),
+        (vec!["lab", "up", spec, "--dir", dir], "was not made by a lab"),
+        (vec!["status", "--lab", "9"], "lab"),
+    ] {
+        let output = meridian(&arguments);
+        printed(&output, 2);
+        assert!(String::from_utf8_lossy(&output.stderr).contains(told), "{arguments:?}: {output:?}");
+    }
+    assert!(folder.path().join("thesis.txt").exists());
+}
+
+#[test]
+fn help_has_help_and_a_reader_may_leave() {
+    assert!(printed(&meridian(&["help", "--help"]), 0).contains("Usage: meridian"));
+    assert!(printed(&meridian(&["lab", "help", "-h"]), 0).contains("Usage: meridian lab"));
+    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_meridian"))
+        .arg("schema")
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), &b""[..]));
+}

@@ -110,7 +110,10 @@ fn all_faults_are_told_at_once() {
 
 #[test]
 fn what_is_no_drill_is_told() {
-    assert!(!faults("").is_empty());
+    assert_eq!(faults(""), ["1:1 there is no drill in this file"]);
+    let told = without_system(file(GOOD), "the spec x.yaml cannot be read");
+    assert_eq!((told.len(), told[0].message.as_str()), (1, "the spec x.yaml cannot be read"));
+    assert!(told[0].source_line.contains("system:"), "{told:?}");
     assert!(!faults("- a\n- b\n").is_empty());
     assert_eq!(faults(&format!("{GOOD}---\n{GOOD}")).len(), 1);
     assert!(faults("a: [").iter().any(|f| f.contains("not YAML")));
