@@ -9,8 +9,7 @@ use anyhow::Context as _;
 use clap::Args;
 use meridian_lab::drill::file::Drill;
 use meridian_model::System;
-use meridian_model::units::duration_text;
-use meridian_planner::timeline;
+use meridian_planner::{in_seconds, timeline};
 use meridian_spec::{Diagnostic, Inspection, Severity, SourceFile, inspect, reading};
 use serde_json::{Value, json};
 
@@ -211,7 +210,7 @@ fn table(inspection: &Inspection, drills: &[Drill], color: bool) -> String {
                 for line in timeline(system).table() {
                     let _ = writeln!(text, "  {line}");
                 }
-                let _ = writeln!(text, "  objective {:>6}  rto", duration_text(topology.objectives.rto));
+                let _ = writeln!(text, "  objective {:>6}  rto", in_seconds(topology.objectives.rto));
             }
         }
         None => {

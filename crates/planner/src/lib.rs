@@ -14,7 +14,7 @@ mod timeline;
 
 pub use checks::check;
 pub use finding::{Finding, Severity, Subject};
-pub use timeline::{Timeline, TimelineStep, timeline};
+pub use timeline::{Timeline, TimelineStep, in_seconds, timeline};
 
 #[cfg(test)]
 mod tests;

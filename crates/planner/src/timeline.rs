@@ -47,11 +47,22 @@ impl Timeline {
     /// A line for each step and one for the sum, in columns.
     #[must_use]
     pub fn table(&self) -> Vec<String> {
+        let takes = self.steps.iter().map(|s| s.takes).chain([self.total()]);
+        let width = takes.map(|takes| in_seconds(takes).len()).max().unwrap_or(0).max(8);
         let line = |what: &str, takes: Duration, why: &str| {
-            format!("{what:<8} {:>8}  {why}", duration_text(takes)).trim_end().to_owned()
+            format!("{what:<8} {:>width$}  {why}", in_seconds(takes)).trim_end().to_owned()
         };
         let steps = self.steps.iter().map(|s| line(s.what, s.takes, &s.why));
         steps.chain([line("sum", self.total(), "")]).collect()
+    }
+}
+
+/// A duration in seconds (or milliseconds), so that terms and their sum stand in one unit: `3600s`, not `60m`.
+#[must_use]
+pub fn in_seconds(duration: Duration) -> String {
+    match duration.subsec_nanos() {
+        0 if duration.as_secs() > 0 => format!("{}s", duration.as_secs()),
+        _ => duration_text(duration),
     }
 }
 

@@ -31,14 +31,35 @@ pub(crate) use regions::provider_word;
 pub(crate) struct Meant {
     pub(crate) system: System,
     places: BTreeMap<Subject, Place>,
+    /// Timers that are written in a field of another name, with that name.
+    fields: BTreeMap<&'static str, &'static str>,
     /// The topology, for findings about what was not written at all.
     place: Place,
 }
 
 impl Meant {
     /// Where the subject of a finding is written.
+    ///
+    /// One about a timer that was not written is about those written ones on which it depends.
     pub(crate) fn place(&self, subject: &Subject) -> Place {
-        self.places.get(subject).copied().unwrap_or(self.place)
+        let at = |subject: &Subject| self.places.get(subject).copied();
+        let timer = |name: &&'static str| at(&Subject::Timer(name));
+        let others = || match subject {
+            Subject::Timer("observationTtl") => ["probeTimeout", "probeEvery"].iter().find_map(timer),
+            Subject::Timer("probeTimeout") => timer(&"probeEvery"),
+            Subject::Timer("leaseTtl") => {
+                ["databaseFence", "stopWithin", "clockDriftPpm"].iter().find_map(timer)
+            }
+            Subject::Timer("gatewayFence") => ["databaseFence", "renewEvery"].iter().find_map(timer),
+            Subject::Timer("renewEvery") => timer(&"gatewayFence"),
+            _ => None,
+        };
+        at(subject).or_else(others).unwrap_or(self.place)
+    }
+
+    /// A text of the planner, which knows timers only, with the names that the user has written.
+    pub(crate) fn in_users_words(&self, text: &str) -> String {
+        timers::in_users_words(text, &self.fields)
     }
 }
 
@@ -49,6 +70,7 @@ struct World<'a> {
     all_named: bool,
     folders: &'a [PathBuf],
     places: BTreeMap<Subject, Place>,
+    fields: BTreeMap<&'static str, &'static str>,
     problems: &'a mut Problems,
 }
 
@@ -58,6 +80,11 @@ impl World<'_> {
         self.folders.get(file).map_or_else(|| written.to_owned(), |folder| folder.join(written))
     }
 
+    /// `line 12`, with the file if it is another than that of `from`.
+    fn line(&self, place: Place, from: Place) -> String {
+        self.problems.line(place, from)
+    }
+
     /// The region that is named there; tells if there is none.
     fn region(&mut self, name: &At<Name>) -> Option<Known> {
         let found = self.regions.iter().find(|r| r.name == name.value);
@@ -65,7 +92,16 @@ impl World<'_> {
             let names = || self.regions.iter().map(|r| r.name.as_str());
             let hint = match closest(name.value.as_str(), names()) {
                 Some(near) => format!("did you mean `{near}`?"),
-                None => format!("regions of this topology: {}", names().collect::<Vec<_>>().join(", ")),
+                None => {
+                    // A region that is listed twice is told as that.
+                    let mut known: Vec<&str> = Vec::new();
+                    names().for_each(|n| {
+                        if !known.contains(&n) {
+                            known.push(n)
+                        }
+                    });
+                    format!("regions of this topology: {}", known.join(", "))
+                }
             };
             self.problems.error(name.place, format!("there is no region `{}`", name.value), hint);
         }
@@ -94,8 +130,9 @@ pub(crate) fn meant(resources: &[Resource], folders: &[PathBuf], problems: &mut 
     let (place, name, form) = the_topology(resources, problems)?;
     unique_names(resources, problems);
     let file = place.file;
+    let places = BTreeMap::new();
     let mut world =
-        World { regions: Vec::new(), all_named: true, folders, places: BTreeMap::new(), problems };
+        World { regions: Vec::new(), all_named: true, folders, places, fields: BTreeMap::new(), problems };
     let services: Vec<&ServiceForm> = resources.iter().filter_map(service_form).collect();
     let topology = topology::topology(name, form, file, &services, &mut world);
     let services: Vec<_> = resources.iter().filter_map(|r| service::service(r, &mut world)).collect();
@@ -103,8 +140,8 @@ pub(crate) fn meant(resources: &[Resource], folders: &[PathBuf], problems: &mut 
     let databases: Vec<_> = resources.iter().filter_map(|r| database::database(r, &mut world)).collect();
     let policies = resources.iter().filter_map(|r| policy::policy(r, &mut world)).collect();
     clash::addresses(form, resources, &topology, &services, &databases, world.problems);
-    let places = world.places;
-    Some(Meant { system: System { topology, services, databases, policies }, places, place })
+    let World { places, fields, .. } = world;
+    Some(Meant { system: System { topology, services, databases, policies }, places, fields, place })
 }
 
 fn service_form(resource: &Resource) -> Option<&ServiceForm> {
@@ -126,7 +163,8 @@ fn the_topology<'r>(
         return None;
     };
     for more in topologies().skip(1) {
-        let message = format!("a second Topology; the first is in line {}", first.place.line);
+        let message =
+            format!("a second Topology; the first is in {}", problems.line(first.place, more.place));
         problems.error(more.place, message, "a spec has one topology: move what is new into the first");
     }
     match &first.body {
@@ -150,6 +188,6 @@ fn unique_names(resources: &[Resource], problems: &mut Problems) {
 
 /// Tells that `value` is used twice.
 fn twice(what: &str, value: &impl std::fmt::Display, place: Place, first: Place, problems: &mut Problems) {
-    let message = format!("{what} `{value}` is used twice, first in line {}", first.line);
+    let message = format!("{what} `{value}` is used twice, first in {}", problems.line(first, place));
     problems.error(place, message, "each may be used once");
 }

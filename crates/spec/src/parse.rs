@@ -20,7 +20,7 @@ pub struct Inspection {
 /// Reads the files as one spec, and tells warnings too.
 #[must_use]
 pub fn inspect(files: &[SourceFile]) -> Inspection {
-    let mut problems = Problems::default();
+    let mut problems = Problems::of(files);
     let system = system(files, &mut problems);
     let system = system.filter(|_| !problems.refused());
     Inspection { system, diagnostics: problems.into_diagnostics(files) }
@@ -64,8 +64,8 @@ fn placed(finding: Finding, meant: &meaning::Meant) -> Problem {
             meridian_planner::Severity::Error => Severity::Error,
         },
         place: meant.place(&finding.subject),
-        message: finding.message,
-        details: finding.details,
-        suggestion: (!finding.suggestion.is_empty()).then_some(finding.suggestion),
+        message: meant.in_users_words(&finding.message),
+        details: finding.details.iter().map(|line| meant.in_users_words(line)).collect(),
+        suggestion: Some(meant.in_users_words(&finding.suggestion)).filter(|text| !text.is_empty()),
     }
 }

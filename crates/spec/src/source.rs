@@ -26,9 +26,24 @@ pub(crate) struct Problem {
 #[derive(Debug, Default)]
 pub(crate) struct Problems {
     found: Vec<Problem>,
+    /// The names of the files, by number.
+    names: Vec<String>,
 }
 
 impl Problems {
+    /// For these files.
+    pub(crate) fn of(files: &[SourceFile]) -> Self {
+        Self { found: Vec::new(), names: files.iter().map(|f| f.name.clone()).collect() }
+    }
+
+    /// `line 12`, with the file if it is another than that of `from`.
+    pub(crate) fn line(&self, place: Place, from: Place) -> String {
+        match self.names.get(place.file).filter(|_| place.file != from.file) {
+            Some(file) => format!("line {} of {file}", place.line),
+            None => format!("line {}", place.line),
+        }
+    }
+
     /// Adds an error.
     pub(crate) fn error(&mut self, place: Place, message: impl Into<String>, suggestion: impl Into<String>) {
         self.add(Severity::Error, place, message.into(), suggestion.into());

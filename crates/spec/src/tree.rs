@@ -148,6 +148,16 @@ impl Builder {
     }
 
     fn refuse_syntax(&self, text: &str, span: Span, info: &str, problems: &mut Problems) {
+        let place = self.place(span);
+        if span.start.line() > text.lines().count() {
+            // After the end: what was begun last and is not finished is what is wrong.
+            let last = text.lines().count().max(1);
+            let length = text.lines().last().map_or(1, |l| l.chars().count().max(1));
+            let end = Place { line: self.lines_before + last, column: length, length: 1, ..place };
+            let place = self.open.last().map_or(end, |open| open.place);
+            let hint = "what begins here is not closed: look for a missing `]`, `}` or quote";
+            return problems.error(place, format!("this is not YAML: {info}"), hint);
+        }
         let line = text.lines().nth(span.start.line().saturating_sub(1)).unwrap_or("");
         let indent: String = line.chars().take_while(|c| c.is_whitespace()).collect();
         let suggestion = if indent.contains('\t') {
@@ -155,7 +165,7 @@ impl Builder {
         } else {
             "check indentation, colons and quotes here and in the line before"
         };
-        problems.error(self.place(span), format!("this is not YAML: {info}"), suggestion);
+        problems.error(place, format!("this is not YAML: {info}"), suggestion);
     }
 
     fn take(&mut self, event: Event<'_>, span: Span, problems: &mut Problems) -> Result<(), Broken> {

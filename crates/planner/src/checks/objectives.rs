@@ -6,7 +6,7 @@ use meridian_model::units::duration_text;
 
 use crate::distance::longest_rtt;
 use crate::finding::{Finding, Subject};
-use crate::timeline::timeline;
+use crate::timeline::{in_seconds, timeline};
 
 pub(crate) fn check(system: &System) -> Vec<Finding> {
     let lossy = system.databases.iter().filter(|d| d.replication == Replication::Async);
@@ -22,7 +22,7 @@ fn rto(system: &System) -> Option<Finding> {
     let timeline = timeline(system);
     let (total, rto) = (timeline.total(), system.topology.objectives.rto);
     (total > rto).then(|| {
-        let (total, rto) = (duration_text(total), duration_text(rto));
+        let (total, rto) = (in_seconds(total), in_seconds(rto));
         let longest = timeline.steps.iter().max_by_key(|s| s.takes).map_or("", |s| s.what);
         let message = format!("these timers recover in {total}, and the objective is {rto}");
         Finding::error("rto", Subject::Rto, message)

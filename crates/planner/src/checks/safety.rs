@@ -7,6 +7,7 @@ use meridian_model::{System, Timers};
 
 use crate::distance::longest_rtt;
 use crate::finding::{Finding, Subject};
+use crate::timeline::in_seconds;
 
 pub(crate) fn check(system: &System) -> Vec<Finding> {
     let timers = &system.topology.timers;
@@ -30,7 +31,7 @@ fn inequality(timers: &Timers) -> Option<Finding> {
 fn sum(timers: &Timers, stopped: Duration) -> Vec<String> {
     let ppm = timers.clock_drift_ppm;
     let line =
-        |sign: &str, takes: Duration, what: String| format!("{sign} {:>10}  {what}", duration_text(takes));
+        |sign: &str, takes: Duration, what: String| format!("{sign} {:>10}  {what}", in_seconds(takes));
     vec![
         line(" ", timers.database_fence, "databaseFence: PostgreSQL is told to stop".to_owned()),
         line("+", timers.stop_within, "stopWithin: it has stopped".to_owned()),

@@ -190,7 +190,7 @@ fn roles(forms: &At<Vec<At<RegionForm>>>, pattern: Option<Pattern>, alone: bool,
         }
         ([first, more @ ..], Some(Pattern::ActivePassive)) => {
             for place in more {
-                let message = format!("a second primary; the first is in line {}", first.line);
+                let message = format!("a second primary; the first is in {}", problems.line(*first, *place));
                 let hint = "with `active-passive` one region writes: make this one `secondary`";
                 problems.error(*place, message, hint);
             }

@@ -1,5 +1,6 @@
 //! The periods: from the topology's `timers`, and from health checks of services, which share them.
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::time::Duration;
 
@@ -49,6 +50,25 @@ pub(super) fn timers(form: Option<&TimersForm>, services: &[&ServiceForm], world
     }
 }
 
+/// What a timer is called where it can be written: in `timers`, and in a service's health check.
+const IN_HEALTH_CHECK: [(&str, &str); 4] = [
+    ("probeEvery", "healthCheck.interval"),
+    ("probeTimeout", "healthCheck.timeout"),
+    ("downAfter", "healthCheck.unhealthyThreshold"),
+    ("upAfter", "healthCheck.healthyThreshold"),
+];
+
+/// The field in which the user has written that timer, if it is not the one of the same name.
+fn field_of(timer: &str, in_timers: bool) -> Option<&'static str> {
+    let field = IN_HEALTH_CHECK.into_iter().find(|(name, _)| *name == timer).map(|(_, field)| field);
+    field.filter(|_| !in_timers)
+}
+
+/// Speaks of timers by the fields that the user has written: the planner knows the timers only.
+pub(super) fn in_users_words(text: &str, fields: &BTreeMap<&'static str, &'static str>) -> String {
+    fields.iter().fold(text.to_owned(), |text, (timer, field)| text.replace(timer, field))
+}
+
 /// The one value of a period that may be written in several places; tells where they differ.
 fn settle<T: Copy + PartialEq + Debug>(
     name: &'static str,
@@ -56,11 +76,14 @@ fn settle<T: Copy + PartialEq + Debug>(
     of_services: impl IntoIterator<Item = At<T>>,
     world: &mut World<'_>,
 ) -> Option<T> {
+    let in_timers = own.is_some();
     let mut written = own.into_iter().chain(of_services);
     let first = written.next()?;
     world.places.insert(Subject::Timer(name), first.place);
+    world.fields.extend(field_of(name, in_timers).map(|field| (name, field)));
     for other in written.filter(|o| o.value != first.value) {
-        let message = format!("this differs from line {}: the whole system has one {name}", first.place.line);
+        let (first, name) = (world.line(first.place, other.place), field_of(name, in_timers).unwrap_or(name));
+        let message = format!("this differs from {first}: the whole system has one {name}");
         let hint = "write the same in both places, or in one only";
         world.problems.error(other.place, message, hint);
     }

@@ -46,3 +46,16 @@ fn a_spec_with_ten_faults_names_all_ten() {
     assert_eq!(told, faults);
     assert!(inspection.diagnostics.iter().all(|d| d.suggestion.is_some()), "each says what to do");
 }
+
+#[test]
+fn a_place_in_another_file_is_told_with_the_file() {
+    let database = |file: &str| SourceFile {
+        name: file.to_owned(),
+        text: "apiVersion: meridian.dev/v1alpha1\nkind: Database\nmetadata: { name: orders }\nspec: {}\n"
+            .to_owned(),
+    };
+    let topology = include_str!("cases/minimal.yaml").to_owned();
+    let files = [SourceFile { name: "topology.yaml".to_owned(), text: topology }, database("two.yaml")];
+    let told = inspect(&files).diagnostics;
+    assert!(told.iter().any(|d| d.message.ends_with("first in line 22 of topology.yaml")), "{told:?}");
+}
