@@ -17,7 +17,7 @@ pub(crate) struct RunArgs {
     /// Whose node this is.
     #[arg(long)]
     region: RegionName,
-    /// The spec: one or more YAML files.
+    /// The files of one spec; folders stand for the .yaml and .yml files in them. `-` is standard input.
     #[arg(required = true)]
     spec: Vec<PathBuf>,
     /// How logs are written to standard error.

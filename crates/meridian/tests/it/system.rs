@@ -80,10 +80,32 @@ impl Up {
 
     /// `meridian lab COMMAND… --lab NUMBER --output json`.
     fn lab(&self, arguments: &[&str]) -> Value {
+        self.answered(arguments, 0)
+    }
+
+    fn answered(&self, arguments: &[&str], code: i32) -> Value {
         let number = self.number();
         let all = [&["lab"], arguments, &["--lab", &number, "--output", "json"]].concat();
-        let text = printed(&meridian(&all), 0);
+        let text = printed(&meridian(&all), code);
         serde_json::from_str(&text).unwrap_or_else(|e| panic!("{arguments:?}: {e}: {text}"))
+    }
+
+    /// The lab is healthy; its exit code says so too.
+    fn healthy(&self) -> bool {
+        let output = meridian(&["lab", "status", "--lab", &self.number(), "--output", "json"]);
+        let code = output.status.code().unwrap();
+        let status: Value = serde_json::from_str(&printed(&output, code)).unwrap();
+        assert_eq!(status["healthy"].as_bool(), Some(code == 0), "{status}");
+        code == 0
+    }
+
+    /// `meridian lab logs` of a region's node, as it grows, into a file.
+    fn follow(&self, region: &str) -> (Child, PathBuf) {
+        let file = self.folder.path().join("followed.log");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_meridian"));
+        command.args(["lab", "logs", region, "-f", "-n", "0", "--lab", &self.number()]);
+        command.stdout(std::fs::File::create(&file).unwrap());
+        (command.spawn().unwrap(), file)
     }
 
     /// SQL through a gateway, by psql.
@@ -182,11 +204,27 @@ fn ordinary_clients_use_a_system_that_leaves_nothing_behind() {
     assert!(metrics.contains("meridian_lease_renewals"), "{metrics}");
 
     // A crash of PostgreSQL is mended in place, in the same region, and nothing is lost.
+    let (mut following, followed) = up.follow("us-east-1");
     up.lab(&["kill", "us-east-1", "--part", "postgres"]);
-    until("the writer is back", || {
-        let lab = up.lab(&["status"]);
-        (lab["healthy"] == true).then_some(())
+    until("the log of its node tells of it", || {
+        assert_eq!(following.try_wait().unwrap(), None, "it goes on until somebody ends it");
+        std::fs::metadata(&followed).is_ok_and(|about| about.len() > 0).then_some(())
     });
+    following.kill().unwrap();
+    following.wait().unwrap();
+    until("the writer is back", || up.healthy().then_some(()));
+
+    // A member of etcd that is dead is told by name, and nobody else gets this folder.
+    up.lab(&["kill", "eu-central-1", "--part", "etcd"]);
+    let status = up.answered(&["status"], 1);
+    assert_eq!(status["regions"][1]["condition"], "etcd killed", "{status}");
+    assert_eq!(status["missing"][0], "eu-central-1: etcd killed", "{status}");
+    let output = meridian(&["lab", "up", SPEC, "--dir", up.folder.path().join("lab").to_str().unwrap()]);
+    printed(&output, 1);
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(told.contains(&format!("is in use by lab {}", up.number())), "{told}");
+    up.lab(&["restore", "eu-central-1"]);
+    until("all members are back", || up.healthy().then_some(()));
     assert_eq!(up.sql(up.region(1, "gateway_write"), "select id, pg_is_in_recovery() from seen"), "7|f");
 
     // Killed without a word: nothing that it has started outlives it.
@@ -203,13 +241,17 @@ fn a_lost_region_is_recovered_and_the_loss_is_counted() {
     let report = folder.path().join("report");
     let arguments =
         ["drill", "run", "drills/region-loss.yaml", "--output", "json", "--report", report.to_str().unwrap()];
-    let drill: Value = serde_json::from_str(&printed(&meridian(&arguments), 0)).unwrap();
+    let output = meridian(&arguments);
+    let drill: Value = serde_json::from_str(&printed(&output, 0)).unwrap();
     assert_eq!((&drill["passed"], &drill["max_concurrent_writers"]), (&Value::from(true), &Value::from(1)));
     assert!(drill["acknowledged_writes"].as_u64().unwrap() > 300, "{drill}");
     assert!(drill["rto_write_seconds"].as_f64().unwrap() > 3.0, "no writer begins before the lease is over");
     let phases = drill["phases"].as_array().unwrap();
     assert_eq!(phases.len(), 11);
     assert!(phases.iter().all(|phase| phase["after_fault_seconds"].is_number()), "{phases:?}");
+    let progress = String::from_utf8_lossy(&output.stderr).into_owned();
+    let place = progress.lines().find_map(|line| line.split_once(" starts in ")).expect("it says where").1;
+    assert!(place.contains("drill-region-loss-") && !Path::new(place).exists(), "a drill removes its data");
     let html = std::fs::read_to_string(report.join("report.html")).unwrap();
     assert!(
         html.contains("<svg") && !html.contains("src=\"http") && !html.contains("href=\"http"),
