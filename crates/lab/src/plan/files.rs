@@ -84,14 +84,14 @@ impl Files {
         self.dir.join("control.sock")
     }
 
-    /// Makes all folders and secrets that are not there; the specs are written anew. True: the data of an
-    /// earlier run is there.
+    /// Makes all folders and secrets that are not there; the specs are written anew. What the data of an
+    /// earlier run that is there was made for.
     pub(crate) fn prepare(
         &self,
         system: &System,
         run_as: &str,
         made_for: &MadeFor,
-    ) -> Result<bool, LabError> {
+    ) -> Result<Option<MadeFor>, LabError> {
         let before = MadeFor::read(&self.dir);
         before.iter().try_for_each(|before| made_for.refuse(before, &self.dir))?;
         folder(&self.dir, 0o711)?;
@@ -115,7 +115,7 @@ impl Files {
         }
         self.certificates(system)?;
         made_for.write(&self.dir)?;
-        Ok(before.is_some())
+        Ok(before)
     }
 
     /// An authority for this lab, and a certificate for each service that does not have one yet.

@@ -23,6 +23,8 @@ const LOCK_TRIES: u32 = 20;
 pub(crate) struct NumberLock {
     file: File,
     path: PathBuf,
+    /// Who had it last.
+    before: Option<Holder>,
 }
 
 /// A folder that is ours until this is dropped.
@@ -142,7 +144,8 @@ fn take(root: &Path, number: u8, wish: Wish<'_>) -> Result<Option<Number>, LabEr
     let Some(lock) = NumberLock::take(lock_path(root, number))? else { return Ok(None) };
     let standard = || Occupied::take(&root.join(format!("{}-{number}", wish.name)));
     let folder = wanted.map_or_else(standard, Ok)?;
-    let last = read_holder(&lock.path).map(|h| h.dir).filter(|last| *last != folder.dir && is_lab(last));
+    let last = lock.before.as_ref().map(|h| h.dir.clone());
+    let last = last.filter(|last| *last != folder.dir && is_lab(last));
     let before = last.and_then(|last| Occupied::take(&last).ok());
     Ok(Some(Number { number, folder, lock, before }))
 }
@@ -195,7 +198,8 @@ impl NumberLock {
             // A lab that is purged removes the file: one that is gone locks nobody out.
             let inode = |about: std::io::Result<fs::Metadata>| about.map(|m| m.ino()).ok();
             if inode(fs::metadata(&path)) == inode(file.metadata()) {
-                return Ok(Some(Self { file, path }));
+                let before = read_holder(&path);
+                return Ok(Some(Self { file, path, before }));
             }
         }
         Ok(None)
@@ -206,9 +210,14 @@ impl NumberLock {
         Self::take(lock_path(&default_root(), number))
     }
 
-    /// The lab has left no data: nothing tells of it any more.
+    /// The lab has left no data: nothing tells of it any more. A lab that had the number before and whose data is
+    /// still there has it again.
     pub(crate) fn forget(&self) {
-        let _ = fs::remove_file(&self.path);
+        let before = self.before.as_ref().filter(|before| MadeFor::read(&before.dir).is_some());
+        let _ = match before.and_then(|before| serde_json::to_vec(before).ok()) {
+            Some(text) => fs::write(&self.path, text),
+            None => fs::remove_file(&self.path),
+        };
     }
 
     /// Tells others whose number it is now.
@@ -343,6 +352,23 @@ mod tests {
         let first = NumberLock::take(path.clone()).unwrap().unwrap();
         assert!(NumberLock::take(path.clone()).unwrap().is_none());
         first.forget();
-        assert!(NumberLock::take(path).unwrap().is_some());
+        assert!(NumberLock::take(path.clone()).unwrap().is_some());
+        drop(first);
+
+        // A drill on the number of a stopped lab gives it back.
+        let dir = folder.path().join("shop-10");
+        fs::create_dir(&dir).unwrap();
+        MadeFor::default().write(&dir).unwrap();
+        let holder = |name: &str, dir: &Path| Holder {
+            number: 10,
+            dir: dir.to_owned(),
+            name: name.to_owned(),
+            pid: 1,
+        };
+        NumberLock::take(path.clone()).unwrap().unwrap().sign(&holder("shop", &dir)).unwrap();
+        let mut drill = NumberLock::take(path.clone()).unwrap().unwrap();
+        drill.sign(&holder("drill", &folder.path().join("gone"))).unwrap();
+        drill.forget();
+        assert_eq!(read_holder(&path).unwrap().name, "shop");
     }
 }

@@ -56,7 +56,7 @@ pub(super) async fn up(system: &System, options: LabOptions) -> Result<Lab, LabE
     }
     let mut plan = Plan::new(system, number.number, &dir, options.seed, &programs.meridian)?;
     let made_for = MadeFor::of(system, number.number, options.temporary);
-    let goes_on = plan.files.prepare(&plan.system, &plan.run_as, &made_for)?;
+    let before = plan.files.prepare(&plan.system, &plan.run_as, &made_for)?;
     for (i, region) in system.region_names().enumerate() {
         let file = plan.files.spec(region);
         std::fs::write(&file, plan.spec_of(i)).map_err(LabError::file("write", file))?;
@@ -88,9 +88,13 @@ pub(super) async fn up(system: &System, options: LabOptions) -> Result<Lab, LabE
         _folder: number.folder,
     };
     let lab = Lab(Arc::new(inner));
-    if goes_on {
+    if let Some(before) = before {
+        let other = if before.spec == made_for.spec { "" } else { " (of another version of this spec)" };
         let dir = lab.dir().display();
-        lab.tell(None, format!("goes on with the data of an earlier run in {dir} (to begin anew: --fresh)"));
+        lab.tell(
+            None,
+            format!("goes on with the data of an earlier run{other} in {dir}; to begin anew: --fresh"),
+        );
     }
     for i in 0..system.topology.regions.len() {
         start_region(&lab, i).await?;

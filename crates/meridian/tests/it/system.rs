@@ -1,5 +1,12 @@
 //! The whole system: brought up, used by ordinary clients, broken, recovered, killed. These tests take a
 //! minute or two each, and one at a time: each needs the machine's cores for itself.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "the helpers of tests stop the test that uses them; they poll other programs, with the test's PATH"
+)]
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -203,7 +210,19 @@ fn ordinary_clients_use_a_system_that_leaves_nothing_behind() {
     let metrics = other("curl", &["-sSf", &format!("http://{}/metrics", up.region(0, "control"))], &[]);
     assert!(metrics.contains("meridian_lease_renewals"), "{metrics}");
 
-    // A crash of PostgreSQL is mended in place, in the same region, and nothing is lost.
+    a_crash_of_postgres_is_mended(&up);
+    assert_eq!(up.sql(up.region(1, "gateway_write"), "select id, pg_is_in_recovery() from seen"), "7|f");
+    a_dead_member_of_etcd_is_told_by_name(&up);
+
+    // Killed without a word: nothing that it has started outlives it.
+    assert!(up.processes().len() > 10, "nodes, etcd, PostgreSQL and shops run");
+    up.child.kill().unwrap();
+    up.child.wait().unwrap();
+    until("nothing is left", || up.processes().is_empty().then_some(()));
+}
+
+/// In the same region, and nothing is lost; the followed log tells of it.
+fn a_crash_of_postgres_is_mended(up: &Up) {
     let (mut following, followed) = up.follow("us-east-1");
     up.lab(&["kill", "us-east-1", "--part", "postgres"]);
     until("the log of its node tells of it", || {
@@ -213,8 +232,10 @@ fn ordinary_clients_use_a_system_that_leaves_nothing_behind() {
     following.kill().unwrap();
     following.wait().unwrap();
     until("the writer is back", || up.healthy().then_some(()));
+}
 
-    // A member of etcd that is dead is told by name, and nobody else gets this folder.
+/// And nobody else gets this folder.
+fn a_dead_member_of_etcd_is_told_by_name(up: &Up) {
     up.lab(&["kill", "eu-central-1", "--part", "etcd"]);
     let status = up.answered(&["status"], 1);
     assert_eq!(status["regions"][1]["condition"], "etcd killed", "{status}");
@@ -225,13 +246,6 @@ fn ordinary_clients_use_a_system_that_leaves_nothing_behind() {
     assert!(told.contains(&format!("is in use by lab {}", up.number())), "{told}");
     up.lab(&["restore", "eu-central-1"]);
     until("all members are back", || up.healthy().then_some(()));
-    assert_eq!(up.sql(up.region(1, "gateway_write"), "select id, pg_is_in_recovery() from seen"), "7|f");
-
-    // Killed without a word: nothing that it has started outlives it.
-    assert!(up.processes().len() > 10, "nodes, etcd, PostgreSQL and shops run");
-    up.child.kill().unwrap();
-    up.child.wait().unwrap();
-    until("nothing is left", || up.processes().is_empty().then_some(()));
 }
 
 #[test]

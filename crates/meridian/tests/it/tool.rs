@@ -1,4 +1,10 @@
 //! Running the built program, and other people's.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "the helpers of tests stop the test that uses them; the PATH of the test is the programs'"
+)]
 
 use std::path::PathBuf;
 use std::process::{Command, Output};
