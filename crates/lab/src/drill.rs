@@ -48,7 +48,7 @@ pub enum DrillError {
     #[error(transparent)]
     Lab(#[from] LabError),
     /// Somebody wanted it to end.
-    #[error("interrupted: nothing was measured")]
+    #[error("it was interrupted")]
     Interrupted,
     /// The system has nothing to drill.
     #[error("the system has no {0}: a drill needs a service for its users and a database to write to")]
