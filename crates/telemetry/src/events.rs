@@ -6,7 +6,8 @@
 //! must act; `warn` protection is less than it was; `info` a decision or a change of state, few a
 //! minute; `debug` what happens per session, call or probe; `trace` per request or packet.
 //!
-//! - [`control`]: verdicts, leases, epochs, fences, runs, snapshots;
+//! - [`seen`]: clocks, probes, verdicts, lag, snapshots;
+//! - [`control`]: leases, epochs, fences, runs;
 //! - [`coordination`]: calls to etcd and the watch;
 //! - [`traffic`]: DNS, edge and gateway. What happens per request goes through a meter ([`DnsMeter`],
 //!   [`EdgeMeter`], [`GatewayMeter`]): its counters are looked up once, then counting is one atomic
@@ -15,8 +16,10 @@
 pub mod control;
 pub mod coordination;
 pub(crate) mod own;
+pub mod seen;
 pub mod traffic;
 
 pub use control::*;
 pub use coordination::*;
+pub use seen::*;
 pub use traffic::*;

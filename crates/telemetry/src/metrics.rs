@@ -6,6 +6,7 @@
 //! every request or packet use the meters of [`crate::events`], whose counters are looked up once.
 
 mod family;
+mod seen;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use prometheus_client::registry::Registry;
 
 pub(crate) use family::{Counters, Gauges, Seconds};
 pub use family::{SERIES_MAX, Word};
+pub(crate) use seen::Seen;
 
 /// The content type of [`Metrics::render`]: Prometheus text, which every scraper reads.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -31,20 +33,6 @@ struct Inner {
     coordination: Coordination,
     traffic: Traffic,
     own: Own,
-}
-
-/// What a node sees: health, lag, snapshots.
-pub(crate) struct Seen {
-    pub(crate) region_health: Gauges<2>,
-    pub(crate) part_health: Gauges<3>,
-    pub(crate) verdict_changes: Counters<2>,
-    pub(crate) clock_oddities: Counters<1>,
-    pub(crate) probes: Counters<3>,
-    pub(crate) probe_seconds: Seconds<2>,
-    pub(crate) replication_lag_bytes: Gauges<2>,
-    pub(crate) replication_lag_milliseconds: Gauges<2>,
-    pub(crate) snapshots: Counters<1>,
-    pub(crate) snapshot_generation: Gauges<0>,
 }
 
 /// Leases, epochs and fences.
@@ -180,63 +168,6 @@ fn to_prometheus(open_metrics: &str) -> String {
 impl std::fmt::Debug for Metrics {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Metrics")
-    }
-}
-
-impl Seen {
-    fn declare(r: &mut Registry) -> Self {
-        Self {
-            region_health: Gauges::declare(
-                r,
-                "region_health",
-                "1 for the state that a region is held to be in, 0 for the others",
-                ["target", "health"],
-            ),
-            part_health: Gauges::declare(
-                r,
-                "part_health",
-                "1 up, 0 down, -1 unknown, by the verdict of all vantage points",
-                ["target", "part", "kind"],
-            ),
-            verdict_changes: Counters::declare(
-                r,
-                "verdict_changes",
-                "Changes of a region's verdict",
-                ["target", "health"],
-            ),
-            clock_oddities: Counters::declare(
-                r,
-                "clock_oddities",
-                "Jumps of the wall clock and stretches in which the node stood still",
-                ["kind"],
-            ),
-            probes: Counters::declare(r, "probes", "Probes by how they ended", ["target", "part", "outcome"]),
-            probe_seconds: Seconds::declare(
-                r,
-                "probe",
-                "How long successful probes took",
-                ["target", "part"],
-            ),
-            replication_lag_bytes: Gauges::declare(
-                r,
-                "replication_lag_bytes",
-                "Log that a standby has yet to receive",
-                ["group", "target"],
-            ),
-            replication_lag_milliseconds: Gauges::declare(
-                r,
-                "replication_lag_milliseconds",
-                "Age of the last transaction that a standby has replayed, 0 when all is",
-                ["group", "target"],
-            ),
-            snapshots: Counters::declare(r, "snapshots", "Snapshots by what became of them", ["outcome"]),
-            snapshot_generation: Gauges::declare(
-                r,
-                "snapshot_generation",
-                "The generation that the data planes answer from",
-                [],
-            ),
-        }
     }
 }
 
