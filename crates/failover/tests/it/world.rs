@@ -914,15 +914,7 @@ impl World {
                     self.later(delay, delay, Act::Report(i, report));
                 }
             }
-            Command::Announce(announcement) => {
-                for to in (0..self.nodes.len()).filter(|to| *to != i) {
-                    // Some come late, some twice, some never.
-                    let (first, again) = (self.chance.percent(90), self.chance.percent(10));
-                    for far in [first.then_some(150), again.then_some(8_000)].into_iter().flatten() {
-                        self.later(5, far, Act::Announce(i, to, announcement.clone()));
-                    }
-                }
-            }
+            Command::Announce(announcement) => self.announce(i, &announcement),
             Command::AskPromise { to, promise, sent_at } => {
                 let to = index(&to);
                 self.later(5, 150, Act::Ask { from: i, life, to, promise, sent_at });
@@ -970,6 +962,16 @@ impl World {
             }
         }
         None
+    }
+
+    fn announce(&mut self, from: usize, announcement: &meridian_model::group::Announcement) {
+        for to in (0..self.nodes.len()).filter(|to| *to != from) {
+            // Some come late, some twice, some never.
+            let (first, again) = (self.chance.percent(90), self.chance.percent(10));
+            for far in [first.then_some(150), again.then_some(8_000)].into_iter().flatten() {
+                self.later(5, far, Act::Announce(from, to, announcement.clone()));
+            }
+        }
     }
 
     fn send_swap(&mut self, i: usize, swap: Swap) {
