@@ -251,7 +251,7 @@ async fn a_write_whose_fate_nobody_knows_is_unknown() {
 }
 
 #[tokio::test]
-async fn a_silent_name_server_costs_a_second_once() {
+async fn a_silent_name_server_costs_its_time_once() {
     let world = World::new(60).await;
     let silent = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let mut plan = world.plan(50.0, 0.0);
@@ -259,7 +259,7 @@ async fn a_silent_name_server_costs_a_second_once() {
     let seen = load_until(plan, |p| p.requests >= 80).await;
     assert!(seen.samples.iter().all(|s| s.outcome == Outcome::Ok));
     let slowest = seen.samples.iter().map(|s| s.latency()).max().unwrap();
-    assert!((1.0..1.9).contains(&slowest.as_secs_f64()), "{slowest:?}");
+    assert!((0.4..0.8).contains(&slowest.as_secs_f64()), "{slowest:?}");
 }
 
 #[tokio::test]
