@@ -262,16 +262,22 @@ async fn a_member_that_did_not_diverge_only_follows() {
     status_until(&standby, "it streams again", |s| s.streaming).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_rewound_is_cloned_anew_with_the_old_directory_kept() {
-    let rig = Rig::new(Replication::Async);
+/// The first member has written what the second, now the writer, never got.
+async fn diverged(rig: &Rig) -> Postgres {
     let (old, new) = (rig.primary().await, rig.standby(1).await);
-    replicated(&rig, &new).await;
+    replicated(rig, &new).await;
     new.seal().await.unwrap();
     rig.app(0).await.batch_execute("insert into t values (100)").await.unwrap();
     drop(old);
     fence_late(&new);
     new.promote(Epoch(2)).await.unwrap();
+    new
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_rewound_is_cloned_anew_with_the_old_directory_kept() {
+    let rig = Rig::new(Replication::Async);
+    let _new = diverged(&rig).await;
     let old = Postgres::open(with_broken_rewind(&rig)).unwrap();
     let rejoined = old.rejoin(rig.addresses[1], Epoch(2)).await.unwrap();
     assert_eq!(rejoined.method, RejoinMethod::Recloned, "{}", rejoined.detail);
@@ -288,13 +294,7 @@ async fn a_clone_that_breaks_without_room_for_both_and_a_removal_that_breaks_can
     std::fs::create_dir_all(&home).unwrap();
     let Some(disk) = SmallDisk::mount(&home) else { return };
     disk.grow();
-    let (old, new) = (rig.primary().await, rig.standby(1).await);
-    replicated(&rig, &new).await;
-    new.seal().await.unwrap();
-    rig.app(0).await.batch_execute("insert into t values (100)").await.unwrap();
-    drop(old);
-    fence_late(&new);
-    new.promote(Epoch(2)).await.unwrap();
+    let _new = diverged(&rig).await;
 
     let (data_dir, removing) = (home.join("data"), home.join("data.removing"));
     let config = with_broken_rewind(&rig);

@@ -10,7 +10,8 @@ use tokio::runtime::Builder;
 
 use crate::postgres::pair;
 use crate::rig::{
-    Rig, Setup, accept, away, connect, group, home, let_in, listener, message, raw, sqlstate, told, within,
+    Rig, Setup, accept, away, committing, connect, group, home, let_in, listener, message, raw, sqlstate,
+    told, within,
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -106,13 +107,7 @@ fn a_gateway_that_wakes_late_passes_no_acknowledgement() {
     Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
         let renewing = tokio::spawn(renew(Arc::clone(&fence)));
         let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-        let mut client = raw(write, b"user\0ann\0").await;
-        let (mut server, _) = accept(&listener).await;
-        let_in(&mut server).await;
-        assert_eq!(message(&mut client).await.unwrap().0, b'R');
-        assert_eq!(message(&mut client).await.unwrap().0, b'Z');
-        client.write_all(b"Q\0\0\0\x0bCOMMIT\0").await.unwrap();
-        assert_eq!(message(&mut server).await.unwrap().0, b'Q');
+        let (mut client, mut server) = committing(write, &listener).await;
         freeze.send(()).unwrap();
         stands_still.recv().unwrap();
         renewing.abort();

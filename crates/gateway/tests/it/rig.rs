@@ -265,6 +265,18 @@ pub(crate) async fn raw(address: SocketAddr, pairs: &[u8]) -> TcpStream {
     tcp
 }
 
+/// A client and its server after the server has been sent the client's COMMIT.
+pub(crate) async fn committing(write: SocketAddr, listener: &TcpListener) -> (TcpStream, TcpStream) {
+    let mut client = raw(write, b"user\0ann\0").await;
+    let (mut server, _) = accept(listener).await;
+    let_in(&mut server).await;
+    assert_eq!(message(&mut client).await.unwrap().0, b'R');
+    assert_eq!(message(&mut client).await.unwrap().0, b'Z');
+    client.write_all(b"Q\0\0\0\x0bCOMMIT\0").await.unwrap();
+    assert_eq!(message(&mut server).await.unwrap().0, b'Q');
+    (client, server)
+}
+
 /// The type byte and body of the next message; `None` at the end.
 pub(crate) async fn message(tcp: &mut TcpStream) -> Option<(u8, Vec<u8>)> {
     within("a message", async {

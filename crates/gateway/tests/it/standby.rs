@@ -5,7 +5,7 @@ use std::pin::pin;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::postgres::without_their_standby;
-use crate::rig::{Rig, accept, code_of, connect, let_in, listener, message, raw, sqlstate, told, within};
+use crate::rig::{Rig, code_of, committing, connect, listener, message, sqlstate, told, within};
 
 /// What PostgreSQL 17 sends for a cancelled COMMIT, in a French cluster: a warning, then the acknowledgement.
 const WARNING: &[&str] = &[
@@ -30,13 +30,7 @@ async fn the_acknowledgement_after_the_warning_does_not_pass() {
     let rig = Rig::local(address).await;
     // Once all at once, once with the acknowledgement in a packet of its own.
     for apart in [false, true] {
-        let mut client = raw(rig.write, b"user\0ann\0").await;
-        let (mut server, _) = accept(&listener).await;
-        let_in(&mut server).await;
-        assert_eq!(message(&mut client).await.unwrap().0, b'R');
-        assert_eq!(message(&mut client).await.unwrap().0, b'Z');
-        client.write_all(b"Q\0\0\0\x0bCOMMIT\0").await.unwrap();
-        assert_eq!(message(&mut server).await.unwrap().0, b'Q');
+        let (mut client, mut server) = committing(rig.write, &listener).await;
         let other = notice(&["SWARNING", "C01000", "Msomething else", "RSomewhereElse"]);
         let warning = notice(WARNING);
         let acknowledgement = b"C\0\0\0\x0bCOMMIT\0Z\0\0\0\x05I";

@@ -18,8 +18,8 @@ use tokio::sync::Mutex;
 
 use super::Vantage;
 
-/// How long one server is given.
-/// Longer than the longest round trip between regions; Unbound gives a server that it does not know 376 ms.
+/// How long one server is given: longer than the longest round trip between regions. Unbound gives a
+/// server that it does not know 376 ms.
 pub(super) const SERVER_TIMEOUT: Duration = Duration::from_millis(400);
 /// How long a silent server is asked last.
 const SILENT_FOR: Duration = Duration::from_secs(30);

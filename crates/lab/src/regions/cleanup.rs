@@ -12,8 +12,8 @@ use crate::error::LabError;
 use crate::plan::{Files, MadeFor, write_private};
 use crate::process::{Child, Identity, Process, Territory};
 
-/// How long nodes have to drain and stop their databases.
-const NODE_WITHIN: Duration = Duration::from_secs(10);
+/// How long nodes have: their data planes drain for up to 12 s, then their databases stop within 3.
+const NODE_WITHIN: Duration = Duration::from_secs(18);
 /// How long etcd has.
 const ETCD_WITHIN: Duration = Duration::from_secs(3);
 /// How long killed processes may take to be gone.

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use meridian_model::{RegionName, System};
 use meridian_telemetry::clock;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::broadcast;
 use tokio::task::JoinSet;
 
@@ -63,7 +62,8 @@ pub(super) async fn up(system: &System, options: LabOptions) -> Result<Lab, LabE
     }
     let name = options.own_name.clone().unwrap_or_else(|| system.topology.name.to_string());
     number.lock.sign(&Holder { number: number.number, dir, name, pid: std::process::id() })?;
-    raise_descriptor_limit();
+    // Each connection over the WAN takes two descriptors.
+    meridian_node::descriptors::raise();
     let owners = Owners::default();
     let mut wan = std::mem::take(&mut plan.wan);
     wan.owners = owners.clone();
@@ -136,15 +136,6 @@ fn programs(options: &LabOptions) -> Result<Programs, LabError> {
     let own = || std::env::current_exe().map_err(LabError::file("find", "/proc/self/exe"));
     let meridian = options.meridian.clone().map_or_else(own, Ok)?;
     Ok(Programs { etcd, meridian })
-}
-
-/// Each connection over the WAN takes two descriptors. What cannot be raised stays.
-fn raise_descriptor_limit() {
-    let limit = getrlimit(Resource::Nofile);
-    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })
-    {
-        tracing::debug!(%error, "the limit of open files stays as it is");
-    }
 }
 
 /// Starts what does not run in region `i`: its etcd member and its node.
