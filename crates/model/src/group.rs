@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::epoch::Epoch;
 use crate::moment::Timestamp;
 use crate::name::{GroupName, RegionName, RunId};
+use crate::order::Handover;
 use crate::units::Lsn;
 
 /// The record of a group in etcd: lease and epoch in one value, changed only by compare-and-set.
@@ -38,6 +39,9 @@ pub struct GroupRecord {
     pub run: Option<RunId>,
     /// When the last failover that acted began: the start of the flap window.
     pub last_failover_at: Option<Timestamp>,
+    /// A released lease that was handed to a successor.
+    #[serde(default)]
+    pub handover: Option<Handover>,
 }
 
 /// What the members of a group must agree on for one to judge the other: kept in the record, because a

@@ -13,6 +13,8 @@ pub mod group;
 pub mod health;
 pub mod moment;
 pub mod name;
+pub mod order;
+pub mod plan;
 pub mod policy;
 pub mod run;
 pub mod service;

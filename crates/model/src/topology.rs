@@ -8,6 +8,7 @@ use ipnet::IpNet;
 
 use crate::database::Database;
 use crate::name::{Name, RegionName};
+use crate::plan::RecoveryPlan;
 use crate::policy::DataResidencyPolicy;
 use crate::service::Service;
 use crate::timers::Timers;
@@ -24,6 +25,9 @@ pub struct System {
     pub databases: Vec<Database>,
     /// What the law allows.
     pub policies: Vec<DataResidencyPolicy>,
+    /// What is done when a region is lost or the writer moves: one for each database, derived where none
+    /// was written.
+    pub plans: Vec<RecoveryPlan>,
 }
 
 impl System {
