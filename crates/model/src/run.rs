@@ -183,6 +183,9 @@ pub struct Run {
     /// It was ended before its end, and why.
     #[serde(default)]
     pub aborted: Option<String>,
+    /// How often a person has let it go on.
+    #[serde(default)]
+    pub resumed: u32,
     /// The run that this one took over, because its owner was lost before the end.
     pub takes_over: Option<RunId>,
 }

@@ -8,7 +8,7 @@ use meridian_model::name::RegionName;
 use meridian_model::{Epoch, Moment};
 
 use super::Machine;
-use super::facts::{Consent, MemberSeen, out_of_reach};
+use super::facts::{MemberSeen, out_of_reach};
 use crate::command::{Command, DatabaseAction as Action, Level, Purpose};
 use crate::event::{Completed, Event, Memory, Outcome, PromiseKept};
 use crate::lease::{Attempt, Reign};
@@ -39,11 +39,12 @@ impl Machine {
             Event::Database(status) => self.heard_database(status),
             Event::Finished { id, result } => self.finished(id, result),
             Event::NotRemembered { reason } => self.not_remembered(reason),
-            Event::StepDone { run, kind, detail } => self.step_done(&run, kind, detail),
-            Event::StepFailed { run, kind, reason } => self.step_failed(&run, kind, &reason),
-            Event::PersonAgrees { epoch, accept_data_loss } => {
-                self.facts.consent = Some(Consent { epoch, accept_data_loss });
-            }
+            Event::StepDone { run, step, detail } => self.step_done(&run, &step, detail),
+            Event::StepFailed { run, step, reason } => self.step_failed(&run, &step, &reason),
+            Event::Held { from, epoch, busy } => self.held(from, epoch, busy),
+            Event::Ordered(order) => self.ordered(order),
+            Event::Words(words) => self.runner.heard(words),
+            Event::Maintenance(maintenance) => self.facts.maintenance = maintenance,
             Event::StepDown { reason } => {
                 self.log(Level::Warn, format!("asked to step down: {reason}"));
                 self.facts.step_down = true;
@@ -289,7 +290,7 @@ impl Machine {
         let ended = status.role == DatabaseRole::Stopped && self.facts.database.role != DatabaseRole::Stopped;
         self.facts.set_database(status, self.at.now);
         match self.state {
-            State::Leading | State::WritesClosed if ended => self.crashed(),
+            state if ended && (state.serves() || state == State::WritesClosed) => self.crashed(),
             State::Promoting if ended => self.driver.lost_starts += 1,
             _ => {}
         }
@@ -321,6 +322,9 @@ impl Machine {
                 }
                 if matches!(action, Action::Rejoin { .. }) {
                     self.driver.last_rejoin = Some(self.at.now);
+                }
+                if let Some(hand) = &mut self.handing.now {
+                    hand.failed = Some(format!("could not {}: {reason}", action.word()));
                 }
             }
         }
@@ -359,9 +363,27 @@ impl Machine {
                 self.driver.last_rejoin = Some(now);
                 self.database_copied();
             }
+            Action::PrepareHandover { .. } | Action::CatchUp { .. } | Action::StopInOrder { .. } => {
+                self.handed_on(&action);
+            }
+            Action::Replay { .. } => self.driver.replayed = true,
             Action::Seal => {
                 self.driver.sealed = true;
                 self.driver.final_position = Some(self.facts.database.received);
+                self.driver.followed = None;
+            }
+        }
+    }
+
+    /// The database is ready for the next part of a switchover.
+    fn handed_on(&mut self, action: &Action) {
+        let Some(hand) = &mut self.handing.now else { return };
+        match action {
+            Action::PrepareHandover { .. } => hand.prepared = true,
+            Action::CatchUp { .. } => hand.caught_up = true,
+            _ => {
+                hand.stopped = Some((self.facts.database.received, self.at.wall));
+                self.driver.stopped = true;
                 self.driver.followed = None;
             }
         }

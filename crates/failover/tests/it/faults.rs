@@ -3,9 +3,11 @@
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use meridian_failover::TABLE;
+use meridian_failover::{Event, TABLE};
 use meridian_model::database::Replication;
+use meridian_model::order::Wish;
 
+use super::names::{order, region};
 use super::world::{Chance, World};
 
 const QUORUM: Replication = Replication::Quorum { acknowledgers: 1 };
@@ -16,7 +18,7 @@ fn strike(world: &mut World, chance: &mut Chance) {
     let i = chance.below(n) as usize;
     let j = chance.below(n) as usize;
     let for_ms = chance.between(10, 1_500) * 10;
-    match chance.below(16) {
+    match chance.below(18) {
         0 | 1 => world.crash(i),
         2 | 3 => world.boot(i),
         4 => world.nodes[i].frozen_until = world.now + for_ms,
@@ -30,7 +32,18 @@ fn strike(world: &mut World, chance: &mut Chance) {
         12 => world.nodes[i].lies = !world.nodes[i].lies,
         13 => world.nodes[i].disk_full = !world.nodes[i].disk_full,
         14 => world.nodes[i].wall_wrong = (chance.below(200_000_000) as i64 - 100_000_000) * 10,
+        15 | 16 => order_switchover(world, i),
         _ => world.trouble = chance.below(40),
+    }
+}
+
+/// A person wants the writer elsewhere, now.
+fn order_switchover(world: &mut World, to: usize) {
+    let Some(epoch) = world.store.record.as_ref().map(|(record, _)| record.epoch) else { return };
+    let mut order = order(Wish::Switchover { to: region(to) }, epoch);
+    order.id = meridian_model::Name::new(&format!("order-{}", world.now)).unwrap();
+    for i in 0..world.nodes.len() {
+        world.tell(i, &Event::Ordered(Some(order.clone())));
     }
 }
 

@@ -3,9 +3,10 @@
 use meridian_failover::{Event, State};
 use meridian_model::Epoch;
 use meridian_model::database::Replication;
+use meridian_model::order::{OrderState, Wish};
 use meridian_model::run::{RunKind, StepKind, StepState};
 
-use super::names::region;
+use super::names::{order, region};
 use super::world::{Ms, World};
 
 const QUORUM: Replication = Replication::Quorum { acknowledgers: 1 };
@@ -237,8 +238,9 @@ fn a_second_failover_within_the_window_waits_for_a_person() {
     world.run(30_000);
     assert_eq!(epoch(&world), Epoch(2));
     assert!(world.explain(0).contains("unless a person agrees"), "{}", world.explain(0));
-    world.tell(0, &Event::PersonAgrees { epoch: Epoch(2), accept_data_loss: false });
-    world.tell(3 - second, &Event::PersonAgrees { epoch: Epoch(2), accept_data_loss: false });
+    world.tell(0, &Event::Ordered(Some(order(Wish::Failover { accept_data_loss: false }, Epoch(2)))));
+    world
+        .tell(3 - second, &Event::Ordered(Some(order(Wish::Failover { accept_data_loss: false }, Epoch(2)))));
     assert!(world.until(10_000, |w| w.leader().is_some()), "{}", world.explain(0));
 }
 
@@ -323,10 +325,107 @@ fn nobody_with_data_left_behind_is_promoted_without_a_word() {
     let told = [world.explain(1), world.explain(2)].join(" ");
     assert!(told.contains("needs --accept-data-loss"), "{told}");
     for i in [1, 2] {
-        world.tell(i, &Event::PersonAgrees { epoch: Epoch(1), accept_data_loss: true });
+        world.tell(i, &Event::Ordered(Some(order(Wish::Failover { accept_data_loss: true }, Epoch(1)))));
     }
     assert!(world.until(10_000, |w| w.leader().is_some()), "{}", world.explain(1));
     let (run, _) = world.store.runs.values().find(|(r, _)| r.epoch == Epoch(2)).unwrap();
-    assert!(run.cause.contains("a person accepts the loss of data"), "{}", run.cause);
-    assert!(run.steps.iter().any(|s| s.kind == StepKind::Promote));
+    assert!(run.cause.contains("ada accepts the loss of data"), "{}", run.cause);
+    assert!(run.steps.iter().any(|s| s.kind() == StepKind::Promote));
+}
+
+// === switchovers ===
+
+fn switch(world: &mut World, to: usize, epoch: u64) {
+    let order = order(Wish::Switchover { to: region(to) }, Epoch(epoch));
+    for i in 0..world.nodes.len() {
+        world.tell(i, &Event::Ordered(Some(order.clone())));
+    }
+}
+
+#[test]
+fn a_switchover_loses_nothing_and_pauses_briefly() {
+    for seed in 1_300..1_330 {
+        let replication = if seed % 2 == 0 { QUORUM } else { Replication::Async };
+        let mut world = healthy(seed, replication);
+        let before = world.nodes[0].db.log.len();
+        switch(&mut world, 1, 1);
+        assert!(world.until(5_000, |w| w.leader().is_none()), "{}", world.explain(0));
+        let stopped = world.now;
+        assert!(world.until(5_000, |w| w.leader() == Some(1)), "{} {}", world.states(), world.explain(1));
+        assert!(world.now - stopped < 2_500, "writes stood still for {} ms", world.now - stopped);
+        assert_eq!(epoch(&world), Epoch(2));
+        assert!(world.nodes[1].db.log.len() >= before);
+        let have: std::collections::BTreeSet<u64> = world.nodes[1].db.log.iter().copied().collect();
+        assert!(world.acked.iter().all(|w| have.contains(w)), "an acknowledged write is missing");
+        assert!(world.until(30_000, World::well), "{}", world.states());
+        let run = |w: &World| w.store.runs.values().find(|(r, _)| r.epoch == Epoch(2)).unwrap().0.clone();
+        assert!(world.until(3_000, |w| run(w).steps.iter().all(|s| s.done())), "{:?}", run(&world));
+        let run = run(&world);
+        assert_eq!(run.kind, RunKind::Switchover);
+        assert!(run.cause.contains("ada ordered the writer to move"), "{}", run.cause);
+        let order = world.ended.first().unwrap();
+        assert!(matches!(order.state, OrderState::Done { .. }), "{order:?}");
+    }
+}
+
+#[test]
+fn and_back_again() {
+    let mut world = healthy(1_350, QUORUM);
+    for (epoch, to) in [(1, 1), (2, 0), (3, 2), (4, 0)] {
+        switch(&mut world, to, epoch);
+        assert!(world.until(10_000, |w| w.leader() == Some(to)), "{}", world.states());
+        assert!(world.until(30_000, World::well), "{}", world.states());
+    }
+    assert_eq!(epoch(&world), Epoch(5));
+}
+
+#[test]
+fn a_switchover_to_someone_who_cannot_is_refused() {
+    let mut world = healthy(1_360, QUORUM);
+    switch(&mut world, 0, 1);
+    world.run(1_000);
+    world.link[0][2] = false;
+    world.run(3_000);
+    let mut order = order(Wish::Switchover { to: region(2) }, Epoch(1));
+    order.id = meridian_model::Name::new("second").unwrap();
+    world.tell(0, &Event::Ordered(Some(order)));
+    world.run(1_000);
+    let reasons: Vec<String> = world
+        .ended
+        .iter()
+        .map(|o| match &o.state {
+            OrderState::Refused { reason, .. } => reason.clone(),
+            other => format!("{other:?}"),
+        })
+        .collect();
+    assert!(reasons[0].contains("is the writer already"), "{reasons:?}");
+    assert!(reasons[1].contains("no standby that streams") || reasons[1].contains("is down"), "{reasons:?}");
+    assert_eq!((epoch(&world), world.leader()), (Epoch(1), Some(0)));
+}
+
+#[test]
+fn a_successor_that_vanishes_is_not_waited_for_long() {
+    let mut world = healthy(1_370, QUORUM);
+    switch(&mut world, 1, 1);
+    let handed = |w: &World| w.store.record.as_ref().is_some_and(|(r, _)| r.handover.is_some());
+    assert!(world.until(5_000, handed), "{}", world.states());
+    world.crash(1);
+    assert!(world.until(20_000, |w| w.leader().is_some()), "{} {}", world.states(), world.explain(2));
+    assert_ne!(world.leader(), Some(1));
+    world.boot(1);
+    assert!(world.until(60_000, World::well), "{}", world.states());
+}
+
+#[test]
+fn a_writer_that_dies_while_it_hands_over_is_replaced_as_ever() {
+    for seed in 1_400..1_460 {
+        let mut world = healthy(seed, QUORUM);
+        switch(&mut world, 1, 1);
+        let wait = world.chance.between(0, 150) * 10;
+        world.run(wait);
+        world.crash(0);
+        assert!(world.until(20_000, |w| w.leader().is_some()), "{} {}", world.states(), world.explain(1));
+        world.boot(0);
+        assert!(world.until(60_000, World::well), "seed {seed}: {}", world.states());
+    }
 }

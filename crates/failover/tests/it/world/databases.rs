@@ -148,7 +148,13 @@ impl World {
             self.carry_out(i, &action)
         };
         self.say(format!("{} database {action:?}: {result:?}", region(i)));
-        let result = result.map(|()| Completed { status: self.status(i), detail: String::new() });
+        let mut status = self.status(i);
+        if matches!(action, DatabaseAction::StopInOrder { .. }) {
+            // The shutdown checkpoint begins one place before the end.
+            let end = self.nodes[i].db.position();
+            status.received = WalPosition { lsn: Lsn(end.lsn.0 - 1), ..end };
+        }
+        let result = result.map(|()| Completed { status, detail: String::new() });
         self.nodes[i].inbox.push(Event::Finished { id, result });
     }
 
@@ -185,6 +191,31 @@ impl World {
                 assert!(!db.primary_dir, "{} follows with a primary's directory", region(i));
                 db.role = DatabaseRole::Standby;
                 db.upstream = Some(upstream);
+            }
+            DatabaseAction::PrepareHandover { to } | DatabaseAction::CatchUp { to, .. } => {
+                let to = index(to);
+                if self.nodes[i].db.role != DatabaseRole::Primary || !self.receives(to, i) {
+                    return Err(format!("{} does not stream from here", region(to)));
+                }
+            }
+            DatabaseAction::StopInOrder { .. } => {
+                if self.nodes[i].db.role != DatabaseRole::Primary {
+                    return Err("it is no primary".to_owned());
+                }
+                // Standbys that stream get the rest, and what they got is acknowledged.
+                let (log, timeline) = (self.nodes[i].db.log.clone(), self.nodes[i].db.timeline);
+                for s in (0..self.nodes.len()).filter(|s| *s != i && self.receives(*s, i)).collect::<Vec<_>>()
+                {
+                    self.nodes[s].db.log.clone_from(&log);
+                    self.nodes[s].db.timeline = timeline;
+                }
+                self.nodes[i].db.stop();
+            }
+            DatabaseAction::Replay { beyond, .. } => {
+                let here = self.nodes[i].db.position();
+                if here.timeline < beyond.timeline || here.lsn <= beyond.lsn {
+                    return Err(format!("replayed {here:?} of {beyond:?}"));
+                }
             }
             DatabaseAction::Seal => {
                 let db = &mut self.nodes[i].db;

@@ -49,7 +49,7 @@ impl World {
     pub(super) fn command(&mut self, i: usize, command: Command) -> Option<Event> {
         let life = self.nodes[i].life;
         match command {
-            Command::Swap(swap) => self.send_swap(i, swap),
+            Command::Swap(swap) => self.send_swap(i, *swap),
             Command::ReadRecord { asked } => {
                 if let (Some(delay), true) = self.send(i) {
                     self.later(delay, delay, Act::Read(i, life, asked));
@@ -98,11 +98,23 @@ impl World {
                 }
                 self.nodes[i].waiting.push((id, action));
             }
-            Command::Step { kind, run } => {
+            Command::Hold { epoch, .. } => {
+                let asked = (0..self.nodes.len()).filter(|from| *from == i || self.connected(i, *from));
+                for from in asked.collect::<Vec<_>>() {
+                    let event = Event::Held { from: region(from), epoch, busy: 0 };
+                    self.later(5, 300, Act::Deliver(i, life, event));
+                }
+            }
+            Command::Unhold { .. } | Command::CutSessions => {}
+            Command::EndOrder(order) => {
+                self.say(format!("{} ends order {}: {:?}", region(i), order.id, order.state));
+                self.ended.push(order);
+            }
+            Command::Step { step, run } => {
                 let event = if self.chance.percent(self.trouble) {
-                    Event::StepFailed { run: run.id, kind, reason: "bad luck".into() }
+                    Event::StepFailed { run: run.id, step, reason: "bad luck".into() }
                 } else {
-                    Event::StepDone { run: run.id, kind, detail: "done".into() }
+                    Event::StepDone { run: run.id, step, detail: "done".into() }
                 };
                 self.later(20, 500, Act::Deliver(i, life, event));
             }
