@@ -17,6 +17,7 @@ pub mod order;
 pub mod plan;
 pub mod policy;
 pub mod run;
+pub mod schedule;
 pub mod service;
 pub mod snapshot;
 pub mod timers;

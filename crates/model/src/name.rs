@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::run::StepKind;
+
 /// The longest name, as in RFC 1123 for one label.
 pub const NAME_MAX: usize = 63;
 
@@ -56,6 +58,12 @@ impl Name {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl From<StepKind> for Name {
+    fn from(kind: StepKind) -> Self {
+        Self(kind.word().into())
     }
 }
 

@@ -55,9 +55,11 @@ pub enum StepKind {
     Exec,
 }
 
-impl fmt::Display for StepKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
+impl StepKind {
+    /// Its word; also the name of the step of this kind that is not written but added.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
             Self::Approve => "approve",
             Self::Demote => "demote",
             Self::Fence => "fence",
@@ -71,7 +73,20 @@ impl fmt::Display for StepKind {
             Self::Wait => "wait",
             Self::Notify => "notify",
             Self::Exec => "exec",
-        })
+        }
+    }
+
+    /// The machine does it by itself: it knows when it is over, and a run is never without it (but for
+    /// the demotion, which needs an old writer that lives).
+    #[must_use]
+    pub const fn machines_own(self) -> bool {
+        matches!(self, Self::Demote | Self::Fence | Self::Promote | Self::Repoint | Self::Protect)
+    }
+}
+
+impl fmt::Display for StepKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.word())
     }
 }
 

@@ -14,15 +14,15 @@ use crate::source::{Place, Problems};
 use crate::tree::{Data, Node};
 
 pub(crate) use database::{
-    DatabaseForm, GatewayForm, MemberForm, PostgresForm, ReplicationForm, ReplicationMode,
+    DatabaseForm, GatewayForm, MemberForm, PostgresForm, ReplicationForm, ReplicationMode, SwitchoverForm,
 };
 pub(crate) use policy::{Keys, PolicyForm, Switch, Want};
 pub(crate) use service::{
     BackendForm, ComputeForm, HealthCheckForm, InstancesForm, RetriesForm, ServiceForm, TlsForm,
 };
 pub(crate) use topology::{
-    CoordinationForm, ListenForm, LocationForm, ObjectivesForm, PopulationForm, RegionForm, SocketForm,
-    TimersForm, TopologyForm,
+    CoordinationForm, ListenForm, LocationForm, ObjectivesForm, PopulationForm, RegionForm, ScheduledForm,
+    SocketForm, TimersForm, TopologyForm,
 };
 
 /// The group of our own kinds.

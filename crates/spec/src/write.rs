@@ -9,8 +9,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
-use meridian_model::database::{Database, Member, PostgresMember, Replication};
+use meridian_model::database::{Database, Member, OnRpoBreach, PostgresMember, Replication};
 use meridian_model::policy::DataResidencyPolicy;
+use meridian_model::schedule::ScheduledMove;
 use meridian_model::service::{Backend, ProcessCompute, Service};
 use meridian_model::topology::{Dial, Location, NodeAddresses, Pattern, Population, Region, Role};
 use meridian_model::units::duration_text;
@@ -53,6 +54,13 @@ fn topology(topology: &Topology) -> Yaml {
     map([
         ("pattern", text(pattern)),
         (
+            "schedule",
+            match topology.schedule.as_slice() {
+                [] => Yaml::Nothing,
+                moves => list(moves.iter().map(scheduled)),
+            },
+        ),
+        (
             "objectives",
             map([("rto", duration(topology.objectives.rto)), ("rpo", duration(topology.objectives.rpo))]),
         ),
@@ -67,6 +75,15 @@ fn topology(topology: &Topology) -> Yaml {
         ),
         ("timers", timers(&topology.timers)),
         ("telemetry", map([("otlpEndpoint", topology.otlp_endpoint.as_ref().map_or(Yaml::Nothing, text))])),
+    ])
+}
+
+fn scheduled(scheduled: &ScheduledMove) -> Yaml {
+    map([
+        ("region", text(scheduled.region.as_str())),
+        ("at", text(scheduled.at.to_string())),
+        ("timeZone", text(&scheduled.time_zone)),
+        ("days", list(scheduled.days.iter().map(|day| text(day.to_string())))),
     ])
 }
 
@@ -187,11 +204,25 @@ fn database(database: &Database) -> Yaml {
             map([("mode", text("quorum")), ("acknowledgers", number(acknowledgers))])
         }
     };
-    let gateway = &database.gateway;
+    let on_rpo_breach = match database.on_rpo_breach {
+        OnRpoBreach::Block => "block",
+        OnRpoBreach::Warn => "warn",
+        OnRpoBreach::Degrade => "degrade",
+    };
+    let (gateway, switchover) = (&database.gateway, &database.switchover);
     map([
         ("database", text(&database.dbname)),
         ("replication", replication),
         ("maxReadLag", duration(database.max_read_lag)),
+        ("onRpoBreach", text(on_rpo_breach)),
+        (
+            "switchover",
+            map([
+                ("drain", duration(switchover.drain)),
+                ("catchUp", duration(switchover.catch_up)),
+                ("maxLag", duration(switchover.max_lag)),
+            ]),
+        ),
         ("members", list(database.members.iter().map(member))),
         (
             "gateway",

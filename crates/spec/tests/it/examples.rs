@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use meridian_model::System;
 use meridian_model::database::Replication;
-use meridian_model::topology::Role;
+use meridian_model::topology::{Pattern, Role};
 use meridian_spec::{SourceFile, inspect};
 
 fn example(name: &str) -> System {
@@ -55,6 +55,20 @@ fn the_witness_holds_nothing() {
     let witness = system.topology.regions.iter().find(|r| r.role == Role::Witness).expect("a witness");
     assert!(system.databases.iter().all(|d| d.member(&witness.name).is_none()));
     assert!(system.services.iter().flat_map(|s| &s.backends).all(|b| b.region != witness.name));
+}
+
+#[test]
+fn the_writer_follows_the_sun_to_three_mornings() {
+    let system = example("follow-the-sun.yaml");
+    assert_eq!(system.topology.pattern, Pattern::FollowTheSun);
+    let moves: Vec<_> =
+        system.topology.schedule.iter().map(|m| (m.region.as_str(), m.at.to_string())).collect();
+    let morning = "08:00".to_owned();
+    assert_eq!(
+        moves,
+        [("ap-northeast-1", morning.clone()), ("eu-central-1", morning.clone()), ("us-east-1", morning)]
+    );
+    assert_eq!(system.topology.schedule[1].days.len(), 5);
 }
 
 #[test]

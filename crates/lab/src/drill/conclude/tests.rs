@@ -46,6 +46,7 @@ fn system() -> System {
         topology: Topology {
             name: name("shop"),
             pattern: Pattern::ActivePassive,
+            schedule: Vec::new(),
             objectives: Wanted { rto: Duration::from_secs(60), rpo: Duration::from_secs(5) },
             regions: ["us", "eu"].map(region).to_vec(),
             users: vec![people("north-america"), people("europe")],
@@ -56,6 +57,7 @@ fn system() -> System {
         services: Vec::new(),
         databases: Vec::new(),
         policies: Vec::new(),
+        plans: Vec::new(),
     }
 }
 
