@@ -9,9 +9,10 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::Pin;
+use std::time::Duration;
 
-use meridian_model::group::DatabaseStatus;
-use meridian_model::{Epoch, Moment};
+use meridian_model::group::{DatabaseStatus, WalPosition};
+use meridian_model::{Epoch, Moment, RegionName};
 use tokio::sync::watch;
 
 use crate::error::ActuatorError;
@@ -143,6 +144,43 @@ pub trait DatabaseActuator: Send + Sync + 'static {
     /// # Errors
     /// A source that is not reachable, a directory of another system, a full disk.
     fn copy_from(&self, source: SocketAddr) -> BoxFuture<'_, Result<(), ActuatorError>>;
+
+    /// A primary, while writes go on: a checkpoint, so that the one of [`Self::stop_in_order`] is short. `to`
+    /// must stream from here, before and after. Takes seconds under load; giving up on it costs nothing.
+    ///
+    /// # Errors
+    /// No running primary, a successor that does not stream, a checkpoint that does not end.
+    fn prepare_handover<'a>(&'a self, to: &'a RegionName) -> BoxFuture<'a, Result<(), ActuatorError>>;
+
+    /// A primary: returns when `to` has flushed and replayed all that was written here when this was
+    /// called, committed or not.
+    ///
+    /// # Errors
+    /// No running primary, a successor that does not stream, or one that is late: with the bytes it lacks.
+    fn catch_up<'a>(
+        &'a self,
+        to: &'a RegionName,
+        within: Duration,
+    ) -> BoxFuture<'a, Result<(), ActuatorError>>;
+
+    /// A primary: ends its sessions and stops in good order; returns where its shutdown checkpoint begins,
+    /// which [`Self::status`] goes on telling as `received` until the next start. The standby that caught up
+    /// last gets the rest first; all others are sent away, so that a silent one does not hold it up. One
+    /// that is stopped in order already answers the same again.
+    ///
+    /// # Errors
+    /// A standby, or one that did not make it in time: it was killed then, and must be started as it was.
+    fn stop_in_order(&self, within: Duration) -> BoxFuture<'_, Result<WalPosition, ActuatorError>>;
+
+    /// A standby: returns how far it has replayed once that is beyond `place`.
+    ///
+    /// # Errors
+    /// It does not answer, or has not replayed that far in time: with how far it is.
+    fn replay_beyond(
+        &self,
+        place: WalPosition,
+        within: Duration,
+    ) -> BoxFuture<'_, Result<WalPosition, ActuatorError>>;
 
     /// Arms the fence: at `at` (boot-time clock) the server is killed unless armed anew before. `None`
     /// disarms it: only for a member that is no primary.

@@ -1,7 +1,7 @@
 //! One member's PostgreSQL, operated as a child of the node.
 //!
 //! The parts, in the order of a member's life: [`layout`] (whose files), `create` (initialise, clone),
-//! `server` (the process), `start` (start, follow, seal), `promote`, `rejoin`, `status`. One command runs
+//! `server` (the process), `start` (start, follow, seal), `handover`, `promote`, `rejoin`, `status`. One command runs
 //! at a time; an immediate stop and the fence overtake all others.
 
 mod binaries;
@@ -9,6 +9,7 @@ mod cluster;
 mod config;
 mod control;
 mod create;
+mod handover;
 mod keep;
 mod layout;
 mod link;
@@ -25,11 +26,12 @@ use std::sync::Arc;
 use std::sync::Mutex as StdMutex;
 use std::time::Duration;
 
-use meridian_model::group::DatabaseStatus;
+use meridian_model::group::{DatabaseStatus, WalPosition};
 use meridian_model::{Database, Epoch, Moment, RegionName, System};
 use meridian_telemetry::clock;
 use tokio::sync::{Mutex, watch};
 
+use crate::deadline::Deadline;
 use crate::error::ActuatorError;
 use crate::execute::{BoxFuture, DatabaseActuator, Rejoined, StopMode, UnexpectedExit};
 use crate::guard::Guard;
@@ -64,6 +66,8 @@ pub(crate) struct Member {
     work: Link,
     commands: Mutex<()>,
     seen: StdMutex<status::Seen>,
+    /// Who caught up last: the shutdown in order is for this one.
+    successor: StdMutex<Option<RegionName>>,
 }
 
 impl Postgres {
@@ -108,6 +112,7 @@ impl Postgres {
             work,
             commands: Mutex::new(()),
             seen: StdMutex::default(),
+            successor: StdMutex::default(),
         };
         Ok(Self { member: Arc::new(member) })
     }
@@ -174,6 +179,30 @@ impl DatabaseActuator for Postgres {
         Box::pin(self.member.copy_from(source))
     }
 
+    fn prepare_handover<'a>(&'a self, to: &'a RegionName) -> BoxFuture<'a, Result<(), ActuatorError>> {
+        Box::pin(self.member.prepare_handover(to))
+    }
+
+    fn catch_up<'a>(
+        &'a self,
+        to: &'a RegionName,
+        within: Duration,
+    ) -> BoxFuture<'a, Result<(), ActuatorError>> {
+        Box::pin(self.member.catch_up(to, within))
+    }
+
+    fn stop_in_order(&self, within: Duration) -> BoxFuture<'_, Result<WalPosition, ActuatorError>> {
+        Box::pin(self.member.stop_in_order(within))
+    }
+
+    fn replay_beyond(
+        &self,
+        place: WalPosition,
+        within: Duration,
+    ) -> BoxFuture<'_, Result<WalPosition, ActuatorError>> {
+        Box::pin(self.member.replay_beyond(place, within))
+    }
+
     fn fence_at(&self, at: Option<Moment>) {
         match at {
             Some(at) => self.member.watchdog.arm(at),
@@ -191,7 +220,7 @@ impl Member {
             StopMode::Immediate => self.server.halt_aside(true).await,
             StopMode::Fast => {
                 let _one_at_a_time = self.commands.lock().await;
-                self.server.stop_fast().await
+                self.server.stop_fast(STOP_FAST).await.map(drop)
             }
         };
         // Last: a status that is being asked for holds the connection.
@@ -243,5 +272,9 @@ fn read_password(file: &Path) -> Result<String, ActuatorError> {
     Ok(password.to_owned())
 }
 
+const STOP_FAST: Deadline = Deadline::new(
+    Duration::from_secs(10),
+    "standbys are sent the rest first, and a dead one is noticed after 3 s",
+);
 /// A statement that only looks at memory.
 const QUICK: Duration = Duration::from_secs(2);

@@ -5,6 +5,7 @@ mod it {
     mod compute;
     mod failover;
     mod fence;
+    mod handover;
     mod life;
     mod refusals;
     mod support;

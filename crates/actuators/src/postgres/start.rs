@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use meridian_model::Epoch;
@@ -83,6 +83,7 @@ impl Member {
     /// From nothing to answering. A primary that does not make it is killed; a standby goes on trying.
     pub(super) async fn start(&self, role: As, ticket: Ticket) -> Result<(), ActuatorError> {
         self.server.halt_aside(false).await?;
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).stopped_at = None;
         let upstream = if let As::Standby(upstream) = role { upstream } else { None };
         self.layout.configure(&self.config, upstream, &self.password)?;
         self.layout.signal_standby(role != As::Primary)?;

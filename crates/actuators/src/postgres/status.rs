@@ -20,15 +20,20 @@ use super::{Member, control};
 pub(super) struct Seen {
     /// When the standby was last streaming with everything replayed, or how far behind it was then.
     streaming: Option<(Moment, Duration)>,
+    /// Where the checkpoint of the last shutdown in order begins, until the next start.
+    pub(super) stopped_at: Option<WalPosition>,
 }
 
 impl Member {
     pub(super) async fn status(&self) -> DatabaseStatus {
         if self.server.child().is_none() {
-            return DatabaseStatus::stopped(match self.layout.look() {
+            let role = match self.layout.look() {
                 Ok(DataDir::Absent) => DatabaseRole::Absent,
                 _ => DatabaseRole::Stopped,
-            });
+            };
+            let seen = self.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let received = seen.stopped_at.unwrap_or_default();
+            return DatabaseStatus { received, ..DatabaseStatus::stopped(role) };
         }
         match self.watching.rows("asking for its status", STATUS, WITHIN).await {
             Ok(rows) => self.read(&rows).unwrap_or_else(|| DatabaseStatus::stopped(DatabaseRole::Starting)),
