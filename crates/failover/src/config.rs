@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use meridian_model::Timers;
-use meridian_model::database::Replication;
+use meridian_model::database::{Replication, SwitchoverLimits};
 use meridian_model::name::{GroupName, RegionName};
 use meridian_model::plan::Work;
 
@@ -29,20 +29,9 @@ pub struct Config {
     /// Every region with a gateway, this one included: whose transactions a switchover holds.
     pub gateways: Vec<RegionName>,
     /// What a switchover may take.
-    pub switchover: Switchover,
+    pub switchover: SwitchoverLimits,
     /// What is done in a run.
     pub plan: Plan,
-}
-
-/// What a switchover may take before it is called off.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Switchover {
-    /// How long running transactions may go on once new ones are held; then they are cut.
-    pub drain: Duration,
-    /// How long the successor may take to get everything.
-    pub catch_up: Duration,
-    /// A successor further behind than this is not begun with.
-    pub max_lag: Duration,
 }
 
 /// The plan, frozen for both kinds of run.

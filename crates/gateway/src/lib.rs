@@ -25,6 +25,7 @@ mod door;
 mod end;
 mod fence;
 mod hello;
+mod hold;
 mod pipe;
 pub mod protocol;
 mod relay;

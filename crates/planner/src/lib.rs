@@ -21,7 +21,7 @@ mod timeline;
 pub use checks::check;
 pub use finding::{Finding, Severity, Subject};
 pub use lint::lint;
-pub use plan::{complete, demotion_timeout, derive, freeze, usual_timeout};
+pub use plan::{asks_before_promotion, complete, demotion_timeout, derive, freeze, usual_timeout};
 pub use timeline::{Timeline, TimelineStep, in_seconds, predict, timeline};
 
 #[cfg(test)]

@@ -213,3 +213,22 @@ const EXEC: Duration = Duration::from_mins(1);
 
 #[cfg(test)]
 mod tests;
+
+/// A person is asked before the promotion: then no failover begins without an order.
+#[must_use]
+pub fn asks_before_promotion(works: &[Work]) -> bool {
+    let promote = works.iter().position(|w| w.task.kind() == StepKind::Promote).unwrap_or(0);
+    let mut open: Vec<&Name> = works.get(promote).map(|w| w.after.iter().collect()).unwrap_or_default();
+    let mut seen: Vec<&Name> = Vec::new();
+    while let Some(name) = open.pop() {
+        let Some(work) = works.iter().find(|w| &w.name == name) else { continue };
+        if work.task.kind() == StepKind::Approve {
+            return true;
+        }
+        if !seen.contains(&name) {
+            seen.push(name);
+            open.extend(&work.after);
+        }
+    }
+    false
+}

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use meridian_failover::{Config, Plan, Switchover};
-use meridian_model::database::Replication;
+use meridian_failover::{Config, Plan};
+use meridian_model::database::{Replication, SwitchoverLimits};
 use meridian_model::name::RegionName;
 use meridian_model::order::{Order, OrderState, Wish};
 use meridian_model::plan::{OnFailure, Task, Work};
@@ -28,7 +28,7 @@ pub(crate) fn config(me: usize, members: usize, replication: Replication) -> Con
         max_read_lag: Duration::from_secs(10),
         timers: Timers::default(),
         gateways: (0..members).map(region).collect(),
-        switchover: Switchover {
+        switchover: SwitchoverLimits {
             drain: Duration::from_secs(2),
             catch_up: Duration::from_secs(2),
             max_lag: Duration::from_secs(1),

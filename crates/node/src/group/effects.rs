@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use http::{Method, StatusCode};
 use meridian_actuators::DatabaseActuator;
+use meridian_coordination::asks::Asks;
 use meridian_coordination::{Commit, Compare, StoreError, Txn, encode, txns};
 use meridian_failover::{Command, Config, Event, Expect, Outcome, Purpose, Swap};
 use meridian_model::group::{GroupRecord, Promise};
@@ -23,7 +24,7 @@ const PROMISE_WITHIN: Duration = Duration::from_millis(1_000);
 pub(super) fn spawn(command: Command, tools: Arc<Tools>, config: Config, events: mpsc::Sender<Event>) {
     tokio::spawn(async move {
         let event = match command {
-            Command::Swap(swap) => Some(self::swap(&tools, swap).await),
+            Command::Swap(swap) => Some(self::swap(&tools, *swap).await),
             Command::ReadRecord { asked } => read_record(&tools, &config, asked).await,
             Command::Journal { attempt, run } => Some(journal(&tools, attempt, &run).await),
             Command::Report(report) => {
@@ -32,10 +33,17 @@ pub(super) fn spawn(command: Command, tools: Arc<Tools>, config: Config, events:
                 None
             }
             Command::AskPromise { to, promise, sent_at } => ask_promise(&tools, to, &promise, sent_at).await,
-            Command::Step { kind, run } => Some(match tools.steps.carry_out(kind, &run).await {
-                Ok(detail) => Event::StepDone { run: run.id, kind, detail },
-                Err(reason) => Event::StepFailed { run: run.id, kind, reason },
+            Command::Step { step, run } => Some(match tools.steps.carry_out(&step, &run).await {
+                Ok(detail) => Event::StepDone { run: run.id, step, detail },
+                Err(reason) => Event::StepFailed { run: run.id, step, reason },
             }),
+            Command::EndOrder(order) => {
+                let asks = Asks::new(Arc::clone(&tools.store), tools.keys.clone());
+                if let Err(error) = asks.end(&order).await {
+                    tracing::warn!(order = %order.id, %error, "what became of the order could not be written down");
+                }
+                None
+            }
             _ => None,
         };
         if let Some(event) = event {
