@@ -99,12 +99,17 @@ fn parts(drawn: &[Drawn<'_>], known: &Known<'_>, problems: &mut Problems) {
     }
 }
 
-/// The database is there, and no other plan is for it.
+/// The database is there, no other plan is for it, and the plan is not called as another database.
 fn one_each(drawn: &[Drawn<'_>], known: &Known<'_>, problems: &mut Problems) {
+    let names = names_of(known.resources, |b| matches!(b, Body::Database(_)));
     let mut seen: Vec<&At<Name>> = Vec::new();
-    for database in drawn.iter().filter_map(|p| p.form.database.as_ref()) {
+    for (plan, database) in drawn.iter().filter_map(|p| Some((p.name, p.form.database.as_ref()?))) {
         let name = &database.value;
-        let names = names_of(known.resources, |b| matches!(b, Body::Database(_)));
+        if plan.value != *name && names.contains(&&plan.value) {
+            let message = format!("`{}` is another database than the one that this plan is for", plan.value);
+            let hint = "a plan that is derived is called as its database: give this one another name";
+            problems.error(plan.place, message, hint);
+        }
         if let Some(first) = seen.iter().find(|d| d.value == *name) {
             let message = format!(
                 "a second plan for database `{name}`; the first is in {}",

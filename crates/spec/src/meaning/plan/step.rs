@@ -174,18 +174,18 @@ impl Maker<'_, '_> {
             "exec" => fields.exec.as_ref().and_then(|f| self.exec(&f.value)).map(Task::Exec),
             _ => return fields.run_plan.clone().map(What::Part),
         }?;
-        Some(What::Work(Box::new(self.work(task, fields)?)))
+        Some(What::Work(Box::new(self.work(task, fields))))
     }
 
-    /// With a name that is a placeholder where it has none: that was told.
-    fn work(&mut self, task: Task, fields: &StepFields) -> Option<Work> {
+    /// Its name is a placeholder: the step's own is put in with what it waits for.
+    fn work(&mut self, task: Task, fields: &StepFields) -> Work {
         let checks = |form: &Option<At<ChecksForm>>, maker: &mut Self| {
             form.as_ref().map(|f| maker.checks(&f.value)).unwrap_or_default()
         };
         let retries = fields.retries.map_or(usual_retries(&task), |r| r.value.0);
         let usual = if task.kind() == StepKind::Notify { OnFailure::Continue } else { OnFailure::Pause };
-        Some(Work {
-            name: fields.name.as_ref()?.value.clone(),
+        Work {
+            name: task.kind().into(),
             after: Vec::new(),
             timeout_ms: millis(fields.timeout.map_or_else(|| usual_timeout(&task), |t| t.value)),
             task,
@@ -194,7 +194,7 @@ impl Maker<'_, '_> {
             afterwards: checks(&fields.afterwards, self),
             // Without an end to the attempts there is no failure for good.
             on_failure: retries.map_or(OnFailure::Pause, |_| fields.on_failure.map_or(usual, |o| o.value)),
-        })
+        }
     }
 
     fn scale(&mut self, form: &ScaleForm) -> Task {
