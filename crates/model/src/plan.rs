@@ -22,7 +22,8 @@ pub struct RecoveryPlan {
     pub group: GroupName,
     /// What begins a run. A person always can.
     pub triggers: Vec<Trigger>,
-    /// In an order in which each comes after those that it depends on.
+    /// In an order in which each comes after those that it depends on. The machine's own steps are among
+    /// them: what is written is made whole when it is read.
     pub steps: Vec<PlannedStep>,
 }
 
