@@ -13,6 +13,7 @@ pub mod deadline;
 pub mod error;
 pub mod execute;
 pub mod guard;
+pub mod lost;
 pub mod postgres;
 pub mod process;
 pub mod watchdog;
@@ -22,4 +23,5 @@ pub use error::{ActuatorError, Blame, Retry};
 pub use execute::{
     BoxFuture, ComputeActuator, DatabaseActuator, RejoinMethod, Rejoined, StopMode, UnexpectedExit,
 };
+pub use lost::{LostReport, LostTransaction, read_lost};
 pub use postgres::{Postgres, PostgresConfig};

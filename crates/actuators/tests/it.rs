@@ -7,6 +7,8 @@ mod it {
     mod fence;
     mod handover;
     mod life;
+    mod lost;
+    mod quorum;
     mod refusals;
     mod support;
 }

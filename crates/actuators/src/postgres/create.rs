@@ -54,11 +54,12 @@ impl Member {
         Ok(())
     }
 
-    /// A connection string for tools, whose password file is written anew.
+    /// A connection string for tools, whose password file is written anew. They are no standby: a copy that is
+    /// being made must not acknowledge commits under the region's name.
     pub(super) fn tool_conninfo(&self, source: SocketAddr) -> Result<String, ActuatorError> {
         let (user, passfile) = (&self.config.postgres.superuser, self.layout.tools_passfile());
         self.layout.put(&passfile, &passfile_line(user, &self.password), 0o600)?;
-        Ok(conninfo(source, user, self.config.region.as_str(), &passfile))
+        Ok(conninfo(source, user, "meridian copy", &passfile))
     }
 
     /// A connection to another member.
