@@ -7,7 +7,7 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use tokio::sync::watch;
 
 use crate::error::ActuatorError;
 use crate::lost::LostReport;
+use crate::rehearsal::Rehearsal;
 
 /// A future that can be boxed away behind a trait object.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -209,6 +210,15 @@ pub trait DatabaseActuator: Send + Sync + 'static {
         acknowledgers: u32,
         candidates: &'a [RegionName],
     ) -> BoxFuture<'a, Result<(), ActuatorError>>;
+
+    /// A standby: clones it below `workspace`, promotes the clone and writes to it, with no effect on
+    /// production: see [`crate::rehearsal`]. The clone runs until [`Rehearsal::end`] or until that value is
+    /// dropped; what a crash leaves is removed by the next rehearsal, or when the member is opened again. It
+    /// waits for no command and no command for it. Takes the time of a base backup.
+    ///
+    /// # Errors
+    /// No running standby, another rehearsal, not enough room, and whatever a real promotion could fail by.
+    fn rehearse<'a>(&'a self, workspace: &'a Path) -> BoxFuture<'a, Result<Rehearsal, ActuatorError>>;
 
     /// Arms the fence: at `at` (boot-time clock) the server is killed unless armed anew before. `None`
     /// disarms it: only for a member that is no primary.

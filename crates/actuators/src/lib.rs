@@ -16,6 +16,7 @@ pub mod guard;
 pub mod lost;
 pub mod postgres;
 pub mod process;
+pub mod rehearsal;
 pub mod watchdog;
 
 pub use compute::{ComputeConfig, ProcessInstances};
@@ -25,3 +26,4 @@ pub use execute::{
 };
 pub use lost::{LostReport, LostTransaction, read_lost};
 pub use postgres::{Postgres, PostgresConfig};
+pub use rehearsal::{Rehearsal, Rehearsed, Removed};

@@ -17,6 +17,7 @@ mod ledger;
 mod link;
 mod promote;
 mod quorum;
+mod rehearse;
 mod rejoin;
 mod server;
 mod settings;
@@ -26,6 +27,7 @@ mod status;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex as StdMutex, PoisonError};
 use std::time::Duration;
 
@@ -39,6 +41,7 @@ use crate::error::ActuatorError;
 use crate::execute::{BoxFuture, DatabaseActuator, Rejoined, StopMode, UnexpectedExit};
 use crate::guard::Guard;
 use crate::process::{Spawner, User};
+use crate::rehearsal::Rehearsal;
 use crate::watchdog::Watchdog;
 
 pub use binaries::Binaries;
@@ -77,6 +80,8 @@ pub(crate) struct Member {
     names: StdMutex<Option<String>>,
     /// Whom the settings name.
     upstream: StdMutex<Option<SocketAddr>>,
+    /// A rehearsal is under way.
+    rehearsing: Arc<AtomicBool>,
     /// Who caught up last: the shutdown in order is for this one.
     successor: StdMutex<Option<RegionName>>,
 }
@@ -128,8 +133,10 @@ impl Postgres {
             seen: StdMutex::default(),
             names: StdMutex::default(),
             upstream: StdMutex::default(),
+            rehearsing: Arc::default(),
             successor: StdMutex::default(),
         };
+        member.finish_rehearsals();
         Ok(Self { member: Arc::new(member) })
     }
 
@@ -229,6 +236,10 @@ impl DatabaseActuator for Postgres {
         candidates: &'a [RegionName],
     ) -> BoxFuture<'a, Result<(), ActuatorError>> {
         Box::pin(self.member.set_acknowledgers(acknowledgers, candidates))
+    }
+
+    fn rehearse<'a>(&'a self, workspace: &'a Path) -> BoxFuture<'a, Result<Rehearsal, ActuatorError>> {
+        Box::pin(self.member.rehearse(workspace))
     }
 
     fn fence_at(&self, at: Option<Moment>) {

@@ -10,5 +10,6 @@ mod it {
     mod lost;
     mod quorum;
     mod refusals;
+    mod rehearsal;
     mod support;
 }

@@ -140,6 +140,12 @@ pub(crate) fn hba(superuser: &str) -> String {
     )
 }
 
+/// The access rules of a rehearsal's clone: a password, and only from this machine. Nobody replicates it.
+pub(crate) const fn rehearsal_hba() -> &'static str {
+    "host replication all all reject\n\
+     host all all 127.0.0.1/32 scram-sha-256\n"
+}
+
 /// A libpq connection string; the password is in `passfile`.
 pub(crate) fn conninfo(address: SocketAddr, user: &str, application: &str, passfile: &Path) -> String {
     let passfile = passfile.to_string_lossy();

@@ -31,8 +31,7 @@ async fn superuser(rig: &Rig, index: usize) -> Client {
 
 /// Where the slot of the ledger stands.
 async fn slot(client: &Client) -> Option<Lsn> {
-    let sql =
-        "select confirmed_flush_lsn::text from pg_replication_slots where slot_name = 'meridian_ledger'";
+    let sql = "select confirmed_flush_lsn::text from pg_replication_slots where confirmed_flush_lsn is not null and slot_name = 'meridian_ledger'";
     client.query_opt(sql, &[]).await.unwrap().map(|row| row.get::<_, String>(0).parse().unwrap())
 }
 
