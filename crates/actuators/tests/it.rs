@@ -7,6 +7,9 @@ mod it {
     mod fence;
     mod handover;
     mod life;
+    mod lost;
+    mod quorum;
     mod refusals;
+    mod rehearsal;
     mod support;
 }

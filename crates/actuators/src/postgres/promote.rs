@@ -20,14 +20,16 @@ impl Member {
             let problem = "it does not run; seal it first".to_owned();
             return Err(ActuatorError::WrongState { command: "promote", problem });
         }
-        if self.in_recovery().await? {
+        let turns = self.in_recovery().await?;
+        if turns {
             // Slots first: a standby that is re-pointed meets the slot that it needs.
             self.make_slots_for_others().await?;
             PROMOTE.run("the promotion", self.turn()).await?;
         }
-        self.layout.configure(&self.config, None, &self.password)?;
+        self.configure(None)?;
         self.layout.signal_standby(true)?;
         self.checkpoint_in_background();
+        self.renew_ledger_in_background(turns);
         Ok(())
     }
 
