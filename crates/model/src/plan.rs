@@ -91,6 +91,23 @@ pub struct Work {
     pub on_failure: OnFailure,
 }
 
+impl Work {
+    /// Depends on nothing, may take that long, and is tried until it succeeds.
+    #[must_use]
+    pub fn new(name: Name, task: Task, timeout: Duration) -> Self {
+        Self {
+            name,
+            task,
+            after: Vec::new(),
+            timeout_ms: millis(timeout),
+            retries: None,
+            before: Vec::new(),
+            afterwards: Vec::new(),
+            on_failure: OnFailure::Pause,
+        }
+    }
+}
+
 /// What becomes of a run when a step has failed for good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -166,6 +183,23 @@ pub enum Task {
 }
 
 impl Task {
+    /// The task of a kind that needs nothing said; none for those that do.
+    #[must_use]
+    pub const fn plain(kind: StepKind) -> Option<Self> {
+        Some(match kind {
+            StepKind::Demote => Self::Demote,
+            StepKind::Fence => Self::Fence,
+            StepKind::Promote => Self::Promote,
+            StepKind::Repoint => Self::Repoint,
+            StepKind::Scale => Self::Scale { service: None, instances: None },
+            StepKind::Shift => Self::Shift { dial: None, drain: false },
+            StepKind::Dns => Self::Dns,
+            StepKind::Verify => Self::Verify { checks: Vec::new() },
+            StepKind::Protect => Self::Protect,
+            StepKind::Approve | StepKind::Wait | StepKind::Notify | StepKind::Exec => return None,
+        })
+    }
+
     /// Its kind.
     #[must_use]
     pub const fn kind(&self) -> StepKind {
