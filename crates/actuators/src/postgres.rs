@@ -288,6 +288,14 @@ impl Member {
         }
     }
 
+    /// The same, and the guard process will see to it too, whatever becomes of us.
+    async fn require_guarded_fence(&self) -> Result<(), ActuatorError> {
+        if let Some(guard) = &self.guard {
+            guard.informed().await?;
+        }
+        self.require_fence()
+    }
+
     fn require_data(&self, command: &'static str) -> Result<(), ActuatorError> {
         match self.layout.look()? {
             DataDir::Ours => Ok(()),

@@ -173,8 +173,10 @@ async fn errand_node() {
     println!("serving with {}", children.collect::<String>().trim());
     if std::env::var_os("MERIDIAN_SAYS").is_some_and(|says| says == "fenced at ") {
         let mut exits = database.exits();
-        let at = clock::now() + Duration::from_millis(1500);
+        let at = clock::now() + Duration::from_secs(2);
         database.fence_at(Some(at));
+        // It is one already; but this returns only when the guard has the new deadline too.
+        database.start_primary(Epoch(1)).await.unwrap();
         println!("fenced at {}", at.as_nanos());
         exits.wait_for(Option::is_some).await.unwrap();
         println!(
