@@ -11,6 +11,7 @@ mod control;
 mod create;
 mod decode;
 mod handover;
+mod inspect;
 mod keep;
 mod layout;
 mod ledger;
@@ -31,6 +32,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex as StdMutex, PoisonError};
 use std::time::Duration;
 
+use meridian_model::facts::MemberFacts;
 use meridian_model::group::{DatabaseStatus, WalPosition};
 use meridian_model::{Database, Epoch, Moment, RegionName, System};
 use meridian_telemetry::clock;
@@ -240,6 +242,10 @@ impl DatabaseActuator for Postgres {
 
     fn rehearse<'a>(&'a self, workspace: &'a Path) -> BoxFuture<'a, Result<Rehearsal, ActuatorError>> {
         Box::pin(self.member.rehearse(workspace))
+    }
+
+    fn inspect(&self) -> BoxFuture<'_, Result<MemberFacts, ActuatorError>> {
+        Box::pin(self.member.inspect())
     }
 
     fn fence_at(&self, at: Option<Moment>) {
