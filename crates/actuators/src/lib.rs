@@ -8,6 +8,7 @@
 //!
 //! Open [`execute`] first.
 
+mod certificate;
 pub mod compute;
 pub mod deadline;
 pub mod error;

@@ -11,6 +11,7 @@ mod control;
 mod create;
 mod decode;
 mod handover;
+mod inspect;
 mod keep;
 mod layout;
 mod ledger;
@@ -31,6 +32,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex as StdMutex, PoisonError};
 use std::time::Duration;
 
+use meridian_model::facts::MemberFacts;
 use meridian_model::group::{DatabaseStatus, WalPosition};
 use meridian_model::{Database, Epoch, Moment, RegionName, System};
 use meridian_telemetry::clock;
@@ -242,6 +244,10 @@ impl DatabaseActuator for Postgres {
         Box::pin(self.member.rehearse(workspace))
     }
 
+    fn inspect(&self) -> BoxFuture<'_, Result<MemberFacts, ActuatorError>> {
+        Box::pin(self.member.inspect())
+    }
+
     fn fence_at(&self, at: Option<Moment>) {
         match at {
             Some(at) => self.member.watchdog.arm(at),
@@ -286,6 +292,14 @@ impl Member {
             Some(at) if at > clock::now() => Ok(()),
             _ => Err(ActuatorError::NotFenced),
         }
+    }
+
+    /// The same, and the guard process will see to it too, whatever becomes of us.
+    async fn require_guarded_fence(&self) -> Result<(), ActuatorError> {
+        if let Some(guard) = &self.guard {
+            guard.informed().await?;
+        }
+        self.require_fence()
     }
 
     fn require_data(&self, command: &'static str) -> Result<(), ActuatorError> {

@@ -6,6 +6,7 @@ mod it {
     mod failover;
     mod fence;
     mod handover;
+    mod inspect;
     mod life;
     mod lost;
     mod quorum;

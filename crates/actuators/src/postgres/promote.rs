@@ -14,7 +14,7 @@ use crate::error::ActuatorError;
 impl Member {
     pub(super) async fn promote(self: &Arc<Self>, epoch: Epoch) -> Result<(), ActuatorError> {
         let _one_at_a_time = self.commands.lock().await;
-        self.require_fence()?;
+        self.require_guarded_fence().await?;
         self.layout.raise_epoch(epoch)?;
         if self.server.child().is_none() {
             let problem = "it does not run; seal it first".to_owned();

@@ -28,7 +28,7 @@ impl Member {
     pub(super) async fn start_primary(self: &Arc<Self>, epoch: Epoch) -> Result<(), ActuatorError> {
         let _one_at_a_time = self.commands.lock().await;
         let ticket = self.server.ticket();
-        self.require_fence()?;
+        self.require_guarded_fence().await?;
         self.require_data("start as a primary")?;
         self.layout.raise_epoch(epoch)?;
         if self.server.child().is_some() {
