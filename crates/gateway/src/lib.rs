@@ -25,7 +25,6 @@ mod door;
 mod end;
 mod fence;
 mod hello;
-mod hold;
 mod pipe;
 pub mod protocol;
 mod relay;
