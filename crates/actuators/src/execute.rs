@@ -190,7 +190,7 @@ pub trait DatabaseActuator: Send + Sync + 'static {
     ) -> BoxFuture<'_, Result<WalPosition, ActuatorError>>;
 
     /// A primary: keeps the slot from which lost transactions are decoded, and moves it up to what all standbys
-    /// have. To be called about once a second; it acts only now and then and then takes milliseconds, or
+    /// have. To be called about once a second; it acts only now and then, for tenths of a second, or
     /// does nothing: on a standby, on a server that does not run, while a long command needs it. It waits
     /// for no command and no command for it.
     ///

@@ -5,6 +5,12 @@
 //! failover whatever a standby lacks can still be read. It holds no more log than the slots of the
 //! standbys do, `max_slot_wal_keep_size` at most. Each move reads the log since the last but one checkpoint
 //! of running transactions (15 s), so it is made seldom, not each time it is asked for.
+//!
+//! What it costs, by `script/ledger-cost` (pgbench TPC-B on both servers at once, PostgreSQL 15, two cores under
+//! other load; minimum / median / maximum of six, against `wal_level = replica`): CPU per transaction x 0.92 /
+//! 1.00 / 1.04, transactions x 0.84 / 0.96 / 1.23, log per transaction x 0.97 / 1.02 / 1.06. That is nothing
+//! that could be told from noise. A move over 47 to 63 MiB takes 136 / 162 / 266 ms, at most every 15 s or
+//! 128 MiB.
 
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
