@@ -173,7 +173,8 @@ impl Observer {
             log_changes(&old, &new, &self.metrics);
             old.len() != new.len() || old.iter().zip(&new).any(|(a, b)| healths(a) != healths(b))
         };
-        self.verdicts.send_replace(Arc::new(new.clone()));
+        let new = Arc::new(new);
+        self.verdicts.send_replace(Arc::clone(&new));
         if changed {
             self.nudge.notify_one();
         }
@@ -193,7 +194,7 @@ impl Observer {
             let known = known.into_iter().filter_map(event_of).map(|(_, event)| event);
             let mut everything = vec![Event::Coordination { reachable }];
             everything.extend(known);
-            everything.push(Event::Regions(self.verdicts.borrow().to_vec()));
+            everything.push(Event::Regions(Arc::clone(&self.verdicts.borrow())));
             inbox.tell_anew(everything);
         }
     }

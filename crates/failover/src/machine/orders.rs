@@ -23,7 +23,7 @@ struct Wish {
 }
 
 /// The fences as the runtime was last told.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Shown {
     gateway: Option<(Epoch, Moment)>,
     database: Option<Moment>,

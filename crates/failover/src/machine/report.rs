@@ -9,7 +9,7 @@ use crate::limits::REPORT_EVERY;
 use crate::table::State;
 
 /// What was told last.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Reporter {
     sequence: u64,
     last: Option<(MemberReport, Moment)>,
