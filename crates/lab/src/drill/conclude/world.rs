@@ -31,7 +31,7 @@ pub(super) fn world(evidence: &Evidence<'_>, runs: &[Run]) -> World {
         ledger: Some(against_rows(evidence)),
         faults: Some(faults(evidence)),
         failovers: runs.iter().filter(|r| r.kind == RunKind::Failover).filter_map(failover).collect(),
-        snapshots: Vec::new(),
+        ..World::default()
     }
 }
 
