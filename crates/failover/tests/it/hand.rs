@@ -1,8 +1,6 @@
-//! By hand: the moves that no storm is sure to make, and the rules that one exact order of events shows.
+//! By hand: the rules that one exact order of events shows.
 
-use std::collections::BTreeSet;
-
-use meridian_failover::{Command, DatabaseAction, Event, Memory, Outcome, PromiseKept, Purpose, Rule, State};
+use meridian_failover::{Command, DatabaseAction, Event, Memory, Outcome, PromiseKept, Rule, State, TABLE};
 use meridian_model::database::Replication;
 use meridian_model::group::{Announcement, DatabaseRole, GroupRecord, Promise, Terms};
 use meridian_model::run::{StepKind, StepState};
@@ -10,158 +8,14 @@ use meridian_model::{Epoch, Name, Timestamp};
 
 use super::desk::{Desk, record, status};
 use super::names::region;
+use super::walks::{late_claim, memory, walked};
 
-fn memory(epoch: u64) -> Memory {
-    Memory { epoch: Epoch(epoch), holder: Some(region(0)), ..Memory::default() }
-}
-
-fn step_down() -> Event {
-    Event::StepDown { reason: "maintenance".to_owned() }
-}
-
-/// The moves that the desks below make.
-pub(crate) fn walked() -> BTreeSet<String> {
-    let desks = [standbys(), writers(), vec![late_claim(), crashes_while_closed()]];
-    desks.into_iter().flatten().flat_map(|d| d.moves).collect()
-}
-
-/// Ways of a member that does not write, each ending in a move of interest.
-fn standbys() -> Vec<Desk> {
-    let mut desks = Vec::new();
-    let mut go = |mut desk: Desk, last: &dyn Fn(&mut Desk)| {
-        last(&mut desk);
-        desks.push(desk);
-    };
-    let ours = |desk: &mut Desk| {
-        desk.record(Some(record(1, 2, 90_000)));
-    };
-    go(Desk::new(3, DatabaseRole::Absent, None), &|_| {});
-    go(Desk::new(0, DatabaseRole::Absent, None), &|d| {
-        d.record(None).record(Some(record(1, 1, 5)));
-    });
-    go(Desk::new(1, DatabaseRole::Absent, None), &|d| {
-        d.record(Some(record(0, 1, 5)));
-        ours(d);
-    });
-    go(Desk::new(1, DatabaseRole::Stopped, None), &|d| {
-        d.record(Some(record(0, 1, 5)));
-        assert_eq!(d.state(), State::Rejoining, "data without a memory may have been a primary's");
-        ours(d);
-    });
-    go(Desk::new(1, DatabaseRole::Stopped, None), &|d| {
-        d.record(Some(record(0, 1, 5))).say(Event::Database(status(DatabaseRole::Absent, 0)));
-        assert_eq!(d.state(), State::Cloning, "a copy anew broke off");
-    });
-    go(Desk::following(), &ours);
-    go(Desk::following(), &|d| {
-        d.say(Event::Database(status(DatabaseRole::Absent, 0)));
-    });
-    go(Desk::new(1, DatabaseRole::Stopped, Some(memory(3))), &|d| {
-        d.record(None).record(Some(record(0, 3, 5)));
-    });
-    go(Desk::new(1, DatabaseRole::Absent, Some(memory(2))), &|d| {
-        d.record(Some(record(1, 2, 5))).wait(5_100);
-    });
-    go(Desk::new(1, DatabaseRole::Stopped, Some(memory(2))), &|d| {
-        d.record(Some(record(1, 2, 5)));
-        assert_eq!(d.state(), State::Resuming, "the lease is its own from before the restart");
-        d.record(Some(record(0, 3, 9)));
-    });
-    go(Desk::new(1, DatabaseRole::Stopped, Some(memory(2))), &|d| {
-        d.record(Some(GroupRecord { released: true, ..record(1, 2, 5) }));
-        assert_eq!(d.state(), State::Released, "it was given up before the restart");
-    });
-    let sealed = Memory { sealed: Some(Epoch(1)), ..memory(1) };
-    go(Desk::new(1, DatabaseRole::Stopped, Some(sealed)), &|d| {
-        d.record(Some(record(0, 1, 5)));
-        assert_eq!(d.state(), State::Sealing, "a seal holds over a restart");
-        d.record(Some(record(2, 2, 9)));
-    });
-    desks
-}
-
-/// Ways of a writer, each ending in a move of interest.
-fn writers() -> Vec<Desk> {
-    let mut desks = Vec::new();
-    let mut go = |mut desk: Desk, last: &dyn Fn(&mut Desk)| {
-        last(&mut desk);
-        desks.push(desk);
-    };
-    let deposed = |desk: &mut Desk| {
-        desk.record(Some(record(1, 2, 90_000)));
-    };
-    for desk in [Desk::promoting(), Desk::leading(), Desk::writes_closed(), Desk::restarting()] {
-        go(desk, &deposed);
-    }
-    for desk in [Desk::leading(), Desk::writes_closed()] {
-        go(desk, &|d| {
-            d.say(step_down());
-            deposed(d);
-        });
-    }
-    go(Desk::restarting(), &|d| {
-        d.wait(4_100);
-    });
-    go(Desk::restarting(), &|d| {
-        d.fail().wait(300).fail();
-    });
-    go(Desk::writes_closed(), &|d| {
-        for _ in 0..3 {
-            d.say(Event::Database(status(DatabaseRole::Primary, 50)));
-            d.say(Event::Database(status(DatabaseRole::Stopped, 0)));
-        }
-    });
-    go(Desk::promoting(), &|d| {
-        d.wait(4_100);
-    });
-    go(Desk::promoting(), &|d| {
-        d.fail().wait(300).fail().wait(600).fail();
-        assert_eq!(d.state(), State::Releasing);
-    });
-    go(Desk::leading(), &|d| {
-        d.say(step_down()).done(status(DatabaseRole::Stopped, 0)).wait(500).win().wait(10_100);
-        assert_eq!(d.state(), State::Resuming, "nobody took over");
-    });
-    go(Desk::leading(), &|d| {
-        for _ in 0..2 {
-            d.say(Event::Database(status(DatabaseRole::Stopped, 0))).done(status(DatabaseRole::Primary, 60));
-        }
-        d.say(Event::Database(status(DatabaseRole::Stopped, 0)));
-    });
-    go(Desk::leading(), &|d| {
-        d.say(step_down()).done(status(DatabaseRole::Stopped, 0)).wait(500).win();
-        assert_eq!(d.state(), State::Released);
-        deposed(d);
-    });
-    desks
-}
-
-/// Three crashes, the last of them while the gateway is closed.
-fn crashes_while_closed() -> Desk {
-    let mut desk = Desk::leading();
-    for _ in 0..2 {
-        desk.say(Event::Database(status(DatabaseRole::Stopped, 0))).done(status(DatabaseRole::Primary, 60));
-        assert_eq!(desk.state(), State::Leading);
-    }
-    desk.wait(3_100).say(Event::Database(status(DatabaseRole::Stopped, 0)));
-    assert_eq!(desk.state(), State::Releasing);
-    desk
-}
-
-/// A claim without an answer that shows in the record after the machine had given it up.
-fn late_claim() -> Desk {
-    let mut desk = Desk::sealed();
-    desk.member(2, 1, Some(1), status(DatabaseRole::Standby, 120));
-    assert_eq!(desk.state(), State::Claiming);
-    let claim = desk.swap().unwrap();
-    assert_eq!((claim.purpose, claim.record.epoch), (Purpose::Claim, Epoch(2)));
-    desk.say(Event::Coordination { reachable: false });
-    let (attempt, outcome) = (claim.attempt, Outcome::Unknown("timed out".to_owned()));
-    desk.say(Event::Swapped { attempt, outcome });
-    assert_eq!(desk.state(), State::Sealed);
-    desk.record(Some(claim.record));
-    assert_eq!(desk.state(), State::Promoting);
-    desk
+/// The walks go where they say, and every one of their moves is in the table.
+#[test]
+fn the_walks_by_hand_are_rows_of_the_table() {
+    let rows: Vec<String> =
+        TABLE.iter().map(|row| format!("{} -> {}: {}", row.from, row.to, row.trigger)).collect();
+    assert!(walked().iter().all(|walked| rows.contains(walked)));
 }
 
 #[test]
