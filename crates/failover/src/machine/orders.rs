@@ -123,6 +123,10 @@ impl Machine {
     }
 
     fn wish(&mut self) -> Option<Wish> {
+        // Asked at every event: whoever only follows wants nothing.
+        if matches!(self.state, State::Following | State::Idle) {
+            return None;
+        }
         if self.state == State::Claiming && self.lease.claimed {
             return None;
         }
