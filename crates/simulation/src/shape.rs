@@ -222,16 +222,22 @@ fn address(region: usize, port: u16) -> SocketAddr {
     SocketAddr::from(([127, 250, region as u8 + 1, 1], port))
 }
 
+thread_local! {
+    /// Names are asked for at every event: each thread makes them once.
+    static NAMES: [Name; REGIONS_MAX] = std::array::from_fn(|i| named(word(i)));
+    static GROUP: Name = named("shop");
+}
+
 /// The one data group.
 #[must_use]
 pub fn group() -> Name {
-    named("shop")
+    GROUP.with(Name::clone)
 }
 
 /// The name of the region of that number.
 #[must_use]
 pub fn region(i: usize) -> RegionName {
-    named(word(i))
+    NAMES.with(|names| names[i].clone())
 }
 
 /// The same as a plain word, for stories.
