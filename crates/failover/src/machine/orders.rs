@@ -2,7 +2,7 @@
 //! anything, memory before what rests on it.
 
 use meridian_model::database::Replication;
-use meridian_model::group::{Announcement, DatabaseRole, GroupRecord, Promise, Terms};
+use meridian_model::group::{Announcement, GroupRecord, Promise, Terms};
 use meridian_model::run::{RunKind, StepKind};
 use meridian_model::{Epoch, Moment, Timestamp};
 
@@ -201,17 +201,20 @@ impl Machine {
         let old = self.facts.record.as_ref();
         let renewal = self.lease.renewal(old.map_or(0, |r| r.renewal), self.memory.starts);
         let ours = old.and_then(|r| r.run.clone());
-        let leads = self.facts.database.role == DatabaseRole::Primary;
         let known = old.map(|r| r.wal).unwrap_or_default();
-        let wal = if leads || wish.purpose == Purpose::Claim { self.facts.position } else { known };
+        // Whoever takes over has just looked at its log. A holder that begins anew has not opened its own yet: it is
+        // as far as it was when it last led, or as far as was told, and all it wrote since is as old as that.
+        let takes_over = wish.purpose == Purpose::Claim && old.is_none_or(|r| r.holder != self.config.me);
+        let led = self.facts.led_at != Moment::ZERO;
+        let wal = if takes_over || led { self.facts.position } else { known };
         GroupRecord {
             group: self.config.group.clone(),
             epoch: wish.epoch,
             holder: self.config.me.clone(),
             renewal,
             released: wish.released,
-            wal: wal.max(if wish.purpose == Purpose::Claim { wal } else { known }),
-            wal_age_ms: if wish.purpose == Purpose::Claim { 0 } else { self.wal_age(old) },
+            wal: if takes_over { wal } else { wal.max(known) },
+            wal_age_ms: if takes_over { 0 } else { self.wal_age(old) },
             terms: Some(self.terms()),
             renewed_at: self.at.wall,
             run: wish.run.as_ref().map(|r| r.id.clone()).or(ours),

@@ -2,7 +2,7 @@
 
 use meridian_failover::{Command, DatabaseAction, Event, Memory, Outcome, PromiseKept, Rule, State, TABLE};
 use meridian_model::database::Replication;
-use meridian_model::group::{Announcement, DatabaseRole, GroupRecord, Promise, Terms};
+use meridian_model::group::{Announcement, DatabaseRole, DatabaseStatus, GroupRecord, Promise, Terms};
 use meridian_model::run::{StepKind, StepState};
 use meridian_model::{Epoch, Name, Timestamp};
 
@@ -277,6 +277,47 @@ fn a_possible_loss_is_counted_to_the_end_of_the_writer_s_right() {
     assert!(fresh.allows && fresh.evidence.contains("the last 3.0 s"), "{}", fresh.evidence);
     let old = proof(2_500);
     assert!(!old.allows && old.evidence.contains("5.5 s"), "{}", old.evidence);
+}
+
+/// A writer that restarts has not opened its log when it claims its next epoch: told as nothing at all, its log
+/// made every standby look complete, and writes of its last life could be lost beyond the RPO.
+#[test]
+fn a_holder_that_begins_anew_is_as_far_as_it_was() {
+    let own = Memory { holder: Some(region(1)), ..memory(2) };
+    let mut desk = Desk::new(1, DatabaseRole::Stopped, Some(own));
+    let last = record(1, 2, 5);
+    desk.record(Some(last.clone())).wait(1_100);
+    let claim = desk.swap().expect("a claim of the next epoch").record;
+    assert_eq!((claim.epoch, claim.wal), (Epoch(3), last.wal));
+    assert!(claim.wal_age_ms >= 1_100, "what it wrote since is not in that figure: {} ms", claim.wal_age_ms);
+
+    // It has led in this life, and no renewal has told how far it came then.
+    let mut desk = Desk::leading();
+    desk.say(Event::Database(status(DatabaseRole::Primary, 90))).wait(4_100);
+    assert_eq!(desk.state(), State::Stopped);
+    desk.done(status(DatabaseRole::Stopped, 0)).wait(1_100);
+    let claim = desk.swap().expect("a claim of the next epoch").record;
+    assert_eq!((claim.epoch, claim.wal.lsn.0, claim.wal_age_ms), (Epoch(2), 90, 5_200));
+}
+
+/// A standby that slept took its holder for well by an old report, and waited to become its copy for ever, while
+/// the holder had lost its disk and given up.
+#[test]
+fn a_suspicion_ends_when_the_holder_is_no_primary_any_more() {
+    let mut desk = Desk::following();
+    let cut_off = DatabaseStatus { streaming: false, ..status(DatabaseRole::Standby, 100) };
+    desk.member(0, 1, None, status(DatabaseRole::Primary, 120)).say(Event::Database(cut_off));
+    desk.now = desk.now + std::time::Duration::from_secs(20);
+    desk.record(Some(record(0, 1, 2_048))).regions(2);
+    assert_eq!(desk.state(), State::Rejoining, "it ought to stream and does not");
+    let (id, _) = desk.action().expect("a rejoin");
+    desk.member(0, 1, None, status(DatabaseRole::Stopped, 0));
+    assert_eq!(desk.state(), State::Rejoining, "what runs may end");
+    desk.say(Event::Finished { id, result: Err("the source does not answer".to_owned()) });
+    assert_eq!(desk.state(), State::Following);
+
+    desk.wait(61_000).member(0, 1, None, status(DatabaseRole::Absent, 0)).regions(2);
+    assert_eq!(desk.state(), State::Following, "nobody to become a copy of");
 }
 
 /// A machine that was replaced comes up under the name of one that may still write.
