@@ -63,12 +63,19 @@ impl Asks {
     ///
     /// # Errors
     /// [`AskError::Refused`] when there is no reign yet, or another order is open.
-    pub async fn order(&self, group: &GroupName, wish: Wish, word: Word, lasts_ms: i64) -> Result<Order, AskError> {
+    pub async fn order(
+        &self,
+        group: &GroupName,
+        wish: Wish,
+        word: Word,
+        lasts_ms: i64,
+    ) -> Result<Order, AskError> {
         let (record, _) = self.read::<GroupRecord>(&self.keys.record(group)).await?;
         let record = record.ok_or_else(|| refused(format!("{group} has never had a writer")))?;
         let key = self.keys.order(group);
         let (before, revision) = self.read::<Order>(&key).await?;
-        let open = |o: &Order| o.state == OrderState::Open && o.epoch == record.epoch && o.expires_at > word.at;
+        let open =
+            |o: &Order| o.state == OrderState::Open && o.epoch == record.epoch && o.expires_at > word.at;
         if let Some(other) = before.filter(open) {
             return Err(refused(format!("order {} of {} is still open", other.id, other.by)));
         }
@@ -151,7 +158,9 @@ impl Asks {
     /// A value and its revision, as they stand now.
     async fn read<T: DeserializeOwned>(&self, key: &str) -> Result<(Option<T>, Option<i64>), AskError> {
         let listing = self.store.list(key).await?;
-        let Some(entry) = listing.items.iter().find(|entry| entry.key == key) else { return Ok((None, None)) };
+        let Some(entry) = listing.items.iter().find(|entry| entry.key == key) else {
+            return Ok((None, None));
+        };
         Ok((Some(decode(entry)?), Some(entry.revision)))
     }
 

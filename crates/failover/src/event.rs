@@ -3,6 +3,8 @@
 //! The runtime turns what it hears (etcd, the control interface, its own database, probes) into
 //! these and adds the time. An event that repeats what is known is harmless.
 
+use std::sync::Arc;
+
 use meridian_model::group::{Announcement, DatabaseStatus, GroupRecord, MemberReport, Promise};
 use meridian_model::health::RegionHealth;
 use meridian_model::name::{Name, RegionName, RunId};
@@ -52,7 +54,7 @@ pub enum Event {
     /// A run as etcd has it, from the watch: the one whose id the record names matters.
     Run(Run),
     /// The verdicts on all regions, anew after every round (each second).
-    Regions(Vec<RegionHealth>),
+    Regions(Arc<Vec<RegionHealth>>),
     /// What became of a [`crate::Command::Swap`].
     Swapped {
         /// Which.

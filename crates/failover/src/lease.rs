@@ -51,7 +51,7 @@ pub(crate) struct Attempt {
 }
 
 /// The right to write and the attempts for it.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Lease {
     pub(crate) reign: Option<Reign>,
     /// Sent, and the answer is awaited.

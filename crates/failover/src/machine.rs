@@ -41,7 +41,7 @@ use facts::Facts;
 use runner::Runner;
 
 /// The failover machine of one group in one region.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Machine {
     config: Config,
     /// The roster without this member.

@@ -1,11 +1,10 @@
-//! The machine from outside: scripts, and a small world of machines under random faults.
+//! The machine from outside: scripts of single events. A world of machines under faults is the crate
+//! `simulation`.
 
 #[cfg(test)]
 mod it {
     pub(crate) mod desk;
-    pub(crate) mod faults;
     pub(crate) mod hand;
     pub(crate) mod names;
-    pub(crate) mod scenes;
-    pub(crate) mod world;
+    pub(crate) mod walks;
 }

@@ -48,7 +48,8 @@ impl Tracker {
         let detail = match outcome {
             Ok(rtt) => {
                 self.rtt_us = Some(u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX));
-                format!("answered in {:.1} ms", rtt.as_secs_f64() * 1_000.0)
+                let tenths = (rtt.as_micros() + 50) / 100;
+                format!("answered in {}.{} ms", tenths / 10, tenths % 10)
             }
             Err(reason) => reason,
         };

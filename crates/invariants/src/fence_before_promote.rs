@@ -1,7 +1,10 @@
-//! Law 1, seen from the client: the last acknowledgement of the old side comes before the first of the new.
+//! Law 1: the old side is fenced before a new epoch begins, and, seen from the client, its last
+//! acknowledgement comes before the first of the new side.
 //!
 //! An acknowledgement may reach the client late, so a write counts for the old side from when it was
 //! *sent*: a write sent to the old side after the new side had acknowledged one must not be acknowledged.
+
+use meridian_model::name::RegionName;
 
 use crate::Violation;
 use crate::world::{Ack, World};
@@ -9,8 +12,14 @@ use crate::world::{Ack, World};
 /// Checks the law.
 ///
 /// # Errors
-/// The write that the old side acknowledged too late.
+/// The write that the old side acknowledged too late, or the region that could still write.
 pub fn check(world: &World) -> Result<(), Violation> {
+    if let Some(begun) = world.begun.iter().find(|begun| !begun.able.is_empty()) {
+        let able: Vec<&str> = begun.able.iter().map(RegionName::as_str).collect();
+        let evidence =
+            format!("epoch {} of {} began while {} could write", begun.epoch, begun.holder, able.join(", "));
+        return Err(Violation::new("fence_before_promote", evidence));
+    }
     let mut acks: Vec<&Ack> = world.acks.iter().filter(|a| a.server.is_some()).collect();
     acks.sort_by_key(|a| a.sent_at);
     for (i, old) in acks.iter().enumerate() {

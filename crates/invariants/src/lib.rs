@@ -11,15 +11,24 @@
 pub mod acknowledged_kept;
 pub mod epochs_rise;
 pub mod fence_before_promote;
+pub mod flapping_held;
 pub mod no_failover_while_healthy;
+pub mod old_primary_rejoins;
 pub mod one_writer;
+pub mod protected_again;
+pub mod residency_kept;
+pub mod run_finishes;
 pub mod run_in_order;
 pub mod snapshot_not_emptied;
+pub mod step_in_epoch;
 pub mod world;
 
 use serde::Serialize;
 
-pub use world::{Ack, EpochSeen, Fault, Ledger, SnapshotSeen, World, WriterClaim};
+pub use world::{
+    Ack, AnswerSeen, Begun, Calm, EpochSeen, Fault, FollowSeen, Ledger, Repeat, SnapshotSeen, StepSeen,
+    World, WriterClaim,
+};
 
 /// A law that was broken.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -31,7 +40,9 @@ pub struct Violation {
 }
 
 impl Violation {
-    fn new(invariant: &'static str, evidence: String) -> Self {
+    /// That law was broken; this was seen.
+    #[must_use]
+    pub const fn new(invariant: &'static str, evidence: String) -> Self {
         Self { invariant, evidence }
     }
 }
@@ -40,14 +51,20 @@ impl Violation {
 pub type Law = fn(&World) -> Result<(), Violation>;
 
 /// Every law with its name.
-pub const LAWS: [(&str, Law); 7] = [
+pub const LAWS: [(&str, Law); 13] = [
     ("one_writer", one_writer::check),
     ("epochs_rise", epochs_rise::check),
     ("acknowledged_kept", acknowledged_kept::check),
     ("fence_before_promote", fence_before_promote::check),
     ("run_in_order", run_in_order::check),
+    ("run_finishes", run_finishes::check),
+    ("step_in_epoch", step_in_epoch::check),
     ("no_failover_while_healthy", no_failover_while_healthy::check),
+    ("flapping_held", flapping_held::check),
+    ("old_primary_rejoins", old_primary_rejoins::check),
+    ("residency_kept", residency_kept::check),
     ("snapshot_not_emptied", snapshot_not_emptied::check),
+    ("protected_again", protected_again::check),
 ];
 
 /// Checks every law; gives those that are broken.

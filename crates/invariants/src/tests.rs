@@ -38,7 +38,8 @@ const STEPS: [StepKind; 7] = [
 
 fn step(i: usize, kind: StepKind, state: StepState) -> Step {
     let mut step = Step::plain(kind, state).unwrap();
-    step.work.after = i.checked_sub(1).and_then(|i| STEPS.get(i)).map(|k| Name::from(*k)).into_iter().collect();
+    step.work.after =
+        i.checked_sub(1).and_then(|i| STEPS.get(i)).map(|k| Name::from(*k)).into_iter().collect();
     step
 }
 
@@ -94,6 +95,30 @@ fn lawful() -> World {
         snapshots: [(1, 3), (2, 2), (3, 2)]
             .map(|(generation, answers)| SnapshotSeen { region: name("eu"), generation, answers })
             .to_vec(),
+        answers: vec![AnswerSeen {
+            by: name("eu"),
+            offered: vec![name("eu"), name("us")],
+            forbidden: vec![name("ap")],
+        }],
+        begun: vec![Begun { epoch: Epoch(2), holder: name("eu"), able: Vec::new() }],
+        repeats: vec![Repeat {
+            epoch: Epoch(2),
+            after: Duration::from_secs(400),
+            window: Duration::from_secs(300),
+            agreed: false,
+        }],
+        follows: vec![FollowSeen { region: name("us"), had_led: false }],
+        steps: vec![StepSeen {
+            by: name("eu"),
+            epoch: Epoch(2),
+            current: Epoch(2),
+            holder: Some(name("eu")),
+        }],
+        calm: Some(Calm {
+            protected_after: Some(Duration::from_secs(9)),
+            allowed: Duration::from_secs(60),
+            state: "protected".to_owned(),
+        }),
     }
 }
 
@@ -109,7 +134,7 @@ fn a_lawful_world_breaks_nothing() {
 
 #[test]
 fn every_law_can_be_broken() {
-    let harms: [(&str, Harm, &str); 11] = [
+    let harms: [(&str, Harm, &str); 18] = [
         ("one_writer", |w| w.writers[0].to = at(5_600), "could both write for 100ms"),
         ("one_writer", |w| w.writers[1].epoch = Epoch(1), "both wrote in epoch 1"),
         ("epochs_rise", |w| w.epochs.swap(0, 2), "eu showed epoch 1 after epoch 2"),
@@ -125,6 +150,20 @@ fn every_law_can_be_broken() {
         ("no_failover_while_healthy", |w| w.faults = Some(Vec::new()), "moved away from us"),
         ("snapshot_not_emptied", |w| w.snapshots[2].answers = 0, "emptied the answer"),
         ("snapshot_not_emptied", |w| w.snapshots[2].generation = 0, "back to 0"),
+        ("fence_before_promote", |w| w.begun[0].able.push(name("us")), "began while us could write"),
+        ("flapping_held", |w| w.repeats[0].after = Duration::from_secs(299), "299s after the last"),
+        ("old_primary_rejoins", |w| w.follows[0].had_led = true, "us had been the primary"),
+        ("residency_kept", |w| w.answers[0].offered.push(name("ap")), "sent users to ap"),
+        (
+            "step_in_epoch",
+            |w| {
+                w.steps[0].by = name("us");
+                w.steps[0].epoch = Epoch(1);
+            },
+            "us began a step of its run of epoch 1 in epoch 2",
+        ),
+        ("protected_again", |w| w.calm.as_mut().unwrap().protected_after = None, "within 60s"),
+        ("run_finishes", |w| w.runs[2] = w.runs[1].clone(), "is not finished"),
     ];
     for (law, harm, words) in harms {
         let mut world = lawful();

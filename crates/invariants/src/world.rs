@@ -26,6 +26,18 @@ pub struct World {
     pub failovers: Vec<(Moment, RegionName)>,
     /// Snapshots as nodes published them, in that order.
     pub snapshots: Vec<SnapshotSeen>,
+    /// Where users were sent.
+    pub answers: Vec<AnswerSeen>,
+    /// Who could still write when an epoch began.
+    pub begun: Vec<Begun>,
+    /// Failovers that came after an earlier one.
+    pub repeats: Vec<Repeat>,
+    /// Databases that became standbys.
+    pub follows: Vec<FollowSeen>,
+    /// Steps of runs that a node began to carry out.
+    pub steps: Vec<StepSeen>,
+    /// `Some`: all faults have ended, and this is what became of it.
+    pub calm: Option<Calm>,
 }
 
 /// A write that a client was told to be committed.
@@ -113,4 +125,72 @@ pub struct SnapshotSeen {
     pub generation: u64,
     /// Of how many regions DNS answers would have been made from it.
     pub answers: u32,
+}
+
+/// Where the users of a region's name server and edge were sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AnswerSeen {
+    /// Who answered.
+    pub by: RegionName,
+    /// The regions that were offered, the best first.
+    pub offered: Vec<RegionName>,
+    /// The regions that users must never be sent to: forbidden by their dial, or witnesses.
+    pub forbidden: Vec<RegionName>,
+}
+
+/// An epoch that began.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Begun {
+    /// Which.
+    pub epoch: Epoch,
+    /// Whose.
+    pub holder: RegionName,
+    /// The other regions that could write at that instant.
+    pub able: Vec<RegionName>,
+}
+
+/// A failover of a group that had failed over before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Repeat {
+    /// The reign that it began.
+    pub epoch: Epoch,
+    /// How long the last one was ago.
+    pub after: Duration,
+    /// How long the group is held down.
+    pub window: Duration,
+    /// A person agreed.
+    pub agreed: bool,
+}
+
+/// A database that became a standby.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FollowSeen {
+    /// Where.
+    pub region: RegionName,
+    /// It had been a primary, and was not made a copy of another since.
+    pub had_led: bool,
+}
+
+/// A step of a run that a node began to carry out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StepSeen {
+    /// Who.
+    pub by: RegionName,
+    /// The reign of the run.
+    pub epoch: Epoch,
+    /// The reign that was current.
+    pub current: Epoch,
+    /// And its holder.
+    pub holder: Option<RegionName>,
+}
+
+/// What became of a system after all faults had ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Calm {
+    /// How long it took until it was protected again; `None`: it never was.
+    pub protected_after: Option<Duration>,
+    /// How long it may take.
+    pub allowed: Duration,
+    /// What it was waiting for, for people.
+    pub state: String,
 }

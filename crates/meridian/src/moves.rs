@@ -84,9 +84,8 @@ pub(crate) fn failover(args: &FailoverArgs) -> anyhow::Result<ExitCode> {
     let accept_data_loss = args.accept_data_loss;
     begin(&args.how, false, |nodes, group| {
         if let Some(writer) = nodes.group(group)?.writer {
-            let text = format!(
-                "{writer} writes and is well; move it without loss: meridian switchover --to REGION"
-            );
+            let text =
+                format!("{writer} writes and is well; move it without loss: meridian switchover --to REGION");
             return Err(No(text).into());
         }
         Ok(Wish::Failover { accept_data_loss })
@@ -127,7 +126,9 @@ fn begin(
     }
     let run = follow(&nodes, &order, Duration::from_secs(how.patience))?;
     match how.which.output {
-        Output::Json => print(&(serde_json::to_string_pretty(&json!({ "order": order, "run": run }))? + "\n")),
+        Output::Json => {
+            print(&(serde_json::to_string_pretty(&json!({ "order": order, "run": run }))? + "\n"))
+        }
         Output::Table => print(&summary(&run)),
     }
     Ok(if run.finished() && run.aborted.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -205,5 +206,8 @@ fn summary(run: &Run) -> String {
         (None, None) => "is protected again".to_owned(),
     };
     let from = run.from.as_ref().map(|from| format!(" from {from}")).unwrap_or_default();
-    format!("{} moved{from} to {} in epoch {}; it {end}\nmeridian run show {}\n", run.group, run.to, run.epoch, run.id)
+    format!(
+        "{} moved{from} to {} in epoch {}; it {end}\nmeridian run show {}\n",
+        run.group, run.to, run.epoch, run.id
+    )
 }

@@ -53,9 +53,7 @@ pub(crate) fn run(args: &PlanArgs) -> anyhow::Result<ExitCode> {
     };
     let group = show.which.group(&nodes.system)?;
     match &args.command {
-        PlanCommand::Show(_) => {
-            foretell(&nodes, &group, show.form == FormWord::Graceful, show.which.output)
-        }
+        PlanCommand::Show(_) => foretell(&nodes, &group, show.form == FormWord::Graceful, show.which.output),
         PlanCommand::Check(_) => check(&nodes.system, &group, show.which.output),
     }
 }
@@ -127,13 +125,17 @@ fn table(plan: &RecoveryPlan, works: &[Work], timeline: &Timeline, runs: usize) 
 /// What a step does, exactly: for programs the command, for checks what is asked.
 fn done_by(work: &Work) -> String {
     match &work.task {
-        Task::Demote => "holds new transactions everywhere, lets running ones end, stops the old writer in order".to_owned(),
+        Task::Demote => {
+            "holds new transactions everywhere, lets running ones end, stops the old writer in order"
+                .to_owned()
+        }
         Task::Fence => "proves that the old writer cannot write any more".to_owned(),
         Task::Promote => "pg_promote() on the successor".to_owned(),
         Task::Repoint => "primary_conninfo of the other standbys names the new writer".to_owned(),
         Task::Scale { service, instances } => {
             let what = service.as_ref().map_or_else(|| "all services".to_owned(), ToString::to_string);
-            let count = instances.map_or_else(|| "as many as a writer's region has".to_owned(), |n| n.to_string());
+            let count =
+                instances.map_or_else(|| "as many as a writer's region has".to_owned(), |n| n.to_string());
             format!("scales {what} to {count}")
         }
         Task::Shift { dial, drain } => {

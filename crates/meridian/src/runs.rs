@@ -92,7 +92,9 @@ fn list(args: &ListArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn table(runs: &[Run]) -> String {
-    let mut out = String::from("RUN                              KIND        EPOCH  TO                  TOOK       STATE\n");
+    let mut out = String::from(
+        "RUN                              KIND        EPOCH  TO                  TOOK       STATE\n",
+    );
     for run in runs {
         let took = took(run).map_or_else(|| "-".to_owned(), |ms| format!("{:.1} s", ms as f64 / 1_000.0));
         let kind = format!("{:?}", run.kind).to_lowercase();
@@ -129,10 +131,7 @@ fn state(run: &Run) -> String {
 }
 
 fn running(run: &Run) -> impl Iterator<Item = &str> {
-    run.steps
-        .iter()
-        .filter(|s| matches!(s.state, StepState::Running { .. }))
-        .map(|s| s.work.name.as_str())
+    run.steps.iter().filter(|s| matches!(s.state, StepState::Running { .. })).map(|s| s.work.name.as_str())
 }
 
 fn find(nodes: &Nodes, args: &OneArgs) -> anyhow::Result<Run> {
@@ -185,7 +184,8 @@ fn watch(args: &OneArgs) -> anyhow::Result<ExitCode> {
 fn whole(run: &Run) -> String {
     let kind = format!("{:?}", run.kind).to_lowercase();
     let from = run.from.as_ref().map(|from| format!(" from {from}")).unwrap_or_default();
-    let mut out = format!("RUN {}: {kind}{from} to {} in epoch {}; {}\n", run.id, run.to, run.epoch, state(run));
+    let mut out =
+        format!("RUN {}: {kind}{from} to {} in epoch {}; {}\n", run.id, run.to, run.epoch, state(run));
     out.push_str(&format!("  why     {}\n", run.cause));
     if let Some(plan) = &run.plan {
         out.push_str(&format!("  plan    {plan}\n"));
@@ -200,7 +200,9 @@ fn whole(run: &Run) -> String {
         let (began, took, word, detail) = match &step.state {
             StepState::Pending => (String::new(), String::new(), "pending", waits(run, &step.work.after)),
             StepState::Running { since } => (after(*since), String::new(), "running", String::new()),
-            StepState::Done { since, at, detail } => (after(*since), took(*since, *at), "done", detail.clone()),
+            StepState::Done { since, at, detail } => {
+                (after(*since), took(*since, *at), "done", detail.clone())
+            }
             StepState::Failed { since, at, reason } => {
                 (after(*since), took(*since, *at), "failed", reason.clone())
             }

@@ -92,7 +92,9 @@ impl Which {
         let names: Vec<&str> = system.databases.iter().map(|d| d.name.as_str()).collect();
         match (&self.group, system.databases.as_slice()) {
             (Some(group), all) if all.iter().any(|d| d.name == *group) => Ok(group.clone()),
-            (Some(group), _) => anyhow::bail!("there is no data group `{group}`; there are: {}", names.join(", ")),
+            (Some(group), _) => {
+                anyhow::bail!("there is no data group `{group}`; there are: {}", names.join(", "))
+            }
             (None, [only]) => Ok(only.name.clone()),
             (None, []) => anyhow::bail!("the spec has no database"),
             (None, _) => anyhow::bail!("name the data group with --group: {}", names.join(", ")),
@@ -135,7 +137,11 @@ impl Nodes {
     ///
     /// # Errors
     /// [`No`] with the node's words when it refuses; another error when none answers.
-    pub(crate) fn post<A: DeserializeOwned>(&self, path: &'static str, body: &impl Serialize) -> anyhow::Result<A> {
+    pub(crate) fn post<A: DeserializeOwned>(
+        &self,
+        path: &'static str,
+        body: &impl Serialize,
+    ) -> anyhow::Result<A> {
         let body = serde_json::to_vec(body)?;
         let mut last = None;
         for region in &self.system.topology.regions {

@@ -106,7 +106,8 @@ impl Observer {
                 finished.insert(run.group.clone());
             }
             if let Some((group, event)) = event_of(learned) {
-                let concerned = self.groups.iter_mut().filter(|i| group.as_ref().is_none_or(|g| *g == i.group));
+                let concerned =
+                    self.groups.iter_mut().filter(|i| group.as_ref().is_none_or(|g| *g == i.group));
                 concerned.for_each(|inbox| inbox.tell(event.clone()));
             }
             *alive = Some(now);
@@ -172,7 +173,8 @@ impl Observer {
             log_changes(&old, &new, &self.metrics);
             old.len() != new.len() || old.iter().zip(&new).any(|(a, b)| healths(a) != healths(b))
         };
-        self.verdicts.send_replace(Arc::new(new.clone()));
+        let new = Arc::new(new);
+        self.verdicts.send_replace(Arc::clone(&new));
         if changed {
             self.nudge.notify_one();
         }
@@ -192,7 +194,7 @@ impl Observer {
             let known = known.into_iter().filter_map(event_of).map(|(_, event)| event);
             let mut everything = vec![Event::Coordination { reachable }];
             everything.extend(known);
-            everything.push(Event::Regions(self.verdicts.borrow().to_vec()));
+            everything.push(Event::Regions(Arc::clone(&self.verdicts.borrow())));
             inbox.tell_anew(everything);
         }
     }

@@ -1,15 +1,14 @@
 //! Makes the snapshot that the data planes answer from, swaps it whole, and keeps it on disk.
 //!
-//! A snapshot is made anew only when what it says has changed: verdicts without the ages of their
-//! evidence, writers, epochs and readers. One that would leave no region to send anybody to is refused
-//! and reported, and the last good one stays (design, rule 9).
+//! What follows a snapshot, and which one is refused, `meridian_steering::succession` says; here it is swapped,
+//! kept and reported.
 
 use std::sync::Arc;
 
-use meridian_model::health::{Health, RegionHealth, Verdict};
+use meridian_model::health::RegionHealth;
 use meridian_model::snapshot::GroupState;
 use meridian_model::{RegionName, Snapshot, System};
-use meridian_steering::View;
+use meridian_steering::{View, next_snapshot};
 use meridian_telemetry::events::SnapshotRefused;
 use meridian_telemetry::{Metrics, clock};
 use tokio::sync::watch;
@@ -65,20 +64,13 @@ impl Publisher {
     /// Publishes what is known now, if it says anything new. Returns the new generation if so.
     pub(crate) fn publish(&mut self, regions: &[RegionHealth], groups: Vec<GroupState>) -> Option<u64> {
         let view = self.view();
-        let old = &view.snapshot;
-        let mut regions: Vec<RegionHealth> = regions.iter().map(without_evidence).collect();
-        if let Err(reason) = keeps_somebody(&old.regions, &regions) {
-            self.refuse(old.generation.saturating_add(1), reason);
-            regions.clone_from(&old.regions);
-        } else {
-            self.refused = None;
+        let next = next_snapshot(&view.snapshot, regions, groups, clock::wall());
+        match next.refused {
+            Some(reason) => self.refuse(view.snapshot.generation.saturating_add(1), reason),
+            None => self.refused = None,
         }
-        if regions == old.regions && groups == old.groups {
-            return None;
-        }
-        let generation = old.generation.saturating_add(1);
-        let snapshot =
-            Snapshot { generation, region: old.region.clone(), made_at: clock::wall(), regions, groups };
+        let snapshot = next.snapshot?;
+        let generation = snapshot.generation;
         self.views.send_replace(view.with_snapshot(Arc::new(snapshot)));
         Some(generation)
     }
@@ -118,33 +110,6 @@ impl Keeper {
             };
             tracing::warn!(error = %failed, "the snapshot could not be kept on disk; serving from it all the same");
         }
-    }
-}
-
-/// The reason of a verdict counts its witnesses, so it may change; the ages of evidence always do.
-fn without_evidence(region: &RegionHealth) -> RegionHealth {
-    let bare = |verdict: &Verdict| Verdict {
-        target: verdict.target.clone(),
-        health: verdict.health,
-        reason: verdict.health.to_string(),
-        evidence: Vec::new(),
-    };
-    RegionHealth {
-        region: region.region.clone(),
-        health: region.health,
-        reason: region.health.to_string(),
-        parts: region.parts.iter().map(bare).collect(),
-    }
-}
-
-/// Refuses a state in which every region is down when there was one that was not.
-fn keeps_somebody(old: &[RegionHealth], new: &[RegionHealth]) -> Result<(), String> {
-    let left = |regions: &[RegionHealth]| regions.iter().filter(|r| r.health != Health::Down).count();
-    match (left(old), left(new)) {
-        (before, 0) if before > 0 => {
-            Err(format!("it would call all {} regions down, and no user could be sent anywhere", new.len()))
-        }
-        _ => Ok(()),
     }
 }
 

@@ -17,10 +17,12 @@ pub mod distance;
 pub mod fixture;
 pub mod networks;
 pub mod rank;
+pub mod succession;
 pub mod view;
 
 pub use answer::{Answer, Candidate, Class, Client};
 pub use choice::{BackendChoice, ReaderChoice, Via, WriterChoice};
 pub use distance::RoundTrip;
 pub use rank::Rank;
+pub use succession::{Next, next_snapshot};
 pub use view::View;

@@ -1,5 +1,5 @@
 //! Tasks of the workspace itself: `cargo xtask tidy` checks what can be checked, `cargo xtask diagrams`
-//! writes the generated parts of the documents anew. Never shipped.
+//! writes the generated parts of the documents anew, `cargo xtask simulate` runs the simulator. Never shipped.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -8,6 +8,7 @@ use anyhow::Context;
 use clap::{Parser, Subcommand};
 
 mod diagrams;
+mod simulate;
 mod tidy;
 
 /// Tasks of the workspace itself.
@@ -23,6 +24,13 @@ enum Task {
     Tidy,
     /// Write the generated parts of the documents anew.
     Diagrams,
+    /// Run the machines under seeded faults, on all cores: `--schedules N --seed S`, `--help` for more.
+    #[command(disable_help_flag = true)]
+    Simulate {
+        /// What the simulator is told.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
 }
 
 #[expect(clippy::print_stderr, reason = "a task talks to the person who runs it")]
@@ -43,6 +51,7 @@ fn main() -> anyhow::Result<ExitCode> {
             }
             Ok(ExitCode::SUCCESS)
         }
+        Task::Simulate { arguments } => simulate::run(&root, &arguments),
     }
 }
 

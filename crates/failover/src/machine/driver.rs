@@ -10,7 +10,7 @@ use crate::limits::{RETRY_FIRST, RETRY_MAX};
 use crate::table::State;
 
 /// What is being done with the local database.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Driver {
     next_id: u64,
     pub(super) running: Option<(u64, Action)>,

@@ -1,6 +1,7 @@
 //! What the machine has been told: facts with the moment at which they came.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use meridian_model::group::{
@@ -23,7 +24,7 @@ pub(super) struct MemberSeen {
 }
 
 /// What the machine has been told.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Facts {
     pub(super) started: bool,
     pub(super) coordination: bool,
@@ -57,7 +58,7 @@ pub(super) struct Facts {
     /// The holder that this log follows had less of it when it won: the rest here is not its.
     pub(super) diverged: bool,
     pub(super) members: BTreeMap<RegionName, MemberSeen>,
-    pub(super) regions: Vec<RegionHealth>,
+    pub(super) regions: Arc<Vec<RegionHealth>>,
     pub(super) regions_at: Moment,
     /// Since when (for people) the holder's region has been held down.
     pub(super) holder_down_since: Option<Timestamp>,
@@ -98,7 +99,7 @@ impl Default for Facts {
             wal_seen: VecDeque::new(),
             diverged: false,
             members: BTreeMap::new(),
-            regions: Vec::new(),
+            regions: Arc::default(),
             regions_at: Moment::ZERO,
             holder_down_since: None,
             flap_seen: None,

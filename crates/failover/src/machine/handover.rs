@@ -23,7 +23,7 @@ use crate::limits::{HOLD_BEYOND, ORDERS_ENDED_MAX, STOP_IN_ORDER};
 use crate::table::{State, Trigger};
 
 /// What the holder knows of orders, and of the one that it is carrying out.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Handing {
     /// The order as etcd has it.
     pub(super) order: Option<Order>,
@@ -33,7 +33,7 @@ pub(super) struct Handing {
 }
 
 /// A switchover that is being carried out.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Hand {
     order: Order,
     pub(super) to: RegionName,
@@ -110,6 +110,10 @@ impl Machine {
     pub(super) fn consider_order(&mut self) {
         let Some(order) = self.handing.open().cloned() else { return };
         let Wish::Switchover { to } = &order.wish else { return };
+        // Whoever gave it sees that another reign has begun; perhaps by this very order.
+        if order.epoch < self.memory.epoch {
+            return;
+        }
         let refused = SWITCHOVER_RULES.iter().find_map(|(_, judge)| judge(self, &order, self.at.now).err());
         if let Some(blocked) = refused {
             return self.end_order(&order, Some(blocked.evidence));

@@ -1,5 +1,6 @@
 //! Events become facts. Nothing is decided here but what is too old to be believed.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use meridian_model::group::{DatabaseRole, GroupRecord, MemberReport, Promise, WalPosition};
@@ -215,7 +216,7 @@ impl Machine {
         self.facts.members.insert(seen.report.region.clone(), seen);
     }
 
-    fn heard_regions(&mut self, regions: Vec<RegionHealth>) {
+    fn heard_regions(&mut self, regions: Arc<Vec<RegionHealth>>) {
         self.facts.regions = regions;
         self.facts.regions_at = self.at.now;
         let Some(holder) = self.facts.record.as_ref().map(|r| r.holder.clone()) else { return };

@@ -207,7 +207,10 @@ impl Machine {
             return self.go(Trigger::DataGone, State::Cloning);
         }
         let suspected = self.state == State::Rejoining && !self.memory.must_rejoin && !self.facts.diverged;
-        if suspected && self.driver.failures > 0 {
+        // A holder that is no primary any more is nobody's source: to wait for it here would be to wait for ever,
+        // perhaps with the last copy of the data.
+        let hopeless = self.driver.running.is_none() && !self.facts.holder_is_primary();
+        if suspected && (self.driver.failures > 0 || hopeless) {
             self.go(Trigger::RejoinFailed, State::Following);
         }
     }

@@ -2,7 +2,7 @@
 //! anything, memory before what rests on it.
 
 use meridian_model::database::Replication;
-use meridian_model::group::{Announcement, DatabaseRole, GroupRecord, Promise, Terms};
+use meridian_model::group::{Announcement, GroupRecord, Promise, Terms};
 use meridian_model::order::Handover;
 use meridian_model::run::{RunKind, StepKind};
 use meridian_model::{Epoch, Moment, Timestamp};
@@ -25,7 +25,7 @@ struct Wish {
 }
 
 /// The fences as the runtime was last told.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Shown {
     gateway: Option<(Epoch, Moment)>,
     database: Option<Moment>,
@@ -125,6 +125,10 @@ impl Machine {
     }
 
     fn wish(&mut self) -> Option<Wish> {
+        // Asked at every event: whoever only follows wants nothing.
+        if matches!(self.state, State::Following | State::Idle) {
+            return None;
+        }
         if self.state == State::Claiming && self.lease.claimed {
             return None;
         }
@@ -213,22 +217,21 @@ impl Machine {
         let old = self.facts.record.as_ref();
         let renewal = self.lease.renewal(old.map_or(0, |r| r.renewal), self.memory.starts);
         let ours = old.and_then(|r| r.run.clone());
-        let leads = self.facts.database.role == DatabaseRole::Primary;
         let known = old.map(|r| r.wal).unwrap_or_default();
-        let handed = wish.handover.as_ref().map(|token| token.end);
-        let wal = if leads || wish.purpose == Purpose::Claim {
-            self.facts.position
-        } else {
-            handed.unwrap_or(known)
-        };
+        // Whoever takes over has just looked at its log. A holder that begins anew has not opened its own yet: it is
+        // as far as it was when it last led, or as far as was told, and all it wrote since is as old as that.
+        let takes_over = wish.purpose == Purpose::Claim && old.is_none_or(|r| r.holder != self.config.me);
+        let led = self.facts.led_at != Moment::ZERO;
+        let told = if takes_over || led { self.facts.position } else { known };
+        let wal = wish.handover.as_ref().map_or(told, |token| token.end);
         GroupRecord {
             group: self.config.group.clone(),
             epoch: wish.epoch,
             holder: self.config.me.clone(),
             renewal,
             released: wish.released,
-            wal: wal.max(if wish.purpose == Purpose::Claim { wal } else { known }),
-            wal_age_ms: if wish.purpose == Purpose::Claim { 0 } else { self.wal_age(old) },
+            wal: if takes_over { wal } else { wal.max(known) },
+            wal_age_ms: if takes_over { 0 } else { self.wal_age(old) },
             terms: Some(self.terms()),
             renewed_at: self.at.wall,
             run: wish.run.as_ref().map(|r| r.id.clone()).or(ours),

@@ -9,7 +9,7 @@ use crate::limits::REPORT_EVERY;
 use crate::table::State;
 
 /// What was told last.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Reporter {
     sequence: u64,
     last: Option<(MemberReport, Moment)>,
@@ -21,21 +21,34 @@ impl Machine {
         if !self.is_member() {
             return None;
         }
-        let mut report = self.make_report();
-        if let Some((last, at)) = self.reporter.last.clone()
-            && !matters(&last, &report)
-            && !self.due(at + REPORT_EVERY, "a report is due")
-        {
+        let news = self.reporter.last.as_ref().is_none_or(|(last, _)| self.matters(last));
+        let last_at = self.reporter.last.as_ref().map(|(_, at)| *at);
+        if !news && last_at.is_some_and(|at| !self.due(at + REPORT_EVERY, "a report is due")) {
             return None;
         }
+        let mut report = self.make_report();
         self.reporter.sequence += 1;
         report.sequence = self.reporter.sequence;
         self.reporter.last = Some((report.clone(), self.at.now));
         Some(Command::Report(report))
     }
 
+    /// The others should know at once.
+    fn matters(&self, last: &MemberReport) -> bool {
+        let here = &self.facts.database;
+        let cut_off = self.reported_seal().is_some() && self.driver.final_position.is_some();
+        last.epoch != self.reported_epoch()
+            || last.sealed != self.reported_seal()
+            || last.database.role != here.role
+            || last.database.streaming != (here.streaming && !cut_off)
+    }
+
+    fn reported_seal(&self) -> Option<Epoch> {
+        self.memory.sealed.filter(|_| matches!(self.state, State::Sealed | State::Claiming))
+    }
+
     fn make_report(&self) -> MemberReport {
-        let sealed = self.memory.sealed.filter(|_| matches!(self.state, State::Sealed | State::Claiming));
+        let sealed = self.reported_seal();
         let mut database = self.facts.database.clone();
         if let (Some(_), Some(at)) = (sealed, self.driver.final_position) {
             database = DatabaseStatus { received: at, streaming: false, ..database };
@@ -56,12 +69,4 @@ impl Machine {
         let followed = self.driver.followed.as_ref().map(|(_, epoch, _)| *epoch);
         led.or(followed).unwrap_or(Epoch::NONE)
     }
-}
-
-/// The others should know at once.
-fn matters(last: &MemberReport, new: &MemberReport) -> bool {
-    last.epoch != new.epoch
-        || last.sealed != new.sealed
-        || last.database.role != new.database.role
-        || last.database.streaming != new.database.streaming
 }

@@ -37,6 +37,9 @@ pub(super) struct Consent<'a> {
 pub(super) type Ruling = Result<String, Blocked>;
 type Judge = fn(&Machine, &GroupRecord, Moment) -> Ruling;
 
+/// Why a standby wakes up when nothing happens.
+const LEASE_EXPIRES: &str = "the holder's lease expires";
+
 /// What must hold before a member cuts itself off from the holder.
 const SEAL_RULES: [(Rule, Judge); 9] = [
     (Rule::CoordinationReachable, Machine::coordination_reachable),
@@ -90,6 +93,10 @@ impl Machine {
     }
 
     pub(super) fn may_seal(&self, now: Moment) -> Result<(), Blocked> {
+        // By far the most frequent answer, at every event of a standby: known without a word of evidence.
+        if let Some(end) = self.facts.record.as_ref().and_then(|record| self.runs_until(record, now)) {
+            return Err(Blocked { evidence: String::new(), until: Some((end, LEASE_EXPIRES)) });
+        }
         self.judge(&SEAL_RULES, now)
     }
 
@@ -147,6 +154,12 @@ impl Machine {
         told.unwrap_or_default().max(self.config.timers.lease_ttl)
     }
 
+    /// When the lease of this record expires, if that is still to come.
+    fn runs_until(&self, record: &GroupRecord, now: Moment) -> Option<Moment> {
+        let end = self.facts.learned_at + self.lease_ttl(record);
+        (!record.released && now < end).then_some(end)
+    }
+
     fn lease_expired(&self, record: &GroupRecord, now: Moment) -> Ruling {
         let (holder, age) = (&record.holder, now.since(self.facts.learned_at));
         if record.epoch < self.memory.epoch {
@@ -158,12 +171,12 @@ impl Machine {
         if record.released {
             return Ok(format!("{holder} has given the lease up"));
         }
-        let end = self.facts.learned_at + self.lease_ttl(record);
-        if now < end {
+        if let Some(end) = self.runs_until(record, now) {
             let left = end.since(now);
             let text = format!("the lease of {holder} was renewed {} ago, {} left", secs(age), secs(left));
-            return Err(Blocked { evidence: text, until: Some((end, "the holder's lease expires")) });
+            return Err(Blocked { evidence: text, until: Some((end, LEASE_EXPIRES)) });
         }
+        let end = self.facts.learned_at + self.lease_ttl(record);
         if self.facts.confirmed.is_none_or(|asked| asked + CONFIRM_EARLY < end) || self.lease.stale.is_some()
         {
             return Err(no(format!(

@@ -23,7 +23,7 @@ use crate::limits::{JOURNAL_PATIENCE, REPOINT_WAIT, RUNS_SEEN_MAX, STEP_AGAIN, S
 use crate::table::State;
 
 /// The run of our reign and the runs seen in etcd.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Runner {
     pub(super) current: Option<Run>,
     seen: VecDeque<Run>,

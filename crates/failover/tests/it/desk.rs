@@ -173,7 +173,7 @@ impl Desk {
             reason: "2 of 3 vantage points say so".to_owned(),
             parts: Vec::new(),
         });
-        let regions = regions.collect();
+        let regions = std::sync::Arc::new(regions.collect());
         self.say(Event::Regions(regions))
     }
 

@@ -13,10 +13,6 @@ pub(crate) fn region(i: usize) -> RegionName {
     Name::new(["alpha", "beta", "gamma", "delta", "epsilon"][i]).unwrap()
 }
 
-pub(crate) fn index(name: &RegionName) -> usize {
-    (0..5).find(|i| region(*i) == *name).unwrap()
-}
-
 pub(crate) fn config(me: usize, members: usize, replication: Replication) -> Config {
     Config {
         group: Name::new("shop").unwrap(),

@@ -140,8 +140,7 @@ fn timeline(spot: Spot<'_>, context: &mut Context<'_>) -> Option<Vec<Timed>> {
 }
 
 /// The verbs of a timeline, of which each entry has one.
-const VERBS: [&str; 8] =
-    ["kill", "freeze", "restore", "partition", "isolate", "slow", "heal", "switchover"];
+const VERBS: [&str; 8] = ["kill", "freeze", "restore", "partition", "isolate", "slow", "heal", "switchover"];
 const ENTRY: [&str; 14] = [
     "switchover",
     "at",

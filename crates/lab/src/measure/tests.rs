@@ -177,7 +177,8 @@ fn both_clocks_tell_the_same_instant() {
 #[test]
 fn phases_come_from_the_run_and_from_what_users_saw() {
     let done = |kind, at| {
-        let state = StepState::Done { since: Timestamp(at - 10), at: Timestamp(at), detail: format!("{kind}") };
+        let state =
+            StepState::Done { since: Timestamp(at - 10), at: Timestamp(at), detail: format!("{kind}") };
         Step::plain(kind, state).unwrap()
     };
     let run = Run {

@@ -168,8 +168,7 @@ pub(super) async fn maintain(body: Incoming, control: &Control) -> Answer {
     };
     let word = word(asked_for.by, asked_for.reason);
     let until = |for_ms: u64| Timestamp(word.at.0.saturating_add(i64::try_from(for_ms).unwrap_or(i64::MAX)));
-    let maintenance =
-        asked_for.for_ms.map(|for_ms| Maintenance { until: until(for_ms), word: word.clone() });
+    let maintenance = asked_for.for_ms.map(|for_ms| Maintenance { until: until(for_ms), word: word.clone() });
     told(control.asks.maintain(maintenance.as_ref()).await.map(|()| maintenance))
 }
 

@@ -31,7 +31,7 @@ pub(super) fn world(evidence: &Evidence<'_>, runs: &[Run]) -> World {
         ledger: Some(against_rows(evidence)),
         faults: Some(faults(evidence)),
         failovers: runs.iter().filter(|r| r.kind == RunKind::Failover).filter_map(failover).collect(),
-        snapshots: Vec::new(),
+        ..World::default()
     }
 }
 
@@ -99,7 +99,11 @@ fn hit(fault: &Fault) -> Option<(&RegionName, bool)> {
             Some((region, !matches!(part, Some(FaultPart::Etcd | FaultPart::App))))
         }
         Fault::Isolate { region } => Some((region, true)),
-        Fault::Partition { .. } | Fault::Slow { .. } | Fault::Restore { .. } | Fault::Heal | Fault::Switchover { .. } => None,
+        Fault::Partition { .. }
+        | Fault::Slow { .. }
+        | Fault::Restore { .. }
+        | Fault::Heal
+        | Fault::Switchover { .. } => None,
     }
 }
 
