@@ -33,6 +33,8 @@ pub(super) struct Runner {
     /// The journal entry that is under way: its number, what it will have written, since when.
     attempt: Option<(u64, u64, Moment)>,
     next_attempt: u64,
+    /// While the entry was under way, etcd showed an older one.
+    overtaken: bool,
     write_again: Option<Moment>,
     /// By name, the steps that are running: since when, and what was asked of the runtime for them.
     acts: BTreeMap<Name, Act>,
@@ -64,12 +66,15 @@ impl Runner {
 
     /// A run as etcd has it.
     pub(super) fn saw(&mut self, run: Run) {
-        // A copy of an older entry came late and undid the newer one: it is written again.
+        // A copy of an older entry came late and undid the newer one: it is written again, at once or, while
+        // an entry is under way that may have come before it, afterwards.
         if let Some(current) = self.current.as_ref().filter(|current| current.id == run.id)
-            && self.attempt.is_none()
             && over(&run) < over(current)
         {
-            self.version += 1;
+            match self.attempt {
+                None => self.version += 1,
+                Some(_) => self.overtaken = true,
+            }
         }
         self.seen.retain(|old| old.id != run.id);
         self.seen.push_back(run);
@@ -258,8 +263,12 @@ impl Machine {
     pub(super) fn journalled(&mut self, number: u64, outcome: &Outcome) {
         let Some((_, version, _)) = self.runner.attempt.filter(|(n, _, _)| *n == number) else { return };
         self.runner.attempt = None;
+        let overtaken = std::mem::take(&mut self.runner.overtaken);
         match outcome {
-            Outcome::Done(_) => self.runner.written = self.runner.written.max(version),
+            Outcome::Done(_) => {
+                self.runner.written = self.runner.written.max(version);
+                self.runner.version += u64::from(overtaken);
+            }
             Outcome::Lost => {
                 self.facts.read_wanted = true;
                 self.runner.write_again = Some(self.at.now + STEP_AGAIN);

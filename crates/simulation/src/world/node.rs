@@ -256,7 +256,6 @@ impl World {
     /// The database is killed, which takes so long; a running action is broken off.
     fn fence_fires(&mut self, i: usize, takes: Us) {
         self.say(|_| format!("{}: the database fence is due, PostgreSQL is killed", word(i)));
-        self.break_off_actions(i);
         self.nodes[i].db.kills += 1;
         let kill = self.nodes[i].db.kills;
         if takes == 0 {
@@ -264,6 +263,7 @@ impl World {
         } else {
             self.after(takes, Act::Dead(i, kill));
         }
+        self.break_off_actions(i);
     }
 
     pub(super) fn killed(&mut self, i: usize, kill: u32) {

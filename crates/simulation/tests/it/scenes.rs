@@ -331,6 +331,7 @@ fn a_switchover_moves_the_writer_and_comes_home() {
     for shape in [Shape::ThreeQuorum, Shape::ThreeAsync, Shape::FiveQuorum] {
         let mut world = healthy(1_300, shape);
         for (reign, to) in [(2, 1), (3, 0)] {
+            world.run_for(2 * SECOND);
             world.strike(Kind::Switchover(to), 0);
             let pause = takes(&mut world, 10, |w| w.leader() == Some(to));
             assert!(pause < 5.0, "{pause} s");
