@@ -6,6 +6,7 @@ mod it {
     mod failover;
     mod fence;
     mod handover;
+    mod lease;
     mod life;
     mod refusals;
     mod support;

@@ -12,6 +12,7 @@ use meridian_lab::drill::DrillError;
 
 mod check;
 mod drill;
+mod guard;
 mod lab;
 mod output;
 mod run;
@@ -61,9 +62,7 @@ fn main() -> ExitCode {
         Command::Run(args) => run::run(args),
         Command::Status(args) => status::run(args),
         Command::Lab(args) => lab::run(args),
-        Command::Guard => {
-            meridian_node::guard(std::io::stdin().lock()).map(|()| ExitCode::SUCCESS).map_err(Into::into)
-        }
+        Command::Guard => guard::run(),
         Command::Drill(args) => drill::run(args),
     };
     done.unwrap_or_else(|error| {

@@ -27,6 +27,7 @@ impl Member {
         }
         self.layout.configure(&self.config, None, &self.password)?;
         self.layout.signal_standby(true)?;
+        self.first_commit().await?;
         self.checkpoint_in_background();
         Ok(())
     }

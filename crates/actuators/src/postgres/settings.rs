@@ -10,6 +10,7 @@ use std::path::Path;
 use meridian_model::database::Replication;
 
 use super::config::{PostgresConfig, slot_of};
+use crate::guard::LEASE_NAME;
 
 /// `meridian.conf` for a member that follows `upstream`, or nobody.
 pub(crate) fn meridian_conf(
@@ -166,9 +167,12 @@ pub(crate) fn literal(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 
-/// `ANY w ("a","b")` of all other members; it means nothing on a standby, so it is always set.
+/// `ANY w ("a","b")` of all other members, or the guard. It means nothing on a standby, so it is always
+/// set: a promoted one has it in force before it acknowledges anything.
 fn synchronous_standby_names(config: &PostgresConfig) -> String {
-    let Replication::Quorum { acknowledgers } = config.replication else { return String::new() };
+    let Replication::Quorum { acknowledgers } = config.replication else {
+        return if config.leased() { format!("FIRST 1 ({LEASE_NAME})") } else { String::new() };
+    };
     let names: Vec<_> = config.others.iter().map(|region| identifier(region.as_str())).collect();
     format!("ANY {acknowledgers} ({})", names.join(","))
 }
@@ -185,7 +189,8 @@ const LIBPQ_OPTIONS: &str = "connect_timeout='4' keepalives_idle='3' keepalives_
 const DEFAULTS: [(&str, &str); 22] = [
     ("wal_level", "replica"),
     ("max_connections", "200"),
-    ("max_wal_senders", "20"),
+    // One of them is the guard's.
+    ("max_wal_senders", "21"),
     ("max_replication_slots", "20"),
     ("wal_keep_size", "256MB"),
     ("max_slot_wal_keep_size", "1GB"),
