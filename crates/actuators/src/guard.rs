@@ -17,6 +17,7 @@ use std::ffi::OsString;
 use std::io::{BufRead, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ChildStdin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Weak};
 use std::thread;
@@ -25,6 +26,7 @@ use std::time::Duration;
 use meridian_model::Moment;
 use meridian_telemetry::clock;
 
+use crate::deadline::Deadline;
 use crate::error::ActuatorError;
 use crate::postgres::kill_cluster;
 use crate::process::{DeathSignal, Launch, OnExit, Output, Spawner, pause};
@@ -84,6 +86,9 @@ pub fn run(input: impl BufRead) -> Result<(), ActuatorError> {
 #[derive(Debug)]
 pub(crate) struct Guard {
     orders: Arc<SyncSender<Order>>,
+    given: AtomicU64,
+    /// The last deadline that is in the guard's pipe, which it will obey even if we freeze now.
+    written: Arc<AtomicU64>,
 }
 
 /// What a guard process is started with.
@@ -101,7 +106,8 @@ pub(crate) struct Post {
 /// What the thread hears that writes to the guard.
 #[derive(Debug)]
 enum Order {
-    Fence(Option<Moment>),
+    /// A deadline, with its number.
+    Fence(u64, Option<Moment>),
     Look,
     /// The guard process of that number has ended.
     Gone(u64),
@@ -111,7 +117,7 @@ impl Guard {
     /// Starts the process and the thread that writes to it (so that a stuck guard never blocks a node).
     pub(crate) fn start(spawner: Spawner, post: Post) -> Result<Self, ActuatorError> {
         let (orders, inbox) = sync_channel(ORDERS_WAITING);
-        let orders = Arc::new(orders);
+        let (orders, written) = (Arc::new(orders), Arc::new(AtomicU64::new(0)));
         let mut keeper = Keeper {
             spawner,
             launch: launch(post.command, post.log)?,
@@ -119,6 +125,7 @@ impl Guard {
             data_dir: post.data_dir,
             // Not its own: the inbox ends with the node's end.
             orders: Arc::downgrade(&orders),
+            written: Arc::clone(&written),
             last: None,
             pipe: None,
             number: 0,
@@ -129,12 +136,28 @@ impl Guard {
             .name("guard".to_owned())
             .spawn(move || keeper.serve(&inbox))
             .map_err(|e| ActuatorError::file("starting a thread for", "the guard", e))?;
-        Ok(Self { orders })
+        Ok(Self { orders, given: AtomicU64::new(0), written })
     }
 
     /// Passes a deadline on; a full queue means a stuck guard, which will then fence too early.
     pub(crate) fn fence_at(&self, at: Option<Moment>) {
-        let _the_next_one_comes_soon = self.orders.try_send(Order::Fence(at));
+        let number = self.given.fetch_add(1, Ordering::SeqCst) + 1;
+        let _the_next_one_comes_soon = self.orders.try_send(Order::Fence(number, at));
+    }
+
+    /// Returns when the last deadline is in the guard's pipe.
+    ///
+    /// # Errors
+    /// It does not take it: who needs its fence must not go on.
+    pub(crate) async fn informed(&self) -> Result<(), ActuatorError> {
+        let given = self.given.load(Ordering::SeqCst);
+        let informed = async {
+            while self.written.load(Ordering::SeqCst) < given {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            Ok(())
+        };
+        INFORM.run("passing the fence on to the guard process", informed).await
     }
 
     /// The server has come up: it must not have to wait for the guard to find out.
@@ -151,6 +174,7 @@ struct Keeper {
     greeting: String,
     data_dir: PathBuf,
     orders: Weak<SyncSender<Order>>,
+    written: Arc<AtomicU64>,
     last: Option<Moment>,
     pipe: Option<ChildStdin>,
     /// Of the process now; the end of an earlier one is no news.
@@ -162,29 +186,33 @@ impl Keeper {
     /// Ends with the node's end of the orders.
     fn serve(mut self, inbox: &Receiver<Order>) {
         for order in inbox {
-            let line = match order {
-                Order::Fence(at) => {
+            match order {
+                Order::Fence(number, at) => {
                     self.last = at;
-                    fence_line(at)
+                    // A process that is new has been told already.
+                    if self.write(&fence_line(at)) || self.replace() {
+                        self.written.store(number, Ordering::SeqCst);
+                    }
                 }
-                Order::Look => "look\n".to_owned(),
-                Order::Gone(number) if number != self.number => continue,
-                Order::Gone(_) => {
+                Order::Look => drop(self.write("look\n")),
+                Order::Gone(number) if number == self.number => {
                     pause(YOUNG.saturating_sub(clock::now().since(self.started)));
                     self.replace();
-                    continue;
                 }
-            };
-            if !self.pipe.as_mut().is_some_and(|pipe| pipe.write_all(line.as_bytes()).is_ok()) {
-                self.replace();
+                Order::Gone(_) => {}
             }
         }
     }
 
-    fn replace(&mut self) {
+    /// Whether another one has been started and told everything.
+    fn replace(&mut self) -> bool {
         tracing::error!(data_dir = %self.data_dir.display(), "the guard process is gone; starting another");
-        if let Err(error) = self.start() {
-            tracing::error!(%error, "there is no guard process; the next order starts one");
+        match self.start() {
+            Ok(()) => self.pipe.is_some(),
+            Err(error) => {
+                tracing::error!(%error, "there is no guard process; the next order starts one");
+                false
+            }
         }
     }
 
@@ -197,10 +225,19 @@ impl Keeper {
                 let _a_write_to_it_tells_too = orders.try_send(Order::Gone(number));
             }
         });
-        let child = self.spawner.spawn(self.launch.clone(), Some(on_exit))?;
+        self.pipe = self.spawner.spawn(self.launch.clone(), Some(on_exit))?.take_input();
         let words = format!("{}{}", self.greeting, fence_line(self.last));
-        self.pipe = child.take_input().filter(|mut pipe| pipe.write_all(words.as_bytes()).is_ok());
+        self.write(&words);
         Ok(())
+    }
+
+    /// Whether it is in the pipe.
+    fn write(&mut self, words: &str) -> bool {
+        let written = self.pipe.as_mut().is_some_and(|pipe| pipe.write_all(words.as_bytes()).is_ok());
+        if !written {
+            self.pipe = None;
+        }
+        written
     }
 }
 
@@ -247,6 +284,10 @@ fn kill(data_dir: &Path) {
 pub(crate) const LEASE_NAME: &str = "meridian_lease";
 const QUIT_GRACE: Duration = Duration::from_millis(150);
 const KILL_WITHIN: Duration = Duration::from_secs(30);
+const INFORM: Deadline = Deadline::new(
+    Duration::from_secs(2),
+    "it is a write to a pipe, after at most one start of a new guard process",
+);
 const ORDERS_WAITING: usize = 64;
 /// A guard that ends sooner is not replaced before.
 const YOUNG: Duration = Duration::from_secs(1);

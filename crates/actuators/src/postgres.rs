@@ -9,11 +9,16 @@ mod cluster;
 mod config;
 mod control;
 mod create;
+mod decode;
 mod handover;
+mod inspect;
 mod keep;
 mod layout;
+mod ledger;
 mod link;
 mod promote;
+mod quorum;
+mod rehearse;
 mod rejoin;
 mod server;
 mod settings;
@@ -23,9 +28,11 @@ mod status;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::Mutex as StdMutex;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Mutex as StdMutex, PoisonError};
 use std::time::Duration;
 
+use meridian_model::facts::MemberFacts;
 use meridian_model::group::{DatabaseStatus, WalPosition};
 use meridian_model::{Database, Epoch, Moment, RegionName, System};
 use meridian_telemetry::clock;
@@ -36,6 +43,7 @@ use crate::error::ActuatorError;
 use crate::execute::{BoxFuture, DatabaseActuator, Rejoined, StopMode, UnexpectedExit};
 use crate::guard::{Door, Guard, Post};
 use crate::process::{Spawner, User};
+use crate::rehearsal::Rehearsal;
 use crate::watchdog::Watchdog;
 
 pub use binaries::Binaries;
@@ -64,8 +72,18 @@ pub(crate) struct Member {
     /// For [`DatabaseActuator::status`]; apart from `work`, so that a long command does not hold it up.
     watching: Link,
     work: Link,
+    /// To the application's database, where the slot of the ledger is.
+    ledger: Link,
+    ledger_work: Mutex<()>,
+    ledger_seen: StdMutex<ledger::Ledger>,
     commands: Mutex<()>,
     seen: StdMutex<status::Seen>,
+    /// Whose acknowledgements count, if somebody has changed that since the last start.
+    names: StdMutex<Option<String>>,
+    /// Whom the settings name.
+    upstream: StdMutex<Option<SocketAddr>>,
+    /// A rehearsal is under way.
+    rehearsing: Arc<AtomicBool>,
     /// Who caught up last: the shutdown in order is for this one.
     successor: StdMutex<Option<RegionName>>,
 }
@@ -97,8 +115,8 @@ impl Postgres {
         let fenced = Arc::clone(&server);
         let watchdog = Watchdog::start(move |_| fenced.fence())?;
         let guard = start_guard(&config, &layout, &spawner, &password)?;
-        let link = || Link::new(config.address, &config.postgres.superuser, &password, "postgres");
-        let (watching, work) = (link(), link());
+        let link = |dbname: &str| Link::new(config.address, &config.postgres.superuser, &password, dbname);
+        let (watching, work, ledger) = (link("postgres"), link("postgres"), link(&config.dbname));
         let member = Member {
             config,
             binaries,
@@ -110,10 +128,17 @@ impl Postgres {
             guard,
             watching,
             work,
+            ledger,
+            ledger_work: Mutex::new(()),
+            ledger_seen: StdMutex::default(),
             commands: Mutex::new(()),
             seen: StdMutex::default(),
+            names: StdMutex::default(),
+            upstream: StdMutex::default(),
+            rehearsing: Arc::default(),
             successor: StdMutex::default(),
         };
+        member.finish_rehearsals();
         Ok(Self { member: Arc::new(member) })
     }
 
@@ -203,6 +228,26 @@ impl DatabaseActuator for Postgres {
         Box::pin(self.member.replay_beyond(place, within))
     }
 
+    fn advance_ledger_slot(&self) -> BoxFuture<'_, Result<(), ActuatorError>> {
+        Box::pin(self.member.advance_ledger_slot())
+    }
+
+    fn set_acknowledgers<'a>(
+        &'a self,
+        acknowledgers: u32,
+        candidates: &'a [RegionName],
+    ) -> BoxFuture<'a, Result<(), ActuatorError>> {
+        Box::pin(self.member.set_acknowledgers(acknowledgers, candidates))
+    }
+
+    fn rehearse<'a>(&'a self, workspace: &'a Path) -> BoxFuture<'a, Result<Rehearsal, ActuatorError>> {
+        Box::pin(self.member.rehearse(workspace))
+    }
+
+    fn inspect(&self) -> BoxFuture<'_, Result<MemberFacts, ActuatorError>> {
+        Box::pin(self.member.inspect())
+    }
+
     fn fence_at(&self, at: Option<Moment>) {
         match at {
             Some(at) => self.member.watchdog.arm(at),
@@ -235,12 +280,33 @@ impl Member {
         self.work.rows(COMMITTING, FIRST_COMMIT, LEASED).await.map(drop)
     }
 
+    /// Writes the settings for a member that follows `upstream`, or nobody.
+    fn configure(&self, upstream: Option<SocketAddr>) -> Result<(), ActuatorError> {
+        let names = self.names.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        self.layout.configure(&self.config, upstream, names.as_deref(), &self.password)?;
+        *self.upstream.lock().unwrap_or_else(PoisonError::into_inner) = upstream;
+        Ok(())
+    }
+
+    /// Whose acknowledgements count is again as the spec says.
+    fn forget_names(&self) {
+        *self.names.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
     /// A primary may run only while its end is already decided unless it is put off.
     fn require_fence(&self) -> Result<(), ActuatorError> {
         match self.watchdog.armed() {
             Some(at) if at > clock::now() => Ok(()),
             _ => Err(ActuatorError::NotFenced),
         }
+    }
+
+    /// The same, and the guard process will see to it too, whatever becomes of us.
+    async fn require_guarded_fence(&self) -> Result<(), ActuatorError> {
+        if let Some(guard) = &self.guard {
+            guard.informed().await?;
+        }
+        self.require_fence()
     }
 
     fn require_data(&self, command: &'static str) -> Result<(), ActuatorError> {

@@ -6,8 +6,12 @@ mod it {
     mod failover;
     mod fence;
     mod handover;
+    mod inspect;
     mod lease;
     mod life;
+    mod lost;
+    mod quorum;
     mod refusals;
+    mod rehearsal;
     mod support;
 }

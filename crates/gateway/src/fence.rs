@@ -94,8 +94,9 @@ impl Fence {
 
     /// Returns when no session is busy. During a hold that is final here, but for sessions that another
     /// gateway sends: the writer is quiet when the gateways of *all* regions are.
-    pub async fn quiet(&self, group: &GroupName) {
-        self.gate(group).hold.quiet().await;
+    pub fn quiet(&self, group: &GroupName) -> impl Future<Output = ()> + Send + use<> {
+        let gate = self.gate(group);
+        async move { gate.hold.quiet().await }
     }
 
     /// Ends the sessions that are busy, with a message that says why. Says how many were busy at this

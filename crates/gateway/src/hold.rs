@@ -127,7 +127,10 @@ impl Turns {
         if self.busy {
             return !self.is_held();
         }
-        // Counted first: see above.
+        if self.is_held() {
+            return false;
+        }
+        // Counted, then looked at again: see above.
         self.gate.hold().busy.fetch_add(1, Ordering::SeqCst);
         self.busy = true;
         if self.is_held() {

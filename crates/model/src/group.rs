@@ -94,6 +94,10 @@ pub struct DatabaseStatus {
     pub streaming: bool,
     /// A standby: how old the last replayed transaction is, in milliseconds, 0 when all was replayed.
     pub replay_lag_ms: Option<u64>,
+    /// A primary: how many standbys must have a commit before it is acknowledged, as its server is set now;
+    /// none when that is not known.
+    #[serde(default)]
+    pub acknowledgers: Option<u32>,
     /// A primary: the standbys that stream from it now, by application name (their region).
     pub standbys: Vec<StandbyStatus>,
 }
@@ -108,6 +112,7 @@ impl DatabaseStatus {
             replayed: Lsn(0),
             streaming: false,
             replay_lag_ms: None,
+            acknowledgers: None,
             standbys: Vec::new(),
         }
     }

@@ -9,6 +9,7 @@
 
 pub mod database;
 pub mod epoch;
+pub mod facts;
 pub mod group;
 pub mod health;
 pub mod moment;

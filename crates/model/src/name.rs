@@ -98,3 +98,20 @@ impl fmt::Debug for Name {
         fmt::Debug::fmt(&self.0, f)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_of_steps_are_names() {
+        use StepKind::{
+            Approve, Demote, Dns, Exec, Fence, Notify, Promote, Protect, Repoint, Scale, Shift, Verify, Wait,
+        };
+        for kind in
+            [Approve, Demote, Fence, Promote, Repoint, Scale, Shift, Dns, Verify, Protect, Wait, Notify, Exec]
+        {
+            assert_eq!(Name::new(kind.word()), Ok(Name::from(kind)));
+        }
+    }
+}

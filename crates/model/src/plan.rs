@@ -22,7 +22,8 @@ pub struct RecoveryPlan {
     pub group: GroupName,
     /// What begins a run. A person always can.
     pub triggers: Vec<Trigger>,
-    /// In an order in which each comes after those that it depends on.
+    /// In an order in which each comes after those that it depends on. The machine's own steps are among
+    /// them: what is written is made whole when it is read.
     pub steps: Vec<PlannedStep>,
 }
 
@@ -88,6 +89,23 @@ pub struct Work {
     /// What becomes of the run when all attempts have failed.
     #[serde(default)]
     pub on_failure: OnFailure,
+}
+
+impl Work {
+    /// Depends on nothing, may take that long, and is tried until it succeeds.
+    #[must_use]
+    pub fn new(name: Name, task: Task, timeout: Duration) -> Self {
+        Self {
+            name,
+            task,
+            after: Vec::new(),
+            timeout_ms: millis(timeout),
+            retries: None,
+            before: Vec::new(),
+            afterwards: Vec::new(),
+            on_failure: OnFailure::Pause,
+        }
+    }
 }
 
 /// What becomes of a run when a step has failed for good.
@@ -165,6 +183,23 @@ pub enum Task {
 }
 
 impl Task {
+    /// The task of a kind that needs nothing said; none for those that do.
+    #[must_use]
+    pub const fn plain(kind: StepKind) -> Option<Self> {
+        Some(match kind {
+            StepKind::Demote => Self::Demote,
+            StepKind::Fence => Self::Fence,
+            StepKind::Promote => Self::Promote,
+            StepKind::Repoint => Self::Repoint,
+            StepKind::Scale => Self::Scale { service: None, instances: None },
+            StepKind::Shift => Self::Shift { dial: None, drain: false },
+            StepKind::Dns => Self::Dns,
+            StepKind::Verify => Self::Verify { checks: Vec::new() },
+            StepKind::Protect => Self::Protect,
+            StepKind::Approve | StepKind::Wait | StepKind::Notify | StepKind::Exec => return None,
+        })
+    }
+
     /// Its kind.
     #[must_use]
     pub const fn kind(&self) -> StepKind {

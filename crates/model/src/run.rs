@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::epoch::Epoch;
 use crate::moment::Timestamp;
 use crate::name::{GroupName, Name, RegionName, RunId};
-use crate::plan::{OnFailure, Work};
+use crate::plan::{OnFailure, Task, Work};
 
 /// What a run is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -143,6 +143,19 @@ pub struct Step {
 }
 
 impl Step {
+    /// A step that is named by its kind and needs nothing said; none for kinds that do.
+    #[must_use]
+    pub fn plain(kind: StepKind, state: StepState) -> Option<Self> {
+        let work = Work::new(kind.into(), Task::plain(kind)?, std::time::Duration::ZERO);
+        Some(Self { work, state, failures: 0 })
+    }
+
+    /// Not begun.
+    #[must_use]
+    pub const fn pending(work: Work) -> Self {
+        Self { work, state: StepState::Pending, failures: 0 }
+    }
+
     /// Its kind.
     #[must_use]
     pub const fn kind(&self) -> StepKind {
@@ -187,6 +200,9 @@ pub struct Run {
     pub detected_at: Option<Timestamp>,
     /// When the epoch was won.
     pub decided_at: Timestamp,
+    /// Why the old writer cannot write any more: what the fence rests on.
+    #[serde(default)]
+    pub proof: String,
     /// The plan whose steps these are.
     #[serde(default)]
     pub plan: Option<Name>,

@@ -355,19 +355,8 @@ impl Parts<'_> {
             timers: self.system.topology.timers,
             gateways: self.system.region_names().cloned().collect(),
             switchover: database.switchover,
-            plan: self.plan(database),
+            plan: plan_of(self.system, database),
         }
-    }
-
-    /// The plan of that database, its steps frozen for both kinds of run.
-    fn plan(&self, database: &Database) -> meridian_failover::Plan {
-        let written = self.system.plans.iter().find(|plan| plan.group == database.name).cloned();
-        let plan = written.unwrap_or_else(|| meridian_planner::derive(self.system, database));
-        let (graceful, ungraceful) =
-            (meridian_planner::freeze(&plan, true), meridian_planner::freeze(&plan, false));
-        let automatic = plan.triggers.contains(&Trigger::RegionDown);
-        let approval = meridian_planner::asks_before_promotion(&ungraceful);
-        meridian_failover::Plan { name: plan.name, graceful, ungraceful, automatic, approval }
     }
 
     /// PostgreSQL with a guard: this same program as a tiny process that kills the database when this
@@ -408,6 +397,17 @@ impl Parts<'_> {
             }),
         })
     }
+}
+
+/// The plan of that database, its steps frozen for both kinds of run.
+pub(crate) fn plan_of(system: &System, database: &Database) -> meridian_failover::Plan {
+    let written = system.plans.iter().find(|plan| plan.group == database.name).cloned();
+    let plan = written.unwrap_or_else(|| meridian_planner::derive(system, database));
+    let (graceful, ungraceful) =
+        (meridian_planner::freeze(&plan, true), meridian_planner::freeze(&plan, false));
+    let automatic = plan.triggers.contains(&Trigger::RegionDown);
+    let approval = meridian_planner::asks_before_promotion(&ungraceful);
+    meridian_failover::Plan { name: plan.name, graceful, ungraceful, automatic, approval }
 }
 
 #[cfg(test)]

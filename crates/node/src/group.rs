@@ -333,6 +333,9 @@ mod tests {
             rpo: Duration::from_secs(5),
             max_read_lag: database.max_read_lag,
             timers: Timers::default(),
+            gateways: vec![here()],
+            switchover: database.switchover,
+            plan: crate::assemble::plan_of(&system(), &database),
         };
         let steps = Steps {
             here: here(),

@@ -2,7 +2,7 @@
 //!
 //! [`check`] is the linter: independent rules, each a small function in `checks`, that take the whole
 //! system and name contradictions. It trusts that single values are well formed (`spec` sees to that)
-//! and looks only at how they fit together. [`derive`] makes the plan of a database for which none is
+//! and looks only at how they fit together. [`derive()`] makes the plan of a database for which none is
 //! written, [`complete`] makes a written one whole, and [`freeze`] gives the steps of a run; [`lint()`] is
 //! the linter of such a list and knows nothing of how it was made. [`predict`] is the answer to "what
 //! happens, when, how long, and why so long", and [`schedule`] says when the writer follows the sun.

@@ -266,7 +266,7 @@ const PROMOTE: Duration = Duration::from_millis(500);
 const DEMOTE: Duration = Duration::from_secs(1);
 /// An assumption: what a small program needs to start and to be seen healthy.
 const SCALE_UP: Duration = Duration::from_secs(3);
-/// Assumptions, each above what the lab shows.
+/// Assumptions until there are earlier runs.
 const REPOINT: Duration = Duration::from_secs(2);
 const VERIFY: Duration = Duration::from_secs(1);
 const PROTECT: Duration = Duration::from_secs(5);

@@ -3,6 +3,7 @@
 //! Used by the lab, which hands each region's node a spec of its own. Paths are written as they are:
 //! make them absolute first, or read the result from the folder that they are relative to.
 
+mod plan;
 mod yaml;
 
 use std::net::{IpAddr, SocketAddr};
@@ -30,7 +31,9 @@ pub fn write(system: &System) -> String {
     let databases = system.databases.iter().map(|d| document("Database", d.name.as_str(), database(d)));
     let policies =
         system.policies.iter().map(|p| document("DataResidencyPolicy", p.name.as_str(), policy(p)));
-    let all: Vec<String> = [topology].into_iter().chain(services).chain(databases).chain(policies).collect();
+    let plans = system.plans.iter().map(|p| document("RecoveryPlan", p.name.as_str(), plan::plan(p)));
+    let all: Vec<String> =
+        [topology].into_iter().chain(services).chain(databases).chain(policies).chain(plans).collect();
     all.join("---\n")
 }
 

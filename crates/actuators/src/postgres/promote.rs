@@ -14,21 +14,23 @@ use crate::error::ActuatorError;
 impl Member {
     pub(super) async fn promote(self: &Arc<Self>, epoch: Epoch) -> Result<(), ActuatorError> {
         let _one_at_a_time = self.commands.lock().await;
-        self.require_fence()?;
+        self.require_guarded_fence().await?;
         self.layout.raise_epoch(epoch)?;
         if self.server.child().is_none() {
             let problem = "it does not run; seal it first".to_owned();
             return Err(ActuatorError::WrongState { command: "promote", problem });
         }
-        if self.in_recovery().await? {
+        let turns = self.in_recovery().await?;
+        if turns {
             // Slots first: a standby that is re-pointed meets the slot that it needs.
             self.make_slots_for_others().await?;
             PROMOTE.run("the promotion", self.turn()).await?;
         }
-        self.layout.configure(&self.config, None, &self.password)?;
+        self.configure(None)?;
         self.layout.signal_standby(true)?;
         self.first_commit().await?;
         self.checkpoint_in_background();
+        self.renew_ledger_in_background(turns);
         Ok(())
     }
 

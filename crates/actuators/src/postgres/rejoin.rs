@@ -1,7 +1,7 @@
 //! The way back of a member whose log may have gone on after its successor began.
 //!
 //! In this order, because each step makes the next one safe: stop it; ask the source for its history;
-//! keep what diverged; rewind (after a checkpoint of the source, else its control file may still show the
+//! keep what diverged; decode what was lost; rewind (after a checkpoint of the source, else its control file may still show the
 //! old timeline); if that cannot be done, clone anew with the old directory kept aside; follow. One that
 //! was stopped in order and whose last record the source has too only follows.
 
@@ -48,6 +48,7 @@ impl Member {
         };
         self.make_own_slot(&link).await?;
         self.start(As::Standby(Some(source)), ticket).await?;
+        self.drop_slots().await;
         Ok(rejoined)
     }
 
@@ -70,6 +71,11 @@ impl Member {
     ) -> Result<Rejoined, ActuatorError> {
         let began = clock::now();
         let kept = self.keep_wal(from, control).await?;
+        // What has nothing beyond the parting has lost nothing, and must stay as it is.
+        let lost = match ended_before(control, from) {
+            true => None,
+            false => self.tell_lost(&kept, from, control).await,
+        };
         let (keeping, began) = (clock::now().since(began), clock::now());
         source.rows("a checkpoint before the rewind", "checkpoint", CHECKPOINT).await?;
         match self.rewind(source.address(), from).await {
@@ -81,19 +87,20 @@ impl Member {
             Ok(true) => Ok(Rejoined {
                 method: RejoinMethod::Rewound,
                 detail: format!(
-                    "rewound to {} on timeline {} (log kept in {keeping:.1?}, rewound in {:.1?})",
+                    "rewound to {} on timeline {} (log kept and read in {keeping:.1?}, rewound in {:.1?})",
                     from.lsn,
                     from.timeline,
                     clock::now().since(began)
                 ),
                 kept_wal: Some(kept),
                 kept_data: None,
+                lost,
             }),
             Err(error) => {
                 tracing::warn!(%error, "pg_rewind cannot bring it back; cloning it anew");
                 let kept_data = self.clone_anew(source).await?;
                 let detail = format!("cloned anew, because the rewind failed: {error}");
-                Ok(Rejoined { method: RejoinMethod::Recloned, kept_wal: Some(kept), kept_data, detail })
+                Ok(Rejoined { method: RejoinMethod::Recloned, kept_wal: Some(kept), kept_data, lost, detail })
             }
         }
     }
@@ -178,8 +185,7 @@ impl Member {
         theirs: &Theirs,
     ) -> Result<bool, ActuatorError> {
         let end = control.checkpoint;
-        let before = end.timeline == from.timeline && end.lsn < from.lsn;
-        if control.state != SHUT_DOWN || !before || self.written_timeline() > from.timeline {
+        if !ended_before(control, from) || self.written_timeline() > from.timeline {
             return Ok(false);
         }
         let same = self.same_record(source, control.segment_bytes, end, theirs.timeline).await?;
@@ -226,11 +232,12 @@ impl Member {
         let args = ["-p".into(), kept.join("pg_wal").into_os_string()].into_iter();
         let place = ["-t".into(), from.timeline.to_string().into(), "-s".into(), from.lsn.to_string().into()];
         let limit = ["-n".into(), RECORDS.into()];
-        let launch = Launch::tool(self.binaries.program("pg_waldump"), args.chain(place).chain(limit));
+        let mut launch = Launch::tool(self.binaries.program("pg_waldump"), args.chain(place).chain(limit));
+        launch.env.push(("TZ".into(), "UTC".into()));
         // It always ends with an error: the end of the log is where no valid record follows.
         let listed = self.spawner.run_to_end("listing what diverged", launch, LIST).await;
         let text = listed.map(|exit| exit.stdout).unwrap_or_default();
-        if let Err(error) = keep::write(&kept.join("wal-records.txt"), &text) {
+        if let Err(error) = keep::write(&kept.join(keep::RECORDS_FILE), &text) {
             tracing::warn!(%error, "the list of diverged records was not written");
         }
     }
@@ -242,7 +249,7 @@ impl Member {
         if from.same_number {
             return Err(same_number());
         }
-        self.layout.configure(&self.config, None, &self.password)?;
+        self.configure(None)?;
         self.layout.signal_standby(false)?;
         let conninfo = self.tool_conninfo(source)?;
         let data_dir = self.layout.data_dir.to_string_lossy();
@@ -290,6 +297,12 @@ struct Theirs {
     history: String,
 }
 
+/// It was stopped in order, and before the place where the histories part.
+fn ended_before(control: &ControlData, from: Divergence) -> bool {
+    let end = control.checkpoint;
+    control.state == SHUT_DOWN && end.timeline == from.timeline && end.lsn < from.lsn
+}
+
 fn same_number() -> ActuatorError {
     ActuatorError::WrongState {
         command: "rewind",
@@ -298,7 +311,13 @@ fn same_number() -> ActuatorError {
 }
 
 fn followed(detail: &str, kept_wal: Option<PathBuf>) -> Rejoined {
-    Rejoined { method: RejoinMethod::Followed, kept_wal, kept_data: None, detail: detail.to_owned() }
+    Rejoined {
+        method: RejoinMethod::Followed,
+        kept_wal,
+        kept_data: None,
+        lost: None,
+        detail: detail.to_owned(),
+    }
 }
 
 /// The beginning of a record, with its checksum. The shortest that begins a timeline has 42 bytes; what

@@ -13,6 +13,7 @@ use meridian_telemetry::clock;
 use tokio_postgres::SimpleQueryRow;
 
 use super::layout::DataDir;
+use super::settings::acknowledgers_of;
 use super::{Member, control};
 
 /// What is remembered between two looks.
@@ -52,6 +53,7 @@ impl Member {
             first.get("timeline").and_then(|t| t.parse().ok()).unwrap_or(0).max(self.written_timeline());
         let replayed = lsn("replayed").unwrap_or_default();
         let received = lsn("received").unwrap_or_default().max(replayed);
+        let acknowledgers = first.get("names").and_then(acknowledgers_of).filter(|_| !standby);
         let streaming = standby && first.get("streaming") == Some("t");
         let behind = first.get("behind_ms").and_then(|t| t.parse().ok());
         Some(DatabaseStatus {
@@ -60,6 +62,7 @@ impl Member {
             replayed: if standby { replayed } else { received },
             streaming,
             replay_lag_ms: if standby { self.lag(streaming, behind) } else { None },
+            acknowledgers,
             standbys: standbys.iter().filter_map(standby_of).collect(),
         })
     }
@@ -106,6 +109,7 @@ const STATUS: &str = "
        receiver as (select status = 'streaming' as streaming, received_tli, last_msg_receipt_time as heard
                       from pg_stat_wal_receiver)
   select me.standby, lsn.received, lsn.replayed, null as region, null as synchronous,
+         current_setting('synchronous_standby_names') as names,
          coalesce(receiver.streaming, false) as streaming,
          greatest((select timeline_id from pg_control_checkpoint()), receiver.received_tli) as timeline,
          case when clock_timestamp() - receiver.heard > interval '2.5 s'

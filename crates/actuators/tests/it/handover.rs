@@ -105,6 +105,9 @@ async fn a_hand_over_under_load_loses_nothing_and_the_old_writer_only_follows() 
     assert_eq!((rejoined.method, rejoined.kept_wal), (RejoinMethod::Followed, None), "{}", rejoined.detail);
     assert!(rejoined.detail.contains("whole log"), "{}", rejoined.detail);
     status_until(&old, "it streams", |s| s.streaming && s.received.timeline == 2).await;
+    let client = connect(rig.addresses[0], "meridian", SUPER_PASSWORD, "shop").await.unwrap();
+    let slots = client.query("select slot_name::text from pg_replication_slots", &[]).await.unwrap();
+    assert_eq!(slots.len(), 0, "a standby's own slots would hold its log for ever");
     println!("measured: old writer streams {:?} after it began to rejoin", clock::now().since(began));
     until("it has the new row", || async { rows(&rig, 0).await == i64::from(acknowledged) + 1 }).await;
 

@@ -320,7 +320,8 @@ impl Machine {
     /// The steps that only need looking or listening: done, with what was seen, or not yet.
     fn own_step(&mut self, step: &Step) -> Look {
         let done = match &step.work.task {
-            Task::Demote | Task::Fence => Some("done before".to_owned()),
+            Task::Demote => Some("the old writer has stopped".to_owned()),
+            Task::Fence => self.runner.current.as_ref().map(|run| run.proof.clone()),
             Task::Promote => None,
             Task::Repoint => self.repointed(step),
             Task::Protect => self.protected(),

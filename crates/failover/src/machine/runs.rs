@@ -48,7 +48,7 @@ impl Machine {
             place(token.end),
             token.to
         );
-        let mut run = self.new_run(RunKind::Switchover, epoch.next(), cause, fence);
+        let mut run = self.draft(RunKind::Switchover, epoch.next(), cause, fence);
         if let Some(step) = run.steps.iter_mut().find(|s| s.kind() == StepKind::Demote) {
             let cut = match token.cut {
                 0 => "every transaction ended by itself".to_owned(),
@@ -57,12 +57,20 @@ impl Machine {
             let (since, at) = (token.held_at, token.stopped_at);
             step.state = StepState::Done { since, at, detail: format!("new transactions were held; {cut}") };
         }
+        self.begin_with(&mut run);
         run
     }
 
     /// The run of a new reign. Its fence is proven, and its promotion begins with the claim itself unless
     /// the plan wants something before, so that nothing stands between winning and promoting.
     pub(super) fn new_run(&self, kind: RunKind, epoch: Epoch, cause: String, fence: String) -> Run {
+        let mut run = self.draft(kind, epoch, cause, fence);
+        self.begin_with(&mut run);
+        run
+    }
+
+    /// Nothing of it has begun.
+    fn draft(&self, kind: RunKind, epoch: Epoch, cause: String, fence: String) -> Run {
         let old = self.facts.record.as_ref();
         let unfinished = self.run().filter(|r| !r.finished());
         let mut run = Run {
@@ -73,10 +81,11 @@ impl Machine {
             from: old.map(|r| r.holder.clone()),
             to: self.config.me.clone(),
             cause,
+            proof: fence,
             detected_at: self.facts.holder_down_since.filter(|_| kind == RunKind::Failover),
             decided_at: self.at.wall,
             plan: Some(self.config.plan.name.clone()),
-            steps: self.works(kind).iter().cloned().map(pending).collect(),
+            steps: self.works(kind).into_iter().map(Step::pending).collect(),
             paused: None,
             aborted: None,
             resumed: 0,
@@ -85,7 +94,6 @@ impl Machine {
         if let (RunKind::Resume, Some(before)) = (kind, unfinished) {
             carry_over(&mut run, before);
         }
-        self.begin_with(&mut run, fence);
         run
     }
 
@@ -100,7 +108,7 @@ impl Machine {
     }
 
     /// What is already so when a reign begins.
-    fn begin_with(&self, run: &mut Run, fence: String) {
+    fn begin_with(&self, run: &mut Run) {
         let wall = self.at.wall;
         let replaced = self.facts.record.as_ref().map_or(Epoch::NONE, |r| r.epoch);
         let agreed = self.consent(replaced).map(|c| c.by.to_owned());
@@ -109,7 +117,6 @@ impl Machine {
         for step in &mut run.steps {
             let done = |detail: String| StepState::Done { since: wall, at: wall, detail };
             match step.work.task {
-                Task::Fence => step.state = done(fence.clone()),
                 // The rules have asked for it before the claim.
                 Task::Approve { .. } if early.contains(&step.work.name) => {
                     let by = agreed.clone().unwrap_or_else(|| "whoever ordered it".to_owned());
@@ -117,6 +124,12 @@ impl Machine {
                 }
                 _ => {}
             }
+        }
+        // The fence is proven before the claim; it counts as soon as what the plan wants before is over.
+        let proof = run.proof.clone();
+        let fence = run.of_kind(StepKind::Fence).filter(|s| run.ready(s)).map(|s| s.work.name.clone());
+        for step in run.steps.iter_mut().filter(|s| Some(&s.work.name) == fence.as_ref()) {
+            step.state = StepState::Done { since: wall, at: wall, detail: proof.clone() };
         }
         let ready: Vec<Name> =
             run.steps.iter().filter(|s| run.ready(s)).map(|s| s.work.name.clone()).collect();
@@ -126,10 +139,6 @@ impl Machine {
             }
         }
     }
-}
-
-fn pending(work: Work) -> Step {
-    Step { work, state: StepState::Pending, failures: 0 }
 }
 
 /// The steps that must be over before `name`, at any distance.
@@ -175,7 +184,7 @@ fn carry_over(run: &mut Run, before: &Run) {
     };
     run.plan.clone_from(&before.plan);
     run.paused.clone_from(&before.paused);
-    let again = |s: &Step| if outside(s) && s.over() { s.clone() } else { pending(s.work.clone()) };
+    let again = |s: &Step| if outside(s) && s.over() { s.clone() } else { Step::pending(s.work.clone()) };
     run.steps = before.steps.iter().map(again).collect();
 }
 

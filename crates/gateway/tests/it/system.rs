@@ -4,9 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use meridian_model::database::{
-    GatewayLimits, Member, OnRpoBreach, PostgresMember, Replication, SwitchoverLimits,
-};
+use meridian_model::database::{GatewayLimits, Member, PostgresMember, Replication};
 use meridian_model::topology::{
     Coordination, Dial, Location, NodeAddresses, Objectives, Pattern, Provider, Region, Role,
 };
@@ -28,7 +26,6 @@ pub(crate) fn system(places: &[Place], limits: GatewayLimits) -> System {
         topology: Topology {
             name: Name::new("test").unwrap(),
             pattern: Pattern::ActivePassive,
-            schedule: Vec::new(),
             objectives: Objectives { rto: 60 * second, rpo: 5 * second },
             regions: (0..).zip(places).map(region).collect(),
             users: Vec::new(),
@@ -42,13 +39,10 @@ pub(crate) fn system(places: &[Place], limits: GatewayLimits) -> System {
             dbname: "postgres".to_owned(),
             replication: Replication::Async,
             max_read_lag: 10 * second,
-            on_rpo_breach: OnRpoBreach::default(),
-            switchover: SwitchoverLimits::default(),
             members: places.iter().map(member).collect(),
             gateway: limits,
         }],
         policies: Vec::new(),
-        plans: Vec::new(),
     }
 }
 

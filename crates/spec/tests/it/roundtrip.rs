@@ -15,12 +15,15 @@ use meridian_model::topology::{
     Coordination, Dial, Location, NodeAddresses, Objectives, Pattern, Population, Provider, Region, Role,
 };
 use meridian_model::{Name, Share, System, Timers, Topology};
+use meridian_planner::derive;
 use meridian_spec::{SourceFile, inspect, schema, write};
 use proptest::prelude::*;
 use saphyr_parser::{Event, Parser, ScalarStyle};
 use serde_json::Value;
 
-fn name(prefix: &str, number: usize) -> Name {
+use super::plans;
+
+pub(crate) fn name(prefix: &str, number: usize) -> Name {
     Name::new(&format!("{prefix}-{number}")).expect("a name")
 }
 
@@ -28,7 +31,7 @@ fn location() -> impl Strategy<Value = Location> {
     (-90.0..=90.0, -180.0..=180.0).prop_map(|(latitude, longitude)| Location { latitude, longitude })
 }
 
-fn path() -> impl Strategy<Value = PathBuf> {
+pub(crate) fn path() -> impl Strategy<Value = PathBuf> {
     "/[a-z]{1,8}/[a-zA-Z0-9 ._:#é-]{0,10}x".prop_map(PathBuf::from)
 }
 
@@ -39,7 +42,7 @@ fn nanos(most: u64) -> impl Strategy<Value = Duration> {
     ]
 }
 
-fn share() -> impl Strategy<Value = Share> {
+pub(crate) fn share() -> impl Strategy<Value = Share> {
     (0..=1_000_000_u32).prop_map(|m| Share::from_percent(f64::from(m) / 10_000.0).expect("in range"))
 }
 
@@ -253,8 +256,9 @@ fn policy() -> impl Strategy<Value = DataResidencyPolicy> {
 /// Every system that a spec can be accepted for, in all its fields.
 fn system() -> impl Strategy<Value = System> {
     let database = ("\\PC{1,15}", any::<bool>(), nanos(1 << 60), postgres(), limits(), breach());
-    (topology(), service_knobs(), database, proptest::option::of(policy())).prop_map(
-        |(topology, service, (dbname, quorum, max_read_lag, postgres, gateway, breach), policy)| {
+    let plan = proptest::option::of((plans::any_steps(), plans::triggers()));
+    (topology(), service_knobs(), database, proptest::option::of(policy()), plan).prop_map(
+        |(topology, service, (dbname, quorum, max_read_lag, postgres, gateway, breach), policy, plan)| {
             let data: Vec<Region> =
                 topology.regions.iter().filter(|r| r.role != Role::Witness).cloned().collect();
             let quorum = quorum && data.len() > 2;
@@ -273,13 +277,16 @@ fn system() -> impl Strategy<Value = System> {
                 gateway,
             };
             let services = vec![make_service(&data, service)];
-            System {
+            let written = |(steps, triggers)| plans::plan(plans::in_order(steps), triggers, &breach.1);
+            let mut system = System {
                 topology,
                 services,
-                databases: vec![database],
+                databases: vec![database.clone()],
                 policies: policy.into_iter().collect(),
                 plans: Vec::new(),
-            }
+            };
+            system.plans = vec![plan.map_or_else(|| derive(&system, &database), written)];
+            system
         },
     )
 }
