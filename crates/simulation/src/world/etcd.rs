@@ -20,7 +20,7 @@ use crate::watcher::Claim;
 #[derive(Debug, Clone)]
 pub(super) enum Request {
     /// Change the record.
-    Swap(Swap),
+    Swap(Box<Swap>),
     /// Read it.
     Read { asked: Moment },
     /// Write a run.
