@@ -67,9 +67,10 @@ pub fn run(input: impl BufRead) -> Result<(), ActuatorError> {
             ("address", text) => address = text.parse().ok(),
             ("user", name) => name.clone_into(&mut user),
             ("password", password) => {
-                let password = password.to_owned();
-                if let Some(address) = address {
-                    lease.answer(Door { address, user: user.clone(), password })?;
+                let (user, password) = (user.clone(), password.to_owned());
+                let answering = address.map(|address| lease.answer(Door { address, user, password }));
+                if let Some(Err(error)) = answering {
+                    tracing::error!(%error, "commits are not confirmed");
                 }
             }
             _ => {}

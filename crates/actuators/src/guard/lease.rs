@@ -75,7 +75,7 @@ impl Lease {
             let Err(error) = Wire::open(door).and_then(|wire| self.confirm_all(wire, &mut answered));
             let error = error.to_string();
             if error != told {
-                tracing::info!(%error, "no commit is confirmed until the server lets us in again");
+                tracing::info!(%error, "commits are not confirmed for now");
             }
             if answered {
                 told.clear();

@@ -4,6 +4,7 @@
 //! is thrown away unread. A session asks where the log ends, has it sent from there, and tells after each
 //! message how far it "has" the log. Where the timeline ends (a standby was promoted) it asks again.
 
+use std::io::ErrorKind::UnexpectedEof;
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
@@ -85,9 +86,9 @@ impl Wire {
                     if kind != *b"w" {
                         return self.skip(length).map(|()| News::Asked);
                     }
+                    let log = length.checked_sub(24).ok_or_else(|| nonsense("a message is too short"))?;
                     let start = u64::from_be_bytes(self.array()?);
                     // The two fields between are where the server's log ends, and its clock.
-                    let log = length.checked_sub(24).ok_or_else(|| nonsense("a message is too short"))?;
                     self.skip(log + 16)?;
                     return Ok(News::Log(Lsn(start.saturating_add(log as u64))));
                 }
@@ -177,7 +178,8 @@ impl Wire {
 
     fn array<const N: usize>(&mut self) -> io::Result<[u8; N]> {
         let mut bytes = [0; N];
-        self.input.read_exact(&mut bytes).map(|()| bytes)
+        let read = self.input.read_exact(&mut bytes);
+        read.map(|()| bytes).map_err(|e| if e.kind() == UnexpectedEof { closed() } else { e })
     }
 
     fn body(&mut self, length: usize) -> io::Result<Vec<u8>> {
@@ -192,7 +194,7 @@ impl Wire {
         while left > 0 {
             let here = self.input.fill_buf()?.len().min(left);
             if here == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
+                return Err(closed());
             }
             self.input.consume(here);
             left -= here;
@@ -237,6 +239,10 @@ fn said(body: &[u8]) -> io::Error {
     io::Error::other(format!("{} ({})", field(b'M'), field(b'C')))
 }
 
+fn closed() -> io::Error {
+    io::Error::new(UnexpectedEof, "the server has closed the connection")
+}
+
 fn nonsense(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what.to_owned())
 }
@@ -260,7 +266,55 @@ const SILENCE_MAX: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener;
+
     use super::*;
+
+    /// A session, and the server's end of it.
+    fn session() -> (Wire, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let wire = Wire { input: BufReader::with_capacity(BUFFER, stream), out: BytesMut::new() };
+        (wire, listener.accept().unwrap().0)
+    }
+
+    fn copy_data(body: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(body.len() + 4).unwrap().to_be_bytes();
+        [&b"d"[..], &length[..], body].concat()
+    }
+
+    #[test]
+    fn the_log_is_thrown_away_and_counted() {
+        let (mut wire, mut server) = session();
+        let log = [&b"w"[..], &7_u64.to_be_bytes()[..], &[0; 16][..], &[9; 200_000][..]].concat();
+        let sent = std::thread::spawn(move || {
+            server.write_all(&copy_data(&log)).unwrap();
+            server.write_all(&copy_data(b"k0123456789abcdef1")).unwrap();
+            server.write_all(&copy_data(b"wshort")).unwrap();
+        });
+        assert_eq!(wire.next().unwrap(), News::Log(Lsn(200_007)));
+        assert_eq!(wire.next().unwrap(), News::Asked);
+        assert_eq!(wire.next().unwrap_err().kind(), io::ErrorKind::InvalidData);
+        sent.join().unwrap();
+    }
+
+    #[test]
+    fn it_confirms_written_flushed_and_applied_and_says_nothing_when_it_may_not() {
+        let (mut wire, mut server) = session();
+        assert!(wire.confirm(Lsn(5), false, || false).is_err());
+        drop(wire);
+        let mut said = Vec::new();
+        server.read_to_end(&mut said).unwrap();
+        assert_eq!(said, b"");
+
+        let (mut wire, mut server) = session();
+        wire.confirm(Lsn(5), true, || true).unwrap();
+        drop(wire);
+        server.read_to_end(&mut said).unwrap();
+        let place = 5_u64.to_be_bytes();
+        assert_eq!(said[..30], [&b"d\0\0\0\x26r"[..], &place[..], &place[..], &place[..]].concat());
+        assert_eq!((said.len(), said[38]), (39, 1));
+    }
 
     #[test]
     fn it_begins_before_the_end_of_the_log_but_never_in_the_segment_before() {

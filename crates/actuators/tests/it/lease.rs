@@ -229,3 +229,21 @@ async fn a_client_that_cancels_its_own_commit_is_warned_that_it_has_no_word_for_
     assert_eq!(warned.await.unwrap(), "canceling wait for synchronous replication due to user request");
     held.abort();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn standbys_can_be_waited_for_instead_and_then_the_guard_again() {
+    let rig = Rig::new(Replication::Async).guarded();
+    let (primary, standby) = (rig.primary().await, rig.standby(1).await);
+    let region = rig.config(1).region;
+    let app = rig.app(0).await;
+    app.batch_execute("create table t (n int)").await.unwrap();
+    let before: String = app.query_one("show synchronous_standby_names", &[]).await.unwrap().get(0);
+    primary.set_acknowledgers(1, std::slice::from_ref(&region)).await.unwrap();
+    insert(&app).await.unwrap();
+    assert!(primary.status().await.standbys[0].synchronous);
+    primary.set_acknowledgers(0, &[]).await.unwrap();
+    drop(standby);
+    insert(&app).await.unwrap();
+    let after: String = app.query_one("show synchronous_standby_names", &[]).await.unwrap().get(0);
+    assert_eq!((before.as_str(), before == after), ("FIRST 1 (meridian_lease)", true));
+}
