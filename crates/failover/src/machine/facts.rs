@@ -59,6 +59,8 @@ pub(super) struct Facts {
     /// When the record was last asked for, and whether somebody waits for the answer.
     pub(super) read_asked: Option<Moment>,
     pub(super) read_wanted: bool,
+    /// etcd was out of reach, or this node has only started: the next record may be an old one.
+    pub(super) missed_news: bool,
     /// The holder's renewals, by when they were learned.
     pub(super) wal_seen: VecDeque<(WalPosition, Moment)>,
     /// The holder that this log follows had less of it when it won: the rest here is not its.
@@ -101,6 +103,7 @@ impl Default for Facts {
             vanished: None,
             read_asked: None,
             read_wanted: false,
+            missed_news: true,
             wal_seen: VecDeque::new(),
             diverged: false,
             members: BTreeMap::new(),

@@ -22,7 +22,10 @@ impl Machine {
         match event {
             Event::Started { database, memory } => self.started(database, memory),
             Event::Tick => {}
-            Event::Coordination { reachable } => self.facts.coordination = reachable,
+            Event::Coordination { reachable } => {
+                self.facts.coordination = reachable;
+                self.facts.missed_news |= !reachable;
+            }
             Event::Record { record, revision, asked } => self.heard_record(record, revision, asked),
             Event::Member(report) => self.heard_member(report),
             Event::Run(run) => self.runner.saw(run),
@@ -124,8 +127,12 @@ impl Machine {
             self.won(attempt);
         }
         // The holder's right to write is counted from before it announced a renewal.
-        let learned_at = self.facts.announced_at(&record).unwrap_or(self.at.now);
-        self.facts.saw_wal(record.wal, learned_at - Duration::from_millis(record.wal_age_ms));
+        let announced = self.facts.announced_at(&record);
+        let learned_at = announced.unwrap_or(self.at.now);
+        // After a gap nobody knows how long ago this was written, so it does not say how far the holder is now.
+        if !std::mem::take(&mut self.facts.missed_news) || announced.is_some() {
+            self.facts.saw_wal(record.wal, learned_at - Duration::from_millis(record.wal_age_ms));
+        }
         self.facts.news_at = self.at.now;
         self.facts.revision = revision;
         self.facts.learned_at = learned_at;

@@ -2,9 +2,11 @@
 
 use meridian_failover::{Command, DatabaseAction, Event, Memory, Outcome, PromiseKept, Rule, State, TABLE};
 use meridian_model::database::Replication;
-use meridian_model::group::{Announcement, DatabaseRole, DatabaseStatus, GroupRecord, Promise, Terms};
+use meridian_model::group::{
+    Announcement, DatabaseRole, DatabaseStatus, GroupRecord, Promise, Terms, WalPosition,
+};
 use meridian_model::run::{StepKind, StepState};
-use meridian_model::{Epoch, Name, Timestamp};
+use meridian_model::{Epoch, Lsn, Name, Timestamp};
 
 use super::desk::{Desk, record, status};
 use super::names::region;
@@ -318,6 +320,28 @@ fn a_suspicion_ends_when_the_holder_is_no_primary_any_more() {
 
     desk.wait(61_000).member(0, 1, None, status(DatabaseRole::Absent, 0)).regions(2);
     assert_eq!(desk.state(), State::Following, "nobody to become a copy of");
+}
+
+/// A standby that restarted while etcd was away took the holder's last renewal, from before, for what the holder
+/// had written by then.
+#[test]
+fn a_record_that_may_be_old_does_not_say_how_far_the_holder_is() {
+    let lag = |gap: bool| {
+        let mut desk = Desk::following_by(Replication::Async);
+        desk.wait(400).record(Some(record(0, 1, 2_048)));
+        if gap {
+            desk.say(Event::Coordination { reachable: false }).wait(14_000);
+            desk.say(Event::Coordination { reachable: true });
+        }
+        desk.wait(100).record(Some(record(0, 1, 3_072))).wait(100);
+        let wal = WalPosition { timeline: 1, lsn: Lsn(900) };
+        let last = GroupRecord { released: true, wal, ..record(0, 1, 4_096) };
+        desk.record(Some(last));
+        desk.done(status(DatabaseRole::Standby, 100));
+        desk.explain(Rule::ProofOfData)
+    };
+    assert!(lag(false).allows, "{}", lag(false).evidence);
+    assert!(!lag(true).allows && lag(true).evidence.contains("14."), "{}", lag(true).evidence);
 }
 
 /// A machine that was replaced comes up under the name of one that may still write.
