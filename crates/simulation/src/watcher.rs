@@ -8,10 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use meridian_invariants::{
-    self as laws, Ack, AnswerSeen, Begun, EpochSeen, Fault, FollowSeen, Law, Ledger, Repeat, SnapshotSeen,
-    StepSeen, Violation, World as Seen, WriterClaim,
+    self as laws, Ack, AnswerSeen, Begun, EpochSeen, Fault, FollowSeen, Law, Ledger, Repeat, SealSeen,
+    SnapshotSeen, StepSeen, VerdictSeen, Violation, World as Seen, WriterClaim,
 };
 use meridian_model::group::GroupRecord;
+use meridian_model::health::RegionHealth;
 use meridian_model::name::RegionName;
 use meridian_model::run::{Run, RunKind};
 use meridian_model::{Epoch, Moment, Timers, Timestamp};
@@ -70,6 +71,8 @@ pub(crate) struct Watcher {
 
 /// Claims and first acknowledgements that are remembered: those of this many reigns.
 const REMEMBERED: usize = 12;
+/// So long before a lease ends etcd may be asked at the earliest (`CONFIRM_EARLY` of the machine's limits).
+const CONFIRM_EARLY: Duration = Duration::from_secs(1);
 /// What clocks may differ by over a flap window, as a share of it.
 const WINDOW_SLACK: f64 = 0.999;
 
@@ -172,6 +175,39 @@ impl Watcher {
         self.seen.epochs.retain(|seen| seen.by != "etcd");
     }
 
+    // === what is believed ===
+
+    /// A node has judged all regions; the votes for each: up, down, and whether its own report is silent.
+    pub(crate) fn judged(
+        &mut self,
+        i: usize,
+        all: usize,
+        regions: &[RegionHealth],
+        votes: &[(usize, usize, bool)],
+    ) {
+        let verdict = |(seen, (up, down, silent)): (&RegionHealth, &(usize, usize, bool))| VerdictSeen {
+            by: region(i),
+            region: seen.region.clone(),
+            health: seen.health,
+            all,
+            up: *up,
+            down: *down,
+            silent: *silent,
+        };
+        let verdicts = regions.iter().zip(votes).map(verdict).collect();
+        self.ask(laws::dead_needs_evidence::check, &Seen { verdicts, ..Seen::default() });
+    }
+
+    /// A member cuts itself off from a holder. `unchanged_for`: so long after the renewal that it knows was sent,
+    /// etcd itself still showed it that one.
+    pub(crate) fn cut_off(&mut self, i: usize, holder: RegionName, unchanged_for: Option<Us>) {
+        let timers = Timers::default();
+        let needed = timers.lease_ttl.saturating_sub(CONFIRM_EARLY + timers.drift());
+        let unchanged_for = unchanged_for.map(Duration::from_micros);
+        let seals = vec![SealSeen { by: region(i), holder, unchanged_for, needed }];
+        self.ask(laws::expiry_confirmed::check, &Seen { seals, ..Seen::default() });
+    }
+
     // === claims ===
 
     /// A new epoch begins.
@@ -226,7 +262,10 @@ impl Watcher {
     /// A run was written.
     pub(crate) fn journalled(&mut self, run: &Run) {
         self.ask(laws::run_in_order::check, &Seen { runs: vec![run.clone()], ..Seen::default() });
-        self.runs.insert(run.epoch, run.clone());
+        // An older entry that comes late is written over again by its owner: what came to its end, did.
+        if !self.runs.get(&run.epoch).is_some_and(Run::finished) {
+            self.runs.insert(run.epoch, run.clone());
+        }
     }
 
     /// A step of a run of that epoch begins, while that one is current.

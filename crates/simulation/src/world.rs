@@ -117,6 +117,10 @@ pub struct World {
     active: Vec<(usize, bool)>,
     /// When the storm began.
     began: Us,
+    /// Data may be lost for good, so that a person may have to accept that.
+    needs_a_person: bool,
+    /// The last copy of the data may be gone.
+    pub(crate) hopeless: bool,
     asks: BTreeMap<u64, (usize, u32, Epoch, Moment)>,
     next_ask: u64,
     watcher: Watcher,
@@ -150,6 +154,8 @@ impl World {
             faults: Vec::new(),
             active: Vec::new(),
             began: 0,
+            needs_a_person: false,
+            hopeless: false,
             asks: BTreeMap::new(),
             next_ask: 0,
             watcher: Watcher::new(shape, Duration::from_micros(flap_window)),
@@ -275,8 +281,13 @@ impl World {
         self.process(i) && !self.harm.stalled[i]
     }
 
-    /// Messages pass both ways.
-    pub(crate) fn connected(&self, a: usize, b: usize) -> bool {
+    /// Messages between nodes and databases pass both ways.
+    fn connected(&self, a: usize, b: usize) -> bool {
+        self.wired(a, b) && !self.harm.lines_cut[a] && !self.harm.lines_cut[b]
+    }
+
+    /// Messages between etcd's members, and to them, pass both ways.
+    fn wired(&self, a: usize, b: usize) -> bool {
         !self.harm.cut[a][b] && !self.harm.cut[b][a]
     }
 

@@ -49,8 +49,12 @@ impl World {
             self.tell_event(i, &event);
         }
         let machine = self.nodes[i].machine.as_mut()?;
+        let followed = machine.state() == State::Following;
         let commands = machine.step(event, at);
         let (epoch, wake) = (machine.epoch(), machine.wake_at());
+        if followed && machine.state() == State::Sealing {
+            self.cuts_itself_off(i);
+        }
         if let Some((wake, why)) = wake.filter(|(wake, _)| *wake <= at.now) {
             self.watcher
                 .machine_fault(format!("{} wants to wake up at {wake:?}, which is past: {why}", word(i)));
@@ -66,7 +70,7 @@ impl World {
 
     fn carry_out(&mut self, i: usize, command: Command) -> Option<Event> {
         match command {
-            Command::Swap(swap) => self.send(i, Request::Swap(swap)),
+            Command::Swap(swap) => self.send(i, Request::Swap(swap, self.now)),
             Command::ReadRecord { asked } => self.send(i, Request::Read { asked }),
             Command::Journal { attempt, run } => self.send(i, Request::Journal { attempt, run }),
             Command::Report(report) => self.send(i, Request::Member(report)),
