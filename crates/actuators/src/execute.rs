@@ -7,14 +7,18 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
+use std::time::Duration;
 
-use meridian_model::group::DatabaseStatus;
-use meridian_model::{Epoch, Moment};
+use meridian_model::facts::MemberFacts;
+use meridian_model::group::{DatabaseStatus, WalPosition};
+use meridian_model::{Epoch, Moment, RegionName};
 use tokio::sync::watch;
 
 use crate::error::ActuatorError;
+use crate::lost::LostReport;
+use crate::rehearsal::Rehearsal;
 
 /// A future that can be boxed away behind a trait object.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -49,6 +53,9 @@ pub struct Rejoined {
     pub kept_wal: Option<PathBuf>,
     /// Where the old data directory was put aside, if it was.
     pub kept_data: Option<PathBuf>,
+    /// The transactions that nobody else has; none when nothing had diverged, or when they could not even
+    /// be listed.
+    pub lost: Option<LostReport>,
     /// What happened, in a sentence for the journal.
     pub detail: String,
 }
@@ -125,7 +132,8 @@ pub trait DatabaseActuator: Send + Sync + 'static {
     /// then replay goes on, and sealing again is right.
     fn seal(&self) -> BoxFuture<'_, Result<(), ActuatorError>>;
 
-    /// Brings a member back whose log may have diverged: keeps the diverged log, rewinds it to the
+    /// Brings a member back whose log may have diverged: keeps the diverged log, decodes the transactions in
+    /// it (see [`crate::lost`]; that never holds the way back up), rewinds it to the
     /// primary at `source` or clones it anew, and lets it follow. A timeline of the same number that began
     /// elsewhere is another one. A clone needs room for a copy of the source's database and for the log
     /// that diverged; if there is room for the old data directory besides, that one is kept too, else it
@@ -143,6 +151,82 @@ pub trait DatabaseActuator: Send + Sync + 'static {
     /// # Errors
     /// A source that is not reachable, a directory of another system, a full disk.
     fn copy_from(&self, source: SocketAddr) -> BoxFuture<'_, Result<(), ActuatorError>>;
+
+    /// A primary, while writes go on: a checkpoint, so that the one of [`Self::stop_in_order`] is short. `to`
+    /// must stream from here, before and after. Takes seconds under load; giving up on it costs nothing.
+    ///
+    /// # Errors
+    /// No running primary, a successor that does not stream, a checkpoint that does not end.
+    fn prepare_handover<'a>(&'a self, to: &'a RegionName) -> BoxFuture<'a, Result<(), ActuatorError>>;
+
+    /// A primary: returns when `to` has flushed and replayed all that was written here when this was
+    /// called, committed or not.
+    ///
+    /// # Errors
+    /// No running primary, a successor that does not stream, or one that is late: with the bytes it lacks.
+    fn catch_up<'a>(
+        &'a self,
+        to: &'a RegionName,
+        within: Duration,
+    ) -> BoxFuture<'a, Result<(), ActuatorError>>;
+
+    /// A primary: ends its sessions and stops in good order; returns where its shutdown checkpoint begins,
+    /// which [`Self::status`] goes on telling as `received` until the next start. The standby that caught up
+    /// last gets the rest first; all others are sent away, so that a silent one does not hold it up. One
+    /// that is stopped in order already answers the same again.
+    ///
+    /// # Errors
+    /// A standby, or one that did not make it in time: it was killed then, and must be started as it was.
+    fn stop_in_order(&self, within: Duration) -> BoxFuture<'_, Result<WalPosition, ActuatorError>>;
+
+    /// A standby: returns how far it has replayed once that is beyond `place`.
+    ///
+    /// # Errors
+    /// It does not answer, or has not replayed that far in time: with how far it is.
+    fn replay_beyond(
+        &self,
+        place: WalPosition,
+        within: Duration,
+    ) -> BoxFuture<'_, Result<WalPosition, ActuatorError>>;
+
+    /// A primary: keeps the slot from which lost transactions are decoded, and moves it up to what all standbys
+    /// have. To be called about once a second; it acts only now and then, for tenths of a second, or
+    /// does nothing: on a standby, on a server that does not run, while a long command needs it. It waits
+    /// for no command and no command for it.
+    ///
+    /// # Errors
+    /// A slot that cannot be made or moved: until then lost transactions could only be listed.
+    fn advance_ledger_slot(&self) -> BoxFuture<'_, Result<(), ActuatorError>>;
+
+    /// Sets how many of the candidates must have a commit before it is acknowledged (0: nobody), until the
+    /// server starts anew or follows somebody: then it is again as the spec says. On a primary it returns
+    /// when that holds for every commit that is acknowledged from now on; where more is asked for than
+    /// before, commits wait some milliseconds longer meanwhile. On a standby it counts from its promotion.
+    ///
+    /// # Errors
+    /// It does not run, more are asked for than there are candidates, a server that does not take it over in
+    /// time: then the new number is set, but an old one may still count for some commits.
+    fn set_acknowledgers<'a>(
+        &'a self,
+        acknowledgers: u32,
+        candidates: &'a [RegionName],
+    ) -> BoxFuture<'a, Result<(), ActuatorError>>;
+
+    /// A standby: clones it below `workspace`, promotes the clone and writes to it, with no effect on
+    /// production: see [`crate::rehearsal`]. The clone runs until [`Rehearsal::end`] or until that value is
+    /// dropped; what a crash leaves is removed by the next rehearsal, or when the member is opened again. It
+    /// waits for no command and no command for it. Takes the time of a base backup.
+    ///
+    /// # Errors
+    /// No running standby, another rehearsal, not enough room, and whatever a real promotion could fail by.
+    fn rehearse<'a>(&'a self, workspace: &'a Path) -> BoxFuture<'a, Result<Rehearsal, ActuatorError>>;
+
+    /// What is true of the running server, so far as a recovery could fail by it. Reads only, on connections of
+    /// its own, and holds nothing up; takes tens of milliseconds, more with many databases.
+    ///
+    /// # Errors
+    /// It does not run or does not answer. What else cannot be looked up is named in the facts.
+    fn inspect(&self) -> BoxFuture<'_, Result<MemberFacts, ActuatorError>>;
 
     /// Arms the fence: at `at` (boot-time clock) the server is killed unless armed anew before. `None`
     /// disarms it: only for a member that is no primary.

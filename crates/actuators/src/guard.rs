@@ -11,12 +11,16 @@
 use std::ffi::OsString;
 use std::io::{BufRead, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::process::ChildStdin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
 
 use meridian_model::Moment;
 
+use crate::deadline::Deadline;
 use crate::error::ActuatorError;
 use crate::postgres::kill_cluster;
 use crate::process::{Child, DeathSignal, Launch, Output, Spawner, pause};
@@ -54,6 +58,9 @@ pub fn run(input: impl BufRead) -> Result<(), ActuatorError> {
 #[derive(Debug)]
 pub(crate) struct Guard {
     orders: SyncSender<String>,
+    given: AtomicU64,
+    /// How many of them are in the guard's pipe: those it will obey even if we freeze now.
+    written: Arc<AtomicU64>,
 }
 
 impl Guard {
@@ -64,20 +71,45 @@ impl Guard {
         data_dir: PathBuf,
         log: PathBuf,
     ) -> Result<Self, ActuatorError> {
-        let (orders, inbox) = sync_channel(ORDERS_WAITING);
+        let (orders, inbox) = sync_channel::<String>(ORDERS_WAITING);
         let launch = launch(command, log)?;
         let first = spawner.spawn(launch.clone(), None)?;
+        let written = Arc::new(AtomicU64::new(0));
+        let counts = Arc::clone(&written);
         thread::Builder::new()
             .name("guard".to_owned())
-            .spawn(move || serve(&spawner, &launch, first, &data_dir, &inbox))
+            .spawn(move || {
+                let mut pipe = Pipe::new(spawner, launch, data_dir);
+                pipe.greet(&first);
+                for order in inbox {
+                    counts.fetch_add(u64::from(pipe.pass_on(&order)), Ordering::SeqCst);
+                }
+            })
             .map_err(|e| ActuatorError::file("starting a thread for", "the guard", e))?;
-        Ok(Self { orders })
+        Ok(Self { orders, given: AtomicU64::new(0), written })
     }
 
     /// Passes a deadline on; a full queue means a stuck guard, which will then fence too early.
     pub(crate) fn fence_at(&self, at: Option<Moment>) {
         let order = at.map_or_else(|| "disarm\n".to_owned(), |at| format!("kill-at {}\n", at.as_nanos()));
-        let _the_next_one_comes_soon = self.orders.try_send(order);
+        if self.orders.try_send(order).is_ok() {
+            self.given.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    /// Returns when all orders are in the guard's pipe.
+    ///
+    /// # Errors
+    /// It does not take them: who needs its fence must not go on.
+    pub(crate) async fn informed(&self) -> Result<(), ActuatorError> {
+        let given = self.given.load(Ordering::SeqCst);
+        let informed = async {
+            while self.written.load(Ordering::SeqCst) < given {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            Ok(())
+        };
+        INFORM.run("passing the fence on to the guard process", informed).await
     }
 }
 
@@ -94,19 +126,42 @@ fn launch(mut command: Vec<OsString>, log: PathBuf) -> Result<Launch, ActuatorEr
     Ok(launch)
 }
 
-/// Keeps a guard alive and passes the orders on; ends with the last order sender.
-fn serve(spawner: &Spawner, launch: &Launch, first: Child, data_dir: &Path, orders: &Receiver<String>) {
-    let greet = format!("watch {}\n", data_dir.display());
-    let mut pipe = first.take_input().filter(|mut p| p.write_all(greet.as_bytes()).is_ok());
-    for order in orders {
-        if pipe.as_mut().is_some_and(|p| p.write_all(order.as_bytes()).is_ok()) {
-            continue;
+/// Keeps a guard alive and passes orders on.
+struct Pipe {
+    spawner: Spawner,
+    launch: Launch,
+    data_dir: PathBuf,
+    open: Option<ChildStdin>,
+}
+
+impl Pipe {
+    const fn new(spawner: Spawner, launch: Launch, data_dir: PathBuf) -> Self {
+        Self { spawner, launch, data_dir, open: None }
+    }
+
+    fn greet(&mut self, guard: &Child) {
+        self.open = guard.take_input();
+        self.write(&format!("watch {}\n", self.data_dir.display()));
+    }
+
+    /// Whether it is in the pipe of a guard.
+    fn pass_on(&mut self, order: &str) -> bool {
+        if self.write(order) {
+            return true;
         }
-        tracing::error!(data_dir = %data_dir.display(), "the guard process is gone; starting another");
-        let fresh = spawner.spawn(launch.clone(), None).ok().and_then(|child| child.take_input());
-        pipe = fresh.filter(|mut p| {
-            p.write_all(greet.as_bytes()).and_then(|()| p.write_all(order.as_bytes())).is_ok()
-        });
+        tracing::error!(data_dir = %self.data_dir.display(), "the guard process is gone; starting another");
+        if let Ok(fresh) = self.spawner.spawn(self.launch.clone(), None) {
+            self.greet(&fresh);
+        }
+        self.write(order)
+    }
+
+    fn write(&mut self, line: &str) -> bool {
+        let written = self.open.as_mut().is_some_and(|pipe| pipe.write_all(line.as_bytes()).is_ok());
+        if !written {
+            self.open = None;
+        }
+        written
     }
 }
 
@@ -125,4 +180,8 @@ fn kill(data_dir: &Path) {
 
 const QUIT_GRACE: Duration = Duration::from_millis(150);
 const KILL_WITHIN: Duration = Duration::from_secs(30);
+const INFORM: Deadline = Deadline::new(
+    Duration::from_secs(2),
+    "it is a write to a pipe, after at most one start of a new guard process",
+);
 const ORDERS_WAITING: usize = 64;

@@ -8,13 +8,16 @@
 //!
 //! Open [`execute`] first.
 
+mod certificate;
 pub mod compute;
 pub mod deadline;
 pub mod error;
 pub mod execute;
 pub mod guard;
+pub mod lost;
 pub mod postgres;
 pub mod process;
+pub mod rehearsal;
 pub mod watchdog;
 
 pub use compute::{ComputeConfig, ProcessInstances};
@@ -22,4 +25,6 @@ pub use error::{ActuatorError, Blame, Retry};
 pub use execute::{
     BoxFuture, ComputeActuator, DatabaseActuator, RejoinMethod, Rejoined, StopMode, UnexpectedExit,
 };
+pub use lost::{LostReport, LostTransaction, read_lost};
 pub use postgres::{Postgres, PostgresConfig};
+pub use rehearsal::{Rehearsal, Rehearsed, Removed};

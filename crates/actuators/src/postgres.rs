@@ -1,7 +1,7 @@
 //! One member's PostgreSQL, operated as a child of the node.
 //!
 //! The parts, in the order of a member's life: [`layout`] (whose files), `create` (initialise, clone),
-//! `server` (the process), `start` (start, follow, seal), `promote`, `rejoin`, `status`. One command runs
+//! `server` (the process), `start` (start, follow, seal), `handover`, `promote`, `rejoin`, `status`. One command runs
 //! at a time; an immediate stop and the fence overtake all others.
 
 mod binaries;
@@ -9,10 +9,16 @@ mod cluster;
 mod config;
 mod control;
 mod create;
+mod decode;
+mod handover;
+mod inspect;
 mod keep;
 mod layout;
+mod ledger;
 mod link;
 mod promote;
+mod quorum;
+mod rehearse;
 mod rejoin;
 mod server;
 mod settings;
@@ -22,18 +28,22 @@ mod status;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::Mutex as StdMutex;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Mutex as StdMutex, PoisonError};
 use std::time::Duration;
 
-use meridian_model::group::DatabaseStatus;
+use meridian_model::facts::MemberFacts;
+use meridian_model::group::{DatabaseStatus, WalPosition};
 use meridian_model::{Database, Epoch, Moment, RegionName, System};
 use meridian_telemetry::clock;
 use tokio::sync::{Mutex, watch};
 
+use crate::deadline::Deadline;
 use crate::error::ActuatorError;
 use crate::execute::{BoxFuture, DatabaseActuator, Rejoined, StopMode, UnexpectedExit};
 use crate::guard::Guard;
 use crate::process::{Spawner, User};
+use crate::rehearsal::Rehearsal;
 use crate::watchdog::Watchdog;
 
 pub use binaries::Binaries;
@@ -62,8 +72,20 @@ pub(crate) struct Member {
     /// For [`DatabaseActuator::status`]; apart from `work`, so that a long command does not hold it up.
     watching: Link,
     work: Link,
+    /// To the application's database, where the slot of the ledger is.
+    ledger: Link,
+    ledger_work: Mutex<()>,
+    ledger_seen: StdMutex<ledger::Ledger>,
     commands: Mutex<()>,
     seen: StdMutex<status::Seen>,
+    /// Whose acknowledgements count, if somebody has changed that since the last start.
+    names: StdMutex<Option<String>>,
+    /// Whom the settings name.
+    upstream: StdMutex<Option<SocketAddr>>,
+    /// A rehearsal is under way.
+    rehearsing: Arc<AtomicBool>,
+    /// Who caught up last: the shutdown in order is for this one.
+    successor: StdMutex<Option<RegionName>>,
 }
 
 impl Postgres {
@@ -93,8 +115,8 @@ impl Postgres {
         let fenced = Arc::clone(&server);
         let watchdog = Watchdog::start(move |_| fenced.fence())?;
         let guard = start_guard(&config, &layout, &spawner)?;
-        let link = || Link::new(config.address, &config.postgres.superuser, &password, "postgres");
-        let (watching, work) = (link(), link());
+        let link = |dbname: &str| Link::new(config.address, &config.postgres.superuser, &password, dbname);
+        let (watching, work, ledger) = (link("postgres"), link("postgres"), link(&config.dbname));
         let member = Member {
             config,
             binaries,
@@ -106,9 +128,17 @@ impl Postgres {
             guard,
             watching,
             work,
+            ledger,
+            ledger_work: Mutex::new(()),
+            ledger_seen: StdMutex::default(),
             commands: Mutex::new(()),
             seen: StdMutex::default(),
+            names: StdMutex::default(),
+            upstream: StdMutex::default(),
+            rehearsing: Arc::default(),
+            successor: StdMutex::default(),
         };
+        member.finish_rehearsals();
         Ok(Self { member: Arc::new(member) })
     }
 
@@ -174,6 +204,50 @@ impl DatabaseActuator for Postgres {
         Box::pin(self.member.copy_from(source))
     }
 
+    fn prepare_handover<'a>(&'a self, to: &'a RegionName) -> BoxFuture<'a, Result<(), ActuatorError>> {
+        Box::pin(self.member.prepare_handover(to))
+    }
+
+    fn catch_up<'a>(
+        &'a self,
+        to: &'a RegionName,
+        within: Duration,
+    ) -> BoxFuture<'a, Result<(), ActuatorError>> {
+        Box::pin(self.member.catch_up(to, within))
+    }
+
+    fn stop_in_order(&self, within: Duration) -> BoxFuture<'_, Result<WalPosition, ActuatorError>> {
+        Box::pin(self.member.stop_in_order(within))
+    }
+
+    fn replay_beyond(
+        &self,
+        place: WalPosition,
+        within: Duration,
+    ) -> BoxFuture<'_, Result<WalPosition, ActuatorError>> {
+        Box::pin(self.member.replay_beyond(place, within))
+    }
+
+    fn advance_ledger_slot(&self) -> BoxFuture<'_, Result<(), ActuatorError>> {
+        Box::pin(self.member.advance_ledger_slot())
+    }
+
+    fn set_acknowledgers<'a>(
+        &'a self,
+        acknowledgers: u32,
+        candidates: &'a [RegionName],
+    ) -> BoxFuture<'a, Result<(), ActuatorError>> {
+        Box::pin(self.member.set_acknowledgers(acknowledgers, candidates))
+    }
+
+    fn rehearse<'a>(&'a self, workspace: &'a Path) -> BoxFuture<'a, Result<Rehearsal, ActuatorError>> {
+        Box::pin(self.member.rehearse(workspace))
+    }
+
+    fn inspect(&self) -> BoxFuture<'_, Result<MemberFacts, ActuatorError>> {
+        Box::pin(self.member.inspect())
+    }
+
     fn fence_at(&self, at: Option<Moment>) {
         match at {
             Some(at) => self.member.watchdog.arm(at),
@@ -191,12 +265,25 @@ impl Member {
             StopMode::Immediate => self.server.halt_aside(true).await,
             StopMode::Fast => {
                 let _one_at_a_time = self.commands.lock().await;
-                self.server.stop_fast().await
+                self.server.stop_fast(STOP_FAST).await.map(drop)
             }
         };
         // Last: a status that is being asked for holds the connection.
         self.watching.close().await;
         stopped
+    }
+
+    /// Writes the settings for a member that follows `upstream`, or nobody.
+    fn configure(&self, upstream: Option<SocketAddr>) -> Result<(), ActuatorError> {
+        let names = self.names.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        self.layout.configure(&self.config, upstream, names.as_deref(), &self.password)?;
+        *self.upstream.lock().unwrap_or_else(PoisonError::into_inner) = upstream;
+        Ok(())
+    }
+
+    /// Whose acknowledgements count is again as the spec says.
+    fn forget_names(&self) {
+        *self.names.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// A primary may run only while its end is already decided unless it is put off.
@@ -205,6 +292,14 @@ impl Member {
             Some(at) if at > clock::now() => Ok(()),
             _ => Err(ActuatorError::NotFenced),
         }
+    }
+
+    /// The same, and the guard process will see to it too, whatever becomes of us.
+    async fn require_guarded_fence(&self) -> Result<(), ActuatorError> {
+        if let Some(guard) = &self.guard {
+            guard.informed().await?;
+        }
+        self.require_fence()
     }
 
     fn require_data(&self, command: &'static str) -> Result<(), ActuatorError> {
@@ -243,5 +338,9 @@ fn read_password(file: &Path) -> Result<String, ActuatorError> {
     Ok(password.to_owned())
 }
 
+const STOP_FAST: Deadline = Deadline::new(
+    Duration::from_secs(10),
+    "standbys are sent the rest first, and a dead one is noticed after 3 s",
+);
 /// A statement that only looks at memory.
 const QUICK: Duration = Duration::from_secs(2);

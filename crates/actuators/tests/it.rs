@@ -5,7 +5,12 @@ mod it {
     mod compute;
     mod failover;
     mod fence;
+    mod handover;
+    mod inspect;
     mod life;
+    mod lost;
+    mod quorum;
     mod refusals;
+    mod rehearsal;
     mod support;
 }

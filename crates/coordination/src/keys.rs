@@ -5,7 +5,10 @@
 //! /meridian/{system}/groups/{group}/epoch             Epoch alone: changes only when a reign begins
 //! /meridian/{system}/groups/{group}/members/{region}  MemberReport
 //! /meridian/{system}/reports/{region}                 health Report of one vantage point
+//! /meridian/{system}/groups/{group}/order             Order: what a person wants of it
 //! /meridian/{system}/runs/{run}                       Run: the journal
+//! /meridian/{system}/words/{run}                      RunWords: what persons have said to a run
+//! /meridian/{system}/maintenance                      Maintenance: nothing begins by itself
 //! ```
 //!
 //! The epoch stands apart from the record, because the record changes with each renewal: a step of a
@@ -32,6 +35,12 @@ pub enum Key {
     Report(RegionName),
     /// A `Run`.
     Run(RunId),
+    /// The `Order` of a group.
+    Order(GroupName),
+    /// The `RunWords` of a run.
+    Words(RunId),
+    /// The `Maintenance` of the system.
+    Maintenance,
 }
 
 impl Keys {
@@ -77,6 +86,24 @@ impl Keys {
         format!("{}runs/{id}", self.prefix)
     }
 
+    /// What a person wants of a group.
+    #[must_use]
+    pub fn order(&self, group: &GroupName) -> String {
+        format!("{}groups/{group}/order", self.prefix)
+    }
+
+    /// What persons have said to a run.
+    #[must_use]
+    pub fn words(&self, id: &RunId) -> String {
+        format!("{}words/{id}", self.prefix)
+    }
+
+    /// Whether nothing may begin by itself.
+    #[must_use]
+    pub fn maintenance(&self) -> String {
+        format!("{}maintenance", self.prefix)
+    }
+
     /// What the keys of all runs begin with.
     #[must_use]
     pub fn runs(&self) -> String {
@@ -87,13 +114,19 @@ impl Keys {
     #[must_use]
     pub fn parse(&self, key: &str) -> Option<Key> {
         let name = |text: &str| Name::new(text).ok();
-        let mut parts = key.strip_prefix(&self.prefix)?.split('/');
+        let key = key.strip_prefix(&self.prefix)?;
+        if key == "maintenance" {
+            return Some(Key::Maintenance);
+        }
+        let mut parts = key.split('/');
         let parsed = match (parts.next()?, parts.next()?, parts.next(), parts.next()) {
             ("groups", group, Some("record"), None) => Key::Record(name(group)?),
             ("groups", group, Some("epoch"), None) => Key::Epoch(name(group)?),
             ("groups", group, Some("members"), Some(region)) => Key::Member(name(group)?, name(region)?),
             ("reports", region, None, None) => Key::Report(name(region)?),
+            ("groups", group, Some("order"), None) => Key::Order(name(group)?),
             ("runs", id, None, None) => Key::Run(name(id)?),
+            ("words", id, None, None) => Key::Words(name(id)?),
             _ => return None,
         };
         parts.next().is_none().then_some(parsed)
@@ -115,6 +148,9 @@ mod tests {
             (keys.member(&orders, &eu), Key::Member(orders.clone(), eu.clone())),
             (keys.report(&eu), Key::Report(eu.clone())),
             (keys.run(&orders), Key::Run(orders.clone())),
+            (keys.order(&orders), Key::Order(orders.clone())),
+            (keys.words(&orders), Key::Words(orders.clone())),
+            (keys.maintenance(), Key::Maintenance),
         ] {
             assert_eq!(keys.parse(&text), Some(key), "{text}");
         }
@@ -136,6 +172,7 @@ mod tests {
             "/meridian/shop/groups/g",
             "/meridian/shop/groups/g/members/r/x",
             "/meridian/shop/groups/g/record/x",
+            "/meridian/shop/maintenance/x",
             "/meridian/shop/future/x",
         ] {
             assert_eq!(keys.parse(text), None, "{text}");

@@ -18,6 +18,7 @@
 //!
 //! Open [`store`] first.
 
+pub mod asks;
 pub mod codec;
 pub mod etcd;
 pub mod journal;

@@ -5,9 +5,12 @@
 //! exception: database actions run one at a time, in order, and `Stop` pre-empts the running one (which
 //! then counts as failed; its `Finished` may be left out).
 
-use meridian_model::group::{Announcement, GroupRecord, MemberReport, Promise};
-use meridian_model::name::RegionName;
-use meridian_model::run::{Run, StepKind};
+use std::time::Duration;
+
+use meridian_model::group::{Announcement, GroupRecord, MemberReport, Promise, WalPosition};
+use meridian_model::name::{Name, RegionName};
+use meridian_model::order::Order;
+use meridian_model::run::Run;
 use meridian_model::{Epoch, Moment};
 
 use crate::event::Memory;
@@ -16,7 +19,7 @@ use crate::event::Memory;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
     /// Change the record by compare-and-set; ends in [`crate::Event::Swapped`], within a second or two.
-    Swap(Swap),
+    Swap(Box<Swap>),
     /// Read the record linearizably; ends in [`crate::Event::Record`] with the same `asked`, or in nothing.
     ReadRecord {
         /// Handed back with the answer.
@@ -82,14 +85,31 @@ pub enum Command {
         /// What.
         action: DatabaseAction,
     },
-    /// Carry out a step of the run that is neither the database's nor the machine's: `Scale`, `Shift`
-    /// or `Verify`. Idempotent. Ends in [`crate::Event::StepDone`] or [`crate::Event::StepFailed`].
+    /// Carry out a step of the run that is neither the database's nor the machine's, within its own
+    /// timeout. Ends in [`crate::Event::StepDone`] or [`crate::Event::StepFailed`].
     Step {
-        /// Which.
-        kind: StepKind,
+        /// Its name.
+        step: Name,
         /// The run.
         run: Run,
     },
+    /// Ask the gateways of all regions, this one included, to hold new write transactions of that epoch.
+    /// Each answers when nothing is under way there: [`crate::Event::Held`], or nothing.
+    Hold {
+        /// The reign.
+        epoch: Epoch,
+        /// The hold ends by itself then.
+        until: Moment,
+    },
+    /// The gateways of all regions hold nothing any more.
+    Unhold {
+        /// The reign.
+        epoch: Epoch,
+    },
+    /// The local gateway ends the sessions whose transaction has not ended: the deadline has passed.
+    CutSessions,
+    /// Say what became of an order, where the asker looks for it.
+    EndOrder(Order),
     /// Say so in the log.
     Log {
         /// How loud.
@@ -182,6 +202,31 @@ pub enum DatabaseAction {
     },
     /// Drop the connection to the upstream for good (also over restarts); go on serving reads.
     Seal,
+    /// While writes go on: make a later stop short, and see that this member streams from here.
+    PrepareHandover {
+        /// The successor.
+        to: RegionName,
+    },
+    /// Wait until that member has everything that was written here.
+    CatchUp {
+        /// The successor.
+        to: RegionName,
+        /// For how long at most.
+        within: Duration,
+    },
+    /// Stop in good order, so that the standbys get the rest; killed when it takes longer. The status
+    /// afterwards has in `received` where the shutdown checkpoint begins.
+    StopInOrder {
+        /// For how long at most.
+        within: Duration,
+    },
+    /// Wait until the standby has replayed beyond that place.
+    Replay {
+        /// Where the old writer's shutdown checkpoint begins.
+        beyond: WalPosition,
+        /// For how long at most.
+        within: Duration,
+    },
 }
 
 impl DatabaseAction {
@@ -197,6 +242,10 @@ impl DatabaseAction {
             Self::Clone { .. } => "clone",
             Self::Rejoin { .. } => "rejoin",
             Self::Seal => "seal",
+            Self::PrepareHandover { .. } => "prepare to hand over",
+            Self::CatchUp { .. } => "let the successor catch up",
+            Self::StopInOrder { .. } => "stop in order",
+            Self::Replay { .. } => "replay to the end",
         }
     }
 }

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use meridian_model::Timers;
-use meridian_model::database::Replication;
+use meridian_model::database::{Replication, SwitchoverLimits};
 use meridian_model::name::{GroupName, RegionName};
+use meridian_model::plan::Work;
 
 /// What a machine is told once. It knows members by name only; addresses are the runtime's.
 #[derive(Debug, Clone)]
@@ -25,4 +26,25 @@ pub struct Config {
     pub max_read_lag: Duration,
     /// Every period that safety depends on.
     pub timers: Timers,
+    /// Every region with a gateway, this one included: whose transactions a switchover holds.
+    pub gateways: Vec<RegionName>,
+    /// What a switchover may take.
+    pub switchover: SwitchoverLimits,
+    /// What is done in a run.
+    pub plan: Plan,
+}
+
+/// The plan, frozen for both kinds of run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// Its name.
+    pub name: meridian_model::Name,
+    /// The steps when the old writer takes part, in an order in which each can be done.
+    pub graceful: Vec<Work>,
+    /// The steps when it is lost.
+    pub ungraceful: Vec<Work>,
+    /// The verdicts alone may begin a failover; else a person's order is needed.
+    pub automatic: bool,
+    /// A person must agree to each failover.
+    pub approval: bool,
 }

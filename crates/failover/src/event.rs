@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use meridian_model::group::{Announcement, DatabaseStatus, GroupRecord, MemberReport, Promise};
 use meridian_model::health::RegionHealth;
-use meridian_model::name::{RegionName, RunId};
-use meridian_model::run::{Run, StepKind};
+use meridian_model::name::{Name, RegionName, RunId};
+use meridian_model::order::{Maintenance, Order, RunWords};
+use meridian_model::run::Run;
 use meridian_model::{Epoch, Moment, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -108,27 +109,34 @@ pub enum Event {
         /// The run.
         run: RunId,
         /// Which step.
-        kind: StepKind,
+        step: Name,
         /// What was seen.
         detail: String,
     },
-    /// A [`crate::Command::Step`] has failed; the machine asks again.
+    /// A [`crate::Command::Step`] has failed; the machine asks again, as often as the step allows.
     StepFailed {
         /// The run.
         run: RunId,
         /// Which step.
-        kind: StepKind,
+        step: Name,
         /// What went wrong.
         reason: String,
     },
-    /// A person wants the holder of this epoch replaced in spite of the flap window, and with
-    /// `accept_data_loss` also without proof of data. Good for this epoch only.
-    PersonAgrees {
-        /// The reign that is to end.
+    /// The gateway of that region holds new transactions of that epoch.
+    Held {
+        /// Whose gateway.
+        from: RegionName,
+        /// The reign.
         epoch: Epoch,
-        /// `--accept-data-loss`.
-        accept_data_loss: bool,
+        /// Sessions that are still inside a transaction; 0: nothing is under way.
+        busy: u32,
     },
+    /// The group's order as etcd has it, from the watch. `None`: there is none.
+    Ordered(Option<Order>),
+    /// What persons have said to a run, from the watch.
+    Words(RunWords),
+    /// Whether nothing may begin by itself, from the watch.
+    Maintenance(Option<Maintenance>),
     /// The holder is asked to stop writing and give the lease up (orderly shutdown).
     StepDown {
         /// Why, for the log.

@@ -50,4 +50,16 @@ pub enum Rule {
     ProofOfData,
     /// No sealed member is further than this one.
     MostAdvanced,
+    /// The lease was not handed to another member, or that one did not take it.
+    Successor,
+    /// Nobody has suspended what begins by itself.
+    Maintenance,
+    /// The plan leaves it to the verdicts, or a person has ordered it.
+    Approved,
+    /// A switchover's order is for this reign and has not expired.
+    OrderIsForThisReign,
+    /// No run is under way.
+    NoOtherRun,
+    /// The successor is up, streams and is close behind.
+    SuccessorWell,
 }

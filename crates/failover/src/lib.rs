@@ -20,7 +20,7 @@ pub mod machine;
 pub mod table;
 
 pub use command::{Command, DatabaseAction, Expect, Level, Purpose, Swap};
-pub use config::Config;
+pub use config::{Config, Plan};
 pub use event::{At, Completed, Event, Memory, Outcome, PromiseKept};
 pub use explain::{Explanation, Rule, RuleState};
 pub use machine::Machine;

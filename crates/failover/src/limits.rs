@@ -17,8 +17,8 @@ pub(crate) const SEAL_WAIT: Duration = Duration::from_millis(1_500);
 pub(crate) const REPOINT_WAIT: Duration = Duration::from_secs(10);
 /// A step that failed is tried again after this long.
 pub(crate) const STEP_AGAIN: Duration = Duration::from_secs(1);
-/// A step without an answer for this long is asked for again (steps are idempotent).
-pub(crate) const STEP_PATIENCE: Duration = Duration::from_secs(60);
+/// A step without an answer so long after its own timeout is asked for again (steps are idempotent).
+pub(crate) const STEP_GRACE: Duration = Duration::from_secs(10);
 /// A journal entry without an answer for this long is written again.
 pub(crate) const JOURNAL_PATIENCE: Duration = Duration::from_secs(2);
 /// The first wait after a failed database action; it doubles up to [`RETRY_MAX`].
@@ -51,3 +51,9 @@ pub(crate) const ANNOUNCED_MAX: usize = 64;
 pub(crate) const RUNS_SEEN_MAX: usize = 8;
 /// Moves within one step; more would be a circle.
 pub(crate) const MOVES_MAX: usize = 8;
+/// An orderly stop within a switchover may take so long; a checkpoint went before it.
+pub(crate) const STOP_IN_ORDER: Duration = Duration::from_secs(3);
+/// Gateways hold so much longer than a switchover may take at most, for the way of the news.
+pub(crate) const HOLD_BEYOND: Duration = Duration::from_secs(2);
+/// Orders that were ended here and may still be shown open.
+pub(crate) const ORDERS_ENDED_MAX: usize = 8;

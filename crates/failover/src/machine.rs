@@ -26,12 +26,14 @@ use crate::table::{self, State, Trigger};
 
 mod driver;
 mod facts;
+mod handover;
 mod intake;
 mod moves;
 mod orders;
 mod report;
 mod rules;
 mod runner;
+mod runs;
 mod view;
 
 use driver::Driver;
@@ -56,6 +58,7 @@ pub struct Machine {
     lease: Lease,
     driver: Driver,
     runner: Runner,
+    handing: handover::Handing,
     reporter: report::Reporter,
     shown: orders::Shown,
     /// Commands that an event or a move asked for directly: answers and sentences for the log.
@@ -82,6 +85,7 @@ impl Machine {
             lease: Lease::default(),
             driver: Driver::default(),
             runner: Runner::default(),
+            handing: handover::Handing::default(),
             reporter: report::Reporter::default(),
             shown: orders::Shown::default(),
             answers: Vec::new(),

@@ -29,12 +29,20 @@ pub enum State {
     Sealing,
     /// The final position is reported; waits for the others and for the rules.
     Sealed,
+    /// The holder has handed over to this member, which replays the rest of its log.
+    TakingOver,
     /// A new epoch is being claimed.
     Claiming,
     /// The epoch is ours; the database is being made the primary.
     Promoting,
     /// The writer.
     Leading,
+    /// The writer; a switchover is being prepared.
+    Preparing,
+    /// The writer; new transactions are held, running ones may end.
+    Draining,
+    /// The writer's database is being stopped in order; its log is complete at the successor.
+    HandingOver,
     /// The writer's gateway is fenced: no renewal for too long.
     WritesClosed,
     /// The writer's database crashed and is started again in place.
@@ -53,7 +61,7 @@ pub enum State {
 
 impl State {
     /// All of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 23] = [
         Self::Starting,
         Self::Idle,
         Self::Waiting,
@@ -63,9 +71,13 @@ impl State {
         Self::Following,
         Self::Sealing,
         Self::Sealed,
+        Self::TakingOver,
         Self::Claiming,
         Self::Promoting,
         Self::Leading,
+        Self::Preparing,
+        Self::Draining,
+        Self::HandingOver,
         Self::WritesClosed,
         Self::Restarting,
         Self::Stopped,
@@ -88,9 +100,17 @@ impl State {
             Self::Following => "a standby of the holder",
             Self::Sealing => "the connection to the holder is being dropped for good",
             Self::Sealed => "the final position is reported; waits for the others and for the rules",
+            Self::TakingOver => {
+                "the holder has handed over to this member, which replays the rest of its log"
+            }
             Self::Claiming => "a new epoch is being claimed",
             Self::Promoting => "the epoch is ours; the database is being made the primary",
             Self::Leading => "the writer",
+            Self::Preparing => "the writer; a switchover is being prepared",
+            Self::Draining => "the writer; new transactions are held, running ones may end",
+            Self::HandingOver => {
+                "the writer's database is being stopped in order; its log is complete at the successor"
+            }
             Self::WritesClosed => "the writer's gateway is fenced: no renewal for too long",
             Self::Restarting => "the writer's database crashed and is started again in place",
             Self::Stopped => {
@@ -106,7 +126,14 @@ impl State {
     /// The epoch is ours and the database is, or is becoming, a primary: renewals are due and fences armed.
     #[must_use]
     pub const fn holds(self) -> bool {
-        matches!(self, Self::Promoting | Self::Leading | Self::WritesClosed | Self::Restarting)
+        self.serves()
+            || matches!(self, Self::Promoting | Self::HandingOver | Self::WritesClosed | Self::Restarting)
+    }
+
+    /// Clients may write: the gateway is open as long as the lease is fresh.
+    #[must_use]
+    pub const fn serves(self) -> bool {
+        matches!(self, Self::Leading | Self::Preparing | Self::Draining)
     }
 }
 
@@ -176,6 +203,22 @@ pub enum Trigger {
     RestartDone,
     /// The node was asked to give the lease up.
     AskedToStepDown,
+    /// Somebody ordered the writer to move.
+    SwitchoverOrdered,
+    /// The database is ready for a short stop.
+    Prepared,
+    /// Nothing is under way any more, and the successor has everything.
+    Drained,
+    /// The switchover cannot be carried out in time, or not at all.
+    CalledOff,
+    /// The database was stopped in order.
+    StoppedInOrder,
+    /// The holder has given the lease to this member.
+    HandedOver,
+    /// Everything of the old writer has been replayed.
+    Replayed,
+    /// A person ended the run.
+    RunAborted,
     /// No process of the database is left.
     StopDone,
     /// The record says that the lease was given up.
@@ -247,6 +290,7 @@ pub const TABLE: &[Row] = &[
     on(S::Following, T::Diverged, "", S::Rejoining, "keeps the diverged log and becomes a copy of the holder"),
     on(S::Following, T::RecordIsOurs, "", S::Starting, "takes stock again"),
     on(S::Following, T::HolderLost, "seal_rules", S::Sealing, "drops its connection to the holder for good"),
+    on(S::Following, T::HandedOver, "handover_rules", S::TakingOver, "replays the old writer's log to its end"),
     on(S::Rejoining, T::RejoinDone, "", S::Following, "follows the holder"),
     on(S::Rejoining, T::DataGone, "", S::Cloning, "copies the database from the holder"),
     on(S::Rejoining, T::RejoinFailed, "only_suspected", S::Following, "goes on following as it was"),
@@ -258,11 +302,15 @@ pub const TABLE: &[Row] = &[
     on(S::Sealed, T::RulesAllow, "claim_rules", S::Claiming, "claims the next epoch by compare-and-set"),
     on(S::Sealed, T::ClaimWon, "", S::Promoting, "a claim without an answer turns out to be won: promotes"),
     on(S::Claiming, T::ClaimWon, "", S::Promoting, "arms the fences and promotes"),
-    on(S::Claiming, T::ClaimLost, "", S::Sealed, "reads the record again"),
+    on(S::Claiming, T::ClaimLost, "sealed", S::Sealed, "reads the record again"),
+    on(S::Claiming, T::ClaimLost, "not_sealed", S::Starting, "takes stock again"),
+    on(S::TakingOver, T::Replayed, "replayed_beyond", S::Claiming, "claims the next epoch by compare-and-set"),
+    on(S::TakingOver, T::NewEpoch, "", S::Starting, "takes stock again"),
     on(S::Bootstrapping, T::ClaimWon, "", S::Promoting, "makes a new database and starts it"),
     on(S::Bootstrapping, T::ClaimLost, "", S::Starting, "takes stock again"),
     on(S::Promoting, T::PromoteDone, "", S::Leading, "opens writes"),
     on(S::Promoting, T::PromoteFailed, "", S::Releasing, "stops the database and gives the lease up"),
+    on(S::Promoting, T::RunAborted, "", S::Releasing, "stops the database and gives the lease up"),
     on(S::Promoting, T::LeaseLapsed, "", S::Stopped, "stops the database"),
     on(S::Promoting, T::Deposed, "", S::Stopped, "stops the database"),
     // --- the writer ---
@@ -272,6 +320,25 @@ pub const TABLE: &[Row] = &[
     on(S::Leading, T::DatabaseCrashed, "", S::Restarting, "closes writes and starts the database again"),
     on(S::Leading, T::CrashedTooOften, "", S::Releasing, "gives the lease up"),
     on(S::Leading, T::AskedToStepDown, "", S::Releasing, "closes writes, stops the database and gives the lease up"),
+    // --- a switchover, as the old writer ---
+    on(S::Leading, T::SwitchoverOrdered, "switchover_rules", S::Preparing, "makes the stop to come short"),
+    on(S::Preparing, T::Prepared, "", S::Draining, "holds new transactions at all gateways"),
+    on(S::Preparing, T::CalledOff, "", S::Leading, "goes on as before"),
+    on(S::Preparing, T::RenewalOverdue, "", S::WritesClosed, "closes the gateway for writes"),
+    on(S::Preparing, T::LeaseLapsed, "", S::Stopped, "closes writes and stops the database"),
+    on(S::Preparing, T::Deposed, "", S::Stopped, "closes writes and stops the database"),
+    on(S::Preparing, T::DatabaseCrashed, "", S::Restarting, "closes writes and starts the database again"),
+    on(S::Draining, T::Drained, "", S::HandingOver, "closes writes and stops the database in order"),
+    on(S::Draining, T::CalledOff, "", S::Leading, "lets the held transactions go on here"),
+    on(S::Draining, T::RenewalOverdue, "", S::WritesClosed, "closes the gateway for writes"),
+    on(S::Draining, T::LeaseLapsed, "", S::Stopped, "closes writes and stops the database"),
+    on(S::Draining, T::Deposed, "", S::Stopped, "closes writes and stops the database"),
+    on(S::Draining, T::DatabaseCrashed, "", S::Restarting, "closes writes and starts the database again"),
+    on(S::HandingOver, T::StoppedInOrder, "", S::Releasing, "gives the lease to the successor"),
+    on(S::HandingOver, T::CalledOff, "", S::Restarting, "starts the database again"),
+    on(S::HandingOver, T::LeaseLapsed, "", S::Stopped, "stops the database"),
+    on(S::HandingOver, T::Deposed, "", S::Stopped, "stops the database"),
+    // --- the writer without a lease that is fresh ---
     on(S::WritesClosed, T::Renewed, "", S::Leading, "opens writes again"),
     on(S::WritesClosed, T::LeaseLapsed, "", S::Stopped, "stops the database"),
     on(S::WritesClosed, T::Deposed, "", S::Stopped, "stops the database"),

@@ -10,6 +10,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 
 use crate::cancel::Cancels;
+use crate::credentials::Credentials;
 use crate::fence::Gate;
 use crate::route::{Port, Routes};
 use crate::waiting::Room;
@@ -42,6 +43,11 @@ pub(crate) struct Door {
     pub(crate) farewells: Semaphore,
     pub(crate) room: Arc<Room>,
     pub(crate) cancels: Arc<Cancels>,
+    pub(crate) credentials: Credentials,
+    /// Sessions that move while their client is silent.
+    pub(crate) silent: Semaphore,
+    /// Logins of moving sessions that compute something.
+    pub(crate) proofs: Semaphore,
     pub(crate) meter: GatewayMeter,
     pub(crate) metrics: Metrics,
 }

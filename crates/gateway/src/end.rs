@@ -26,6 +26,12 @@ pub(crate) enum Refusal {
     },
     Draining,
     ClientLeft,
+    /// The server there does not take a running session over, and will not the next time.
+    NotMoved {
+        why: String,
+    },
+    /// An administrator ended it at its server.
+    Terminated(String),
 }
 
 /// Why a running session ends.
@@ -41,6 +47,10 @@ pub(crate) enum End {
     Fenced(String),
     /// The writer changed, or the replica may not serve.
     Unseated(String),
+    /// It was still busy at the end of a planned move's patience.
+    Cut,
+    /// It lost its server, and there is no other for it.
+    Stranded(Refusal),
     /// The server there stopped waiting for its synchronous standby: what it acknowledges now, a failover
     /// may take back.
     Unreplicated(RegionName),
@@ -67,6 +77,8 @@ impl Refusal {
             Self::NotHere { .. } => "not-here",
             Self::Draining => "shutdown",
             Self::ClientLeft => "client-left",
+            Self::NotMoved { .. } => "not-moved",
+            Self::Terminated(_) => "terminated",
         }
     }
 
@@ -96,6 +108,8 @@ impl Refusal {
             ),
             Self::Draining => stopping(),
             Self::ClientLeft => return None,
+            Self::NotMoved { why } => Fault::fatal(sqlstate::ADMIN_SHUTDOWN, ended(group, why), RECONNECT),
+            Self::Terminated(message) => Fault::fatal(sqlstate::ADMIN_SHUTDOWN, message, ""),
         };
         Some(fault)
     }
@@ -110,6 +124,8 @@ impl End {
             Self::ServerLost(_) => "server-lost",
             Self::Fenced(_) => "fenced",
             Self::Unseated(_) => "writer-moved",
+            Self::Cut => "cut",
+            Self::Stranded(refusal) => refusal.word(),
             Self::Unreplicated(_) => "unreplicated",
             Self::Draining => "shutdown",
             Self::Nonsense(_) => "error",
@@ -118,7 +134,6 @@ impl End {
 
     /// What the client is told, if anything.
     pub(crate) fn fault(&self, group: &GroupName) -> Option<Fault> {
-        let ended = |why: &str| format!("this session of `{group}` is ended: {why}");
         let fault = match self {
             Self::Client | Self::Server => return None,
             Self::ServerLost(region) => Fault::fatal(
@@ -127,14 +142,22 @@ impl End {
                 RECONNECT,
             ),
             Self::Fenced(why) | Self::Unseated(why) => {
-                Fault::fatal(sqlstate::ADMIN_SHUTDOWN, ended(why), RECONNECT)
+                Fault::fatal(sqlstate::ADMIN_SHUTDOWN, ended(group, why), RECONNECT)
             }
+            Self::Cut => {
+                let why = "the writer is being moved, and its transaction took longer than the move waits";
+                Fault::fatal(sqlstate::ADMIN_SHUTDOWN, ended(group, why), RECONNECT)
+            }
+            Self::Stranded(refusal) => return refusal.fault(group),
             Self::Unreplicated(region) => Fault::fatal(
                 sqlstate::TRANSACTION_RESOLUTION_UNKNOWN,
-                ended(&format!(
-                    "the wait for a synchronous standby was cancelled; the transaction is committed in \
-                     `{region}` but perhaps nowhere else, so whether it outlives a failover is unknown"
-                )),
+                ended(
+                    group,
+                    &format!(
+                        "the wait for a synchronous standby was cancelled; the transaction is committed in \
+                         `{region}` but perhaps nowhere else, so whether it outlives a failover is unknown"
+                    ),
+                ),
                 LOOK_FIRST,
             ),
             Self::Draining => stopping(),
@@ -142,6 +165,10 @@ impl End {
         };
         Some(fault)
     }
+}
+
+fn ended(group: &GroupName, why: &str) -> String {
+    format!("this session of `{group}` is ended: {why}")
 }
 
 fn stopping() -> Fault {

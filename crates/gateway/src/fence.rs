@@ -16,9 +16,11 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use meridian_model::{GroupName, Moment};
+use meridian_model::{Epoch, GroupName, Moment};
 use meridian_telemetry::clock;
 use tokio::sync::watch;
+
+use crate::hold::Hold;
 
 /// The fence of all local writers of one node.
 #[derive(Debug)]
@@ -32,6 +34,7 @@ pub struct Gate {
     until: AtomicU64,
     reason: Mutex<String>,
     changes: watch::Sender<()>,
+    hold: Hold,
 }
 
 impl Fence {
@@ -65,6 +68,46 @@ impl Fence {
         self.gate(group).until()
     }
 
+    /// From now until `until`, sessions of the write port whose writer is of that epoch (or a lower one)
+    /// begin no new transaction; what their clients ask next is kept, and new sessions wait. What is under
+    /// way goes on. The hold ends at that moment by itself, with [`Fence::release`], and for each session
+    /// that reaches a writer of a higher epoch. Holding again sets another moment.
+    pub fn hold(&self, group: &GroupName, epoch: Epoch, until: Moment) {
+        let gate = self.gate(group);
+        gate.hold.begin(epoch, until);
+        gate.changes.send_replace(());
+    }
+
+    /// Ends the hold: sessions go on where they are.
+    pub fn release(&self, group: &GroupName) {
+        let gate = self.gate(group);
+        gate.hold.release();
+        gate.changes.send_replace(());
+    }
+
+    /// How many sessions of the write port are in a transaction, have asked something that is not yet
+    /// answered, or are logging in.
+    #[must_use]
+    pub fn busy(&self, group: &GroupName) -> usize {
+        self.gate(group).hold.busy()
+    }
+
+    /// Returns when no session is busy. During a hold that is final here, but for sessions that another
+    /// gateway sends: the writer is quiet when the gateways of *all* regions are.
+    pub fn quiet(&self, group: &GroupName) -> impl Future<Output = ()> + Send + use<> {
+        let gate = self.gate(group);
+        async move { gate.hold.quiet().await }
+    }
+
+    /// Ends the sessions that are busy, with a message that says why. Says how many were busy at this
+    /// instant; one that becomes idle before its task runs stays.
+    pub fn cut(&self, group: &GroupName) -> usize {
+        let gate = self.gate(group);
+        let busy = gate.hold.cut();
+        gate.changes.send_replace(());
+        busy
+    }
+
     /// The gate of `group`; made, closed, when there is none.
     #[must_use]
     pub fn gate(&self, group: &GroupName) -> Arc<Gate> {
@@ -81,7 +124,7 @@ impl Fence {
 impl Default for Gate {
     fn default() -> Self {
         let reason = Mutex::new("no lease has been granted to this node yet".to_owned());
-        Self { until: AtomicU64::new(0), reason, changes: watch::Sender::new(()) }
+        Self { until: AtomicU64::new(0), reason, changes: watch::Sender::new(()), hold: Hold::default() }
     }
 }
 
@@ -111,6 +154,11 @@ impl Gate {
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<()> {
         self.changes.subscribe()
+    }
+
+    /// Who may begin a transaction.
+    pub(crate) const fn hold(&self) -> &Hold {
+        &self.hold
     }
 
     fn reason(&self) -> MutexGuard<'_, String> {

@@ -21,10 +21,13 @@
 //! [`Fence`]. Open `session.rs` first.
 
 mod cancel;
+mod credentials;
 mod door;
 mod end;
 mod fence;
 mod hello;
+mod hold;
+mod moving;
 mod pipe;
 pub mod protocol;
 mod relay;
@@ -37,7 +40,9 @@ mod stream;
 mod testing;
 mod upstream;
 mod waiting;
+mod watch;
 
+pub use credentials::Credentials;
 pub use fence::{Fence, Gate};
 pub use route::Port;
 pub use server::{Config, Error, Listen, LocalAddress, Server, bind};

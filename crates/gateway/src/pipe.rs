@@ -29,7 +29,7 @@ pub(crate) struct Pipe {
     ended: bool,
     /// Something was written and not flushed.
     unflushed: bool,
-    /// A message must not pass: what came before it is still written, nothing else is.
+    /// A message must not pass (now): what came before it is still written, nothing else is.
     withheld: bool,
 }
 
@@ -39,7 +39,8 @@ pub(crate) enum PipeEnd {
     /// The reader has ended and all was passed on.
     #[error("closed")]
     Closed,
-    /// All up to a message that must not pass was passed on.
+    /// All up to a message that must not pass was passed on. The pipe goes on when the message may pass
+    /// after all.
     #[error("a message was withheld")]
     Withheld,
     /// The bytes are no messages.
@@ -64,6 +65,26 @@ impl Pipe {
     /// Nothing is under way: what was written ends between two messages, and nothing is held back.
     pub(crate) fn is_empty(&self) -> bool {
         self.held.is_empty() && self.is_clean()
+    }
+
+    /// All that may pass has passed.
+    pub(crate) const fn is_done(&self) -> bool {
+        self.frames.cleared() == 0 && self.is_clean()
+    }
+
+    /// A message waits for leave to pass, and all that comes after it.
+    pub(crate) const fn is_withheld(&self) -> bool {
+        self.withheld
+    }
+
+    /// Asks again whether what was withheld may pass.
+    pub(crate) fn ask_again(&mut self, passing: &mut impl Passing) -> Result<(), FrameError> {
+        if self.withheld { self.note(passing) } else { Ok(()) }
+    }
+
+    /// What was read and not written.
+    pub(crate) fn into_rest(self) -> BytesMut {
+        self.held
     }
 
     /// What was written ends between two messages and has left this process.
@@ -150,7 +171,7 @@ impl Pipe {
     }
 
     fn note(&mut self, passing: &mut impl Passing) -> Result<(), FrameError> {
-        let all = self.frames.scan_while(&self.held, |tag, body| passing.message(tag, body))?;
+        let all = self.frames.scan_while(&self.held, |tag, body, whole| passing.message(tag, body, whole))?;
         self.withheld = !all;
         Ok(())
     }
@@ -182,9 +203,9 @@ impl Pipe {
 
 /// Who is told what passes.
 pub(crate) trait Passing {
-    /// A message is about to be written. The body of a long one is not told. False: neither it nor what
-    /// comes after it may be, and the pipe ends when all before it was.
-    fn message(&mut self, tag: u8, body: &[u8]) -> bool;
+    /// A message is about to be written. Of a long one only the beginning is told (not `whole`). False:
+    /// neither it nor what comes after it may be, and the pipe ends when all before it was.
+    fn message(&mut self, tag: u8, body: &[u8], whole: bool) -> bool;
     /// So many bytes were written.
     fn bytes(&mut self, count: usize);
 }

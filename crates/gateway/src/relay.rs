@@ -1,22 +1,24 @@
-//! Both directions of a session in one task: two pipes, and what passes by.
+//! Both directions of a session in one task: two pipes between a client and its server of the moment.
 
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::BytesMut;
-use meridian_telemetry::events::GatewayMeter;
+use meridian_model::Epoch;
 use tokio::net::TcpStream;
 
-use crate::cancel::{Cancels, Registered};
+use crate::cancel::Registered;
 use crate::door::Door;
-use crate::end::End;
-use crate::pipe::{Passing, Pipe, PipeEnd};
-use crate::protocol::{Dialogue, FrameError, Said};
+use crate::end::{End, Refusal};
+use crate::hold::Turns;
+use crate::pipe::{Pipe, PipeEnd};
+use crate::protocol::{Dialogue, FrameError, Tracker};
 use crate::route::Target;
 use crate::stream::{Client, Stall};
-use crate::upstream::Upstream;
+use crate::upstream::Server;
+use crate::waiting::Held;
+use crate::watch::{FromClient, FromServer, LastWords, Watch};
 
 /// A running session.
 pub(crate) struct Relay<'a> {
@@ -25,6 +27,8 @@ pub(crate) struct Relay<'a> {
     to_server: Pipe,
     to_client: Pipe,
     watch: Watch<'a>,
+    /// The client has asked something that is kept back.
+    held: Option<Held>,
     /// The server takes nothing any more; its last words are awaited.
     deaf: bool,
     idle_ends: bool,
@@ -33,50 +37,77 @@ pub(crate) struct Relay<'a> {
     server_stalls: Stall,
 }
 
-/// What is learned from what passes.
-struct Watch<'a> {
-    dialogue: Dialogue,
-    meter: &'a GatewayMeter,
-    cancels: &'a Arc<Cancels>,
-    target: Target,
-    key: Option<Registered>,
-    /// The server's last message was an error: if it closes now, it has said why.
-    error_last: bool,
-    /// The client has said goodbye (Terminate).
-    goodbye: bool,
+/// What a session takes along from one server to the next.
+#[derive(Debug, Default)]
+pub(crate) struct Baggage {
+    /// What the client has said and no server has heard.
+    pub(crate) said: BytesMut,
+    pub(crate) dialogue: Dialogue,
+    pub(crate) tracker: Option<Box<Tracker>>,
+    pub(crate) key: Option<Registered>,
+    pub(crate) held: Option<Held>,
+}
+
+/// How a relay stops.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// The session is over.
+    Ends(End),
+    /// The server is gone, and the session can go on elsewhere.
+    Lost(Option<LastWords>),
 }
 
 impl<'a> Relay<'a> {
-    /// A session whose server has answered, and whose client may have `said` something since.
+    /// A session whose server has answered.
     pub(crate) fn new(
         door: &'a Door,
         client: &'a mut Client,
-        server: Upstream,
-        said: BytesMut,
+        server: Server,
+        baggage: Baggage,
     ) -> Result<Self, FrameError> {
+        let Server { upstream, turns, key } = server;
+        if let (Some(registered), Some(key)) = (&baggage.key, key) {
+            registered.lead_to(upstream.target.address, key);
+        }
         let mut watch = Watch {
-            dialogue: Dialogue::default(),
+            dialogue: baggage.dialogue,
             meter: &door.meter,
             cancels: &door.cancels,
-            target: server.target,
-            key: None,
+            target: upstream.target,
+            key: baggage.key,
+            turns,
+            tracker: baggage.tracker,
             error_last: false,
             goodbye: false,
+            last_words: None,
         };
-        let to_client = Pipe::with(server.early, &mut FromServer(&mut watch))?;
-        let to_server = Pipe::with(said, &mut FromClient(&mut watch))?;
+        let to_client = Pipe::with(upstream.early, &mut FromServer(&mut watch))?;
+        let to_server = Pipe::with(baggage.said, &mut FromClient(&mut watch))?;
         Ok(Self {
             client,
-            server: server.tcp,
+            server: upstream.tcp,
             to_server,
             to_client,
             watch,
+            held: baggage.held,
             deaf: false,
             idle_ends: false,
             turn: false,
             client_stalls: Stall::default(),
             server_stalls: Stall::default(),
         })
+    }
+
+    pub(crate) const fn target(&self) -> &Target {
+        &self.watch.target
+    }
+
+    /// The same writer goes on under that epoch.
+    pub(crate) fn raise(&mut self, epoch: Epoch) {
+        self.watch.target.epoch = self.watch.target.epoch.max(epoch);
+        if let Some(turns) = &mut self.watch.turns {
+            turns.raise(epoch);
+        }
     }
 
     /// From now on the session ends when it is idle.
@@ -91,91 +122,131 @@ impl<'a> Relay<'a> {
         self.to_client.is_clean() && !keeps_back
     }
 
-    /// Passes everything on until the session ends.
-    pub(crate) async fn run(&mut self) -> End {
+    /// A transaction is open, or something is asked and not answered, on the write port.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.watch.turns.as_ref().is_some_and(Turns::is_busy)
+    }
+
+    /// Another gateway sent it, and will move it.
+    pub(crate) fn is_second_hand(&self) -> bool {
+        self.watch.turns.as_ref().is_some_and(Turns::is_held_elsewhere)
+    }
+
+    /// Why the session cannot go on at another server now, if it cannot.
+    pub(crate) fn hindrance(&self) -> Option<&'static str> {
+        match &self.watch.tracker {
+            None => Some("unknown-user"),
+            Some(_) if !self.is_idle() => Some("busy"),
+            Some(tracker) => tracker.hindrance().map(|mark| mark.word()),
+        }
+    }
+
+    /// Leaves the server. Nothing is under way there, as [`Relay::hindrance`] has said.
+    pub(crate) fn leave(self) -> Baggage {
+        Baggage {
+            said: self.to_server.into_rest(),
+            dialogue: self.watch.dialogue,
+            tracker: self.watch.tracker,
+            key: self.watch.key,
+            held: self.held,
+        }
+    }
+
+    /// Passes everything on until the session ends or loses its server.
+    pub(crate) async fn run(&mut self) -> Event {
         poll_fn(|cx| self.poll(cx)).await
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+    /// Nothing is under way: all is answered, no transaction is open, and everything has been passed on.
+    fn is_idle(&self) -> bool {
+        let passed = self.to_client.is_done() && self.to_server.is_done();
+        self.watch.dialogue.idle() && passed && !self.watch.goodbye
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
         // In turns, so that the budget of one wake-up does not go to the same direction each time.
         self.turn = !self.turn;
         for to_client in [self.turn, !self.turn] {
             let polled = if to_client { self.poll_to_client(cx) } else { self.poll_to_server(cx) };
-            if let Poll::Ready(end) = polled {
-                return Poll::Ready(end);
+            if let Poll::Ready(event) = polled {
+                return Poll::Ready(event);
             }
+        }
+        if self.is_idle()
+            && let Some(turns) = &mut self.watch.turns
+        {
+            turns.end();
+        }
+        if let Poll::Ready(event) = self.poll_withheld(cx) {
+            return Poll::Ready(event);
         }
         self.client_stalls.follow(self.to_client.is_stalled(), self.client.tcp());
         self.server_stalls.follow(self.to_server.is_stalled(), &self.server);
-        let idle = self.watch.dialogue.idle() && self.to_client.is_empty() && self.to_server.is_empty();
-        if self.idle_ends && idle { Poll::Ready(End::Draining) } else { Poll::Pending }
+        let nothing_half = self.to_server.is_empty() || self.to_server.is_withheld();
+        let drained = self.idle_ends && self.is_idle() && nothing_half;
+        if drained { Poll::Ready(Event::Ends(End::Draining)) } else { Poll::Pending }
     }
 
-    fn poll_to_client(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+    /// Passes on what was kept back, when the hold is over or the server's answer says that it belongs to
+    /// an open transaction.
+    fn poll_withheld(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
+        if self.to_server.is_withheld() {
+            if let Err(error) = self.to_server.ask_again(&mut FromClient(&mut self.watch)) {
+                return Poll::Ready(Event::Ends(End::Nonsense(error)));
+            }
+            // Also when only a part of it may pass.
+            if let Poll::Ready(event) = self.poll_to_server(cx) {
+                return Poll::Ready(event);
+            }
+        }
+        let withheld = self.to_server.is_withheld();
+        if withheld != self.held.is_some() {
+            self.held = withheld.then(|| Held::new(self.watch.meter));
+        }
+        Poll::Pending
+    }
+
+    fn poll_to_client(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
         let passing = &mut FromServer(&mut self.watch);
         let polled = self.to_client.poll(cx, &mut self.server, &mut Pin::new(&mut *self.client), passing);
-        polled.map(|end| match end {
+        polled.map(|end| self.after_to_client(end))
+    }
+
+    fn after_to_client(&mut self, end: PipeEnd) -> Event {
+        let region = &self.watch.target.region;
+        let end = match end {
             PipeEnd::Closed | PipeEnd::Read(_) if self.watch.goodbye => End::Client,
+            PipeEnd::Closed | PipeEnd::Read(_) if self.hindrance().is_none() => return Event::Lost(None),
             PipeEnd::Closed | PipeEnd::Read(_) if self.watch.error_last => End::Server,
-            PipeEnd::Closed | PipeEnd::Read(_) => End::ServerLost(self.watch.target.region.clone()),
-            PipeEnd::Withheld => End::Unreplicated(self.watch.target.region.clone()),
+            PipeEnd::Closed | PipeEnd::Read(_) => End::ServerLost(region.clone()),
+            PipeEnd::Withheld => match self.watch.last_words.take() {
+                None => End::Unreplicated(region.clone()),
+                Some(words) if self.hindrance().is_none() => return Event::Lost(Some(words)),
+                Some(words) => End::Stranded(Refusal::Terminated(words.message)),
+            },
             PipeEnd::Frame(error) => End::Nonsense(error),
             PipeEnd::Write(_) if self.client.was_refused() => {
                 End::Fenced(format!("epoch {} is fenced: its lease has run out", self.watch.target.epoch))
             }
             PipeEnd::Write(_) => End::Client,
-        })
+        };
+        Event::Ends(end)
     }
 
-    fn poll_to_server(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+    fn poll_to_server(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
         if self.deaf {
             return Poll::Pending;
         }
         let passing = &mut FromClient(&mut self.watch);
         let polled = self.to_server.poll(cx, &mut *self.client, &mut self.server, passing);
         match polled {
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(PipeEnd::Frame(error)) => Poll::Ready(End::Nonsense(error)),
+            Poll::Pending | Poll::Ready(PipeEnd::Withheld) => Poll::Pending,
+            Poll::Ready(PipeEnd::Frame(error)) => Poll::Ready(Event::Ends(End::Nonsense(error))),
             Poll::Ready(PipeEnd::Write(_)) => {
                 self.deaf = true;
                 Poll::Pending
             }
-            Poll::Ready(PipeEnd::Closed | PipeEnd::Read(_) | PipeEnd::Withheld) => Poll::Ready(End::Client),
+            Poll::Ready(PipeEnd::Closed | PipeEnd::Read(_)) => Poll::Ready(Event::Ends(End::Client)),
         }
-    }
-}
-
-struct FromClient<'a, 'b>(&'a mut Watch<'b>);
-struct FromServer<'a, 'b>(&'a mut Watch<'b>);
-
-impl Passing for FromClient<'_, '_> {
-    fn message(&mut self, tag: u8, _: &[u8]) -> bool {
-        self.0.dialogue.client_said(tag);
-        self.0.goodbye = tag == b'X';
-        true
-    }
-
-    fn bytes(&mut self, count: usize) {
-        self.0.meter.to_server(u64::try_from(count).unwrap_or(u64::MAX));
-    }
-}
-
-impl Passing for FromServer<'_, '_> {
-    /// Everything may pass but the warning that no standby has what is acknowledged next, and with it
-    /// the acknowledgement. A client that has set `client_min_messages` above `warning` keeps PostgreSQL
-    /// from saying it, and a warning over [`WHOLE_MAX`](crate::protocol::WHOLE_MAX) is not looked into.
-    fn message(&mut self, tag: u8, body: &[u8]) -> bool {
-        let said = self.0.dialogue.server_said(tag, body);
-        self.0.error_last = said == Said::Error;
-        if let Said::Key(key) = said {
-            self.0.key = None;
-            self.0.key = Some(self.0.cancels.register(key, self.0.target.address));
-            return true;
-        }
-        said != Said::GaveUpStandby
-    }
-
-    fn bytes(&mut self, count: usize) {
-        self.0.meter.to_client(u64::try_from(count).unwrap_or(u64::MAX));
     }
 }

@@ -18,6 +18,7 @@ use meridian_telemetry::clock;
 use tokio::sync::watch;
 
 use crate::fence::Gate;
+use crate::hold::Orders;
 
 /// The startup parameter that marks a session which another gateway sends. It never reaches
 /// PostgreSQL. A client that sets it itself only gets less: the writer of this region or none.
@@ -49,13 +50,27 @@ pub(crate) struct Routes {
     /// The database of this region is the writer, or was the last one that was known. Sessions to it
     /// stand behind the fence, whichever port they came by.
     pub(crate) fenced_here: bool,
+    /// That fence is closed.
+    pub(crate) shut: bool,
+    /// Whether sessions of the write port may begin something. A change of it must reach them too.
+    pub(crate) orders: Orders,
+}
+
+/// What routes mean for a running session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Stance {
+    /// It stays, under that epoch.
+    Stays(Epoch),
+    /// It must leave its server, and why.
+    Leaves(String),
 }
 
 impl Routes {
     /// Nothing is known.
     pub(crate) fn none() -> Self {
         let write = Err("nothing is known yet".to_owned());
-        Self { epoch: Epoch::NONE, write, read: Vec::new(), fenced_here: false }
+        let orders = Orders::default();
+        Self { epoch: Epoch::NONE, write, read: Vec::new(), fenced_here: false, shut: false, orders }
     }
 
     /// What the view says, cut down by the fence. `before` carries over who wrote last.
@@ -84,7 +99,7 @@ impl Routes {
             Target { region: reader.region, address: reader.database, epoch, local, hop: false }
         });
         let read = readers.filter(|target| !(target.local && shut)).collect();
-        Self { epoch, write, read, fenced_here }
+        Self { epoch, write, read, fenced_here, shut, orders: gate.hold().orders() }
     }
 
     /// Where a new session may go, the best first. One that another gateway sent stays in this region.
@@ -105,21 +120,27 @@ impl Routes {
         }
     }
 
-    /// Why a running session must end, if it must.
+    /// Whether a running session may stay at its server.
     ///
-    /// A session to a remote writer stays while it is only unknown who writes: it ends when a newer
-    /// epoch is known. One to the local writer ends at once.
-    pub(crate) fn unseats(&self, port: Port, target: &Target) -> Option<String> {
+    /// On the write port it stays until another region is known to write, as long as the fence in front of
+    /// its server lets it: here that is our own gate, elsewhere it is the other gateway's, which ends the session
+    /// itself. So it also outlives a new epoch of the same writer: if that had written under no epoch in
+    /// between, its PostgreSQL would have been stopped, and the connection would not live.
+    pub(crate) fn stance(&self, port: Port, target: &Target) -> Stance {
+        let ended = |by: String| Stance::Leaves(format!("epoch {} {by}", target.epoch));
         match (port, &self.write) {
-            (Port::Write, Ok(now)) if now.region == target.region && now.epoch == target.epoch => None,
-            (Port::Write, Ok(now)) => Some(format!(
-                "epoch {} has ended; `{}` writes in epoch {}",
-                target.epoch, now.region, now.epoch
-            )),
-            (Port::Write, Err(_)) if !target.local && self.epoch <= target.epoch => None,
-            (Port::Write, Err(reason)) => Some(format!("epoch {} is fenced: {reason}", target.epoch)),
-            (Port::Read, _) if self.read.iter().any(|t| t.region == target.region) => None,
-            (Port::Read, _) => Some(format!("the database in `{}` may not serve reads now", target.region)),
+            (Port::Write, Ok(now)) if now.region == target.region => Stance::Stays(now.epoch),
+            (Port::Write, Ok(now)) => {
+                ended(format!("has ended; `{}` writes in epoch {}", now.region, now.epoch))
+            }
+            (Port::Write, Err(reason)) if target.local && self.shut => ended(format!("is fenced: {reason}")),
+            (Port::Write, Err(_)) => Stance::Stays(target.epoch),
+            (Port::Read, _) if self.read.iter().any(|t| t.region == target.region) => {
+                Stance::Stays(target.epoch)
+            }
+            (Port::Read, _) => {
+                Stance::Leaves(format!("the database in `{}` may not serve reads now", target.region))
+            }
         }
     }
 }
@@ -141,6 +162,7 @@ pub(crate) async fn keep(
             changed = views.changed(), if viewing => viewing = changed.is_ok(),
             _ = fence.changed() => {}
             () = until_shut(&gate) => {}
+            () = until_released(&gate) => {}
             () = routes.closed() => return,
         }
     }
@@ -177,6 +199,14 @@ async fn until_shut(gate: &Gate) {
     }
     while gate.is_open() {
         tokio::time::sleep(gate.until().since(clock::now())).await;
+    }
+}
+
+/// Returns when a hold has ended by itself; never when there is none.
+async fn until_released(gate: &Gate) {
+    match gate.hold().remaining() {
+        Some(remaining) => tokio::time::sleep(remaining).await,
+        None => std::future::pending().await,
     }
 }
 

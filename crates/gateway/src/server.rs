@@ -15,6 +15,7 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
 use crate::cancel::Cancels;
+use crate::credentials::Credentials;
 use crate::door::{Door, Phase};
 use crate::fence::Fence;
 use crate::route::{self, Port, Routes};
@@ -29,6 +30,10 @@ const PORCH_MAX: usize = 256;
 /// Clients of one port without a seat that may take their time to read why they are refused. More are
 /// closed at once.
 const FAREWELLS_MAX: usize = 64;
+/// Sessions of one port with a silent client that move at the same time; the others of that kind queue.
+const SILENT_MAX: usize = 8;
+/// Logins of one port that compute at the same time.
+const PROOFS_MAX: usize = 2;
 /// The pause after a failed accept (no file descriptors, mostly).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How long sessions have for their last words when the drain's time is over.
@@ -60,6 +65,8 @@ pub struct Listen {
     pub read: SocketAddr,
     /// How much at once.
     pub limits: GatewayLimits,
+    /// The users whose sessions can be moved to another writer.
+    pub credentials: Credentials,
 }
 
 /// Why a gateway does not start.
@@ -116,6 +123,7 @@ impl Listen {
                 write: route::nth(node.gateway_write, nth),
                 read: route::nth(node.gateway_read, nth),
                 limits: database.gateway,
+                credentials: Credentials::of(database, region),
             })
         };
         (0..).zip(&system.databases).filter_map(listen).collect()
@@ -150,6 +158,7 @@ pub async fn bind(
     let cancels = Arc::new(Cancels::default());
     let tls = config.tls.map(acceptor);
     for database in config.databases {
+        database.credentials.read().await;
         let gate = config.fence.gate(&database.group);
         let (routes_out, routes) = watch::channel(Arc::new(Routes::none()));
         server.keepers.spawn(route::keep(
@@ -174,6 +183,9 @@ pub async fn bind(
                 farewells: Semaphore::new(FAREWELLS_MAX),
                 room: Arc::clone(&room),
                 cancels: Arc::clone(&cancels),
+                credentials: database.credentials.clone(),
+                silent: Semaphore::new(SILENT_MAX),
+                proofs: Semaphore::new(PROOFS_MAX),
                 meter: metrics.gateway_meter(&database.group, port),
                 metrics: metrics.clone(),
             };

@@ -2,15 +2,19 @@
 //!
 //! A client is heard, admitted, led to a server, and from then on every byte passes as it came, both
 //! ways, until one of the two ends it, or the gateway must: the writer is fenced or has moved, the
-//! replica may not serve any more, or this node stops. The gateway never answers for a server:
-//! authentication (SCRAM included) is between client and server. With TLS at the gateway SCRAM works
+//! replica may not serve any more, or this node stops. When the writer moves, a session that has nothing
+//! under way goes on at the new one (`moving.rs`). The gateway never answers for a server:
+//! authentication (SCRAM included) is between client and server, and only when a session moves the gateway
+//! logs in itself. With TLS at the gateway SCRAM works
 //! without channel binding (`SCRAM-SHA-256`), for the server sees a plain connection and offers no
 //! `-PLUS`; a client that *requires* channel binding cannot connect through a gateway.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use meridian_telemetry::events::{GatewaySessionClosed, GatewaySessionOpened, GatewaySessionRefused};
+use meridian_telemetry::events::{
+    GatewaySessionClosed, GatewaySessionOpened, GatewaySessionRefused, GatewaySessionUnmovable,
+};
 use meridian_telemetry::spans;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -21,10 +25,11 @@ use tracing::Instrument;
 use crate::door::{Door, Phase};
 use crate::end::{End, Refusal};
 use crate::hello::{self, Greeting, HELLO_MAX};
-use crate::protocol::{CancelKey, Fault, Startup};
-use crate::relay::Relay;
-use crate::route::{Port, Target};
-use crate::seek::{Found, seek};
+use crate::moving::{Leave, Mover};
+use crate::protocol::{CancelKey, Fault, Startup, Tracker};
+use crate::relay::{Baggage, Event, Relay};
+use crate::route::{Port, Stance, Target};
+use crate::seek::{Caller, Found, seek};
 use crate::stream::{Client, Guard};
 
 /// How long a client may take to read the message that ends its session.
@@ -42,9 +47,9 @@ pub(crate) async fn run(door: Arc<Door>, tcp: TcpStream, porch: OwnedSemaphorePe
     let mut seat = None;
     let fault = match begin(&door, &mut client, startup, &mut seat).await {
         Err(refusal) => refuse(&door, &refusal),
-        Ok(found) => {
+        Ok((caller, found)) => {
             let span = spans::gateway_session(&door.group, door.port);
-            converse(&door, &mut client, found).instrument(span).await
+            converse(&door, &mut client, caller, found).instrument(span).await
         }
     };
     let Some(fault) = fault else { return };
@@ -93,7 +98,7 @@ async fn begin(
     client: &mut Client,
     startup: Startup,
     seat: &mut Option<OwnedSemaphorePermit>,
-) -> Result<Found, Refusal> {
+) -> Result<(Caller, Found), Refusal> {
     if startup.wants_replication() {
         return Err(Refusal::Replication);
     }
@@ -101,7 +106,9 @@ async fn begin(
     if seat.is_none() {
         return Err(Refusal::TooManySessions(door.limits.max_sessions));
     }
-    seek(door, client, startup).await
+    let caller = Caller::new(startup);
+    let found = seek(door, client, &caller).await?;
+    Ok((caller, found))
 }
 
 fn refuse(door: &Door, refusal: &Refusal) -> Option<Fault> {
@@ -111,17 +118,31 @@ fn refuse(door: &Door, refusal: &Refusal) -> Option<Fault> {
     fault
 }
 
-/// Step 3: pass everything on, until the end. Says what the client should hear then.
-async fn converse(door: &Door, client: &mut Client, found: Found) -> Option<Fault> {
-    let target = found.server.target.clone();
-    GatewaySessionOpened { backend: &target.region, waited: found.waited }.emit(&door.meter, &door.metrics);
-    client.guard(guard(door, &target));
-    let (end, may_speak) = match Relay::new(door, client, found.server, found.said) {
-        Ok(mut relay) => {
-            let end = attend(door, &mut relay, &target).await;
-            (end, relay.may_speak())
+/// Step 3: pass everything on, until the end; at one server after the other. Says what the client should
+/// hear then.
+async fn converse(door: &Door, client: &mut Client, caller: Caller, found: Found) -> Option<Fault> {
+    let Found { mut server, waited, said } = found;
+    let backend = &server.upstream.target.region;
+    GatewaySessionOpened { backend, waited }.emit(&door.meter, &door.metrics);
+    let mut mover = Mover::of(door, caller);
+    let tracker = mover.is_some().then(Box::<Tracker>::default);
+    let mut baggage = Baggage { said, tracker, ..Baggage::default() };
+    let (end, may_speak) = loop {
+        client.guard(guard(door, &server.upstream.target));
+        let mut relay = match Relay::new(door, client, server, baggage) {
+            Ok(relay) => relay,
+            Err(error) => break (End::Nonsense(error), true),
+        };
+        let leave = match attend(door, &mut relay).await {
+            Parting::Leaves(leave) => leave,
+            Parting::Ends(end) => break (end, relay.may_speak()),
+        };
+        baggage = relay.leave();
+        let Some(mover) = &mut mover else { break (End::Unseated(leave.why), true) };
+        match mover.move_on(door, client, &mut baggage, leave).await {
+            Ok(next) => server = next,
+            Err(end) => break (end, true),
         }
-        Err(error) => (End::Nonsense(error), true),
     };
     GatewaySessionClosed { reason: end.word() }.emit(&door.meter, &door.metrics);
     end.fault(&door.group).filter(|_| may_speak)
@@ -137,23 +158,61 @@ fn guard(door: &Door, target: &Target) -> Option<Guard> {
     }
 }
 
-/// Lets the relay run while the routes and the phase allow it.
-async fn attend(door: &Door, relay: &mut Relay<'_>, target: &Target) -> End {
+/// How a session and a server part.
+enum Parting {
+    /// The session is over.
+    Ends(End),
+    /// It goes on elsewhere.
+    Leaves(Leave),
+}
+
+/// Lets the relay run while the routes, the phase and the orders allow it.
+async fn attend(door: &Door, relay: &mut Relay<'_>) -> Parting {
     let (mut routes, mut phase) = (door.routes.clone(), door.phase.clone());
+    let mut cuts = routes.borrow().orders.cuts;
     loop {
-        if let Some(why) = routes.borrow_and_update().unseats(door.port, target) {
-            return if target.local { End::Fenced(why) } else { End::Unseated(why) };
+        let now = Arc::clone(&routes.borrow_and_update());
+        match now.stance(door.port, relay.target()) {
+            Stance::Stays(epoch) => relay.raise(epoch),
+            Stance::Leaves(why) => return part(door, relay, why),
+        }
+        if std::mem::replace(&mut cuts, now.orders.cuts) < now.orders.cuts && relay.is_busy() {
+            return Parting::Ends(End::Cut);
         }
         match *phase.borrow_and_update() {
             Phase::Serving => {}
             Phase::Draining => relay.end_when_idle(),
-            Phase::Ending => return End::Draining,
+            Phase::Ending => return Parting::Ends(End::Draining),
         }
-        tokio::select! {
+        let event = tokio::select! {
             biased;
-            Ok(()) = routes.changed() => {}
-            ended = ended_or_changed(&mut phase) => if ended { return End::Draining },
-            end = relay.run() => return end,
+            Ok(()) = routes.changed() => continue,
+            ended = ended_or_changed(&mut phase) => match ended {
+                true => return Parting::Ends(End::Draining),
+                false => continue,
+            },
+            event = relay.run() => event,
+        };
+        return match event {
+            Event::Ends(end) => Parting::Ends(end),
+            Event::Lost(words) => {
+                let why = format!("its server in `{}` is gone", relay.target().region);
+                Parting::Leaves(Leave { why, from: relay.target().clone(), lost: Some(words) })
+            }
+        };
+    }
+}
+
+/// The session cannot stay at its server.
+fn part(door: &Door, relay: &Relay<'_>, why: String) -> Parting {
+    let from = relay.target().clone();
+    match relay.hindrance() {
+        None => Parting::Leaves(Leave { why, from, lost: None }),
+        Some(reason) => {
+            if door.port == Port::Write && !relay.is_second_hand() {
+                GatewaySessionUnmovable { reason }.emit(&door.meter, &door.metrics);
+            }
+            Parting::Ends(if from.local { End::Fenced(why) } else { End::Unseated(why) })
         }
     }
 }

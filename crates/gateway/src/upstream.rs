@@ -11,8 +11,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use crate::hold::Turns;
 use crate::protocol::message::{self, error_field, sqlstate};
-use crate::protocol::{Frames, WHOLE_MAX};
+use crate::protocol::{CancelKey, Frames, WHOLE_MAX};
 use crate::route::Target;
 use crate::stream::tune;
 
@@ -28,6 +29,15 @@ pub(crate) struct Upstream {
     pub(crate) target: Target,
     /// Its first message, and perhaps more.
     pub(crate) early: BytesMut,
+}
+
+/// A server that a session is at, and its turns there if it is a writer.
+#[derive(Debug)]
+pub(crate) struct Server {
+    pub(crate) upstream: Upstream,
+    pub(crate) turns: Option<Turns>,
+    /// The key to cancel with there, when the gateway has logged in itself.
+    pub(crate) key: Option<CancelKey>,
 }
 
 /// Why a server cannot take a session now.

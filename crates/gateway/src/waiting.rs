@@ -1,5 +1,6 @@
 //! The room in which new sessions wait for a server: bounded by count and by bytes. (The bound in
-//! time is kept by the one who waits, in `seek.rs`.)
+//! time is kept by the one who waits, in `seek.rs`.) Sessions that have a seat already need no place in it
+//! when they are held or moved; they are only counted.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -7,7 +8,9 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use meridian_model::Moment;
 use meridian_model::database::GatewayLimits;
 use meridian_telemetry::clock;
-use meridian_telemetry::events::{GatewayMeter, GatewaySessionReleased, GatewaySessionWaiting};
+use meridian_telemetry::events::{
+    GatewayMeter, GatewaySessionHeld, GatewaySessionReleased, GatewaySessionUnheld, GatewaySessionWaiting,
+};
 
 /// Counts who waits.
 #[derive(Debug)]
@@ -23,6 +26,13 @@ pub(crate) struct Room {
 pub(crate) struct Place {
     room: Arc<Room>,
     bytes: u64,
+    since: Moment,
+    meter: GatewayMeter,
+}
+
+/// Counts a session that is held; until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Held {
     since: Moment,
     meter: GatewayMeter,
 }
@@ -71,6 +81,19 @@ impl Place {
     /// Since when.
     pub(crate) const fn since(&self) -> Moment {
         self.since
+    }
+}
+
+impl Held {
+    pub(crate) fn new(meter: &GatewayMeter) -> Self {
+        GatewaySessionHeld.emit(meter);
+        Self { since: clock::now(), meter: meter.clone() }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        GatewaySessionUnheld { held: clock::now().since(self.since) }.emit(&self.meter);
     }
 }
 

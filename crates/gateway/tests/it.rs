@@ -10,8 +10,12 @@
 mod clients;
 #[path = "it/fencing.rs"]
 mod fencing;
+#[path = "it/holding.rs"]
+mod holding;
 #[path = "it/limits.rs"]
 mod limits;
+#[path = "it/moving.rs"]
+mod moving;
 #[path = "it/postgres.rs"]
 mod postgres;
 #[path = "it/rig.rs"]

@@ -1,6 +1,6 @@
-//! Law 6: the steps of a run are done in order, one at a time, and what is done stays done.
+//! Law 6: a step of a run begins after all that it depends on, and what is done stays done.
 
-use meridian_model::run::{Run, StepKind, StepState};
+use meridian_model::run::{Run, Step, StepState};
 
 use crate::Violation;
 use crate::world::World;
@@ -20,21 +20,11 @@ pub fn check(world: &World) -> Result<(), Violation> {
 }
 
 fn steps_out_of_order(run: &Run) -> Option<String> {
-    let kinds: Vec<StepKind> = run.steps.iter().map(|s| s.kind).collect();
-    if kinds != StepKind::ALL {
-        return Some(format!("run {} has other steps than it should: {kinds:?}", run.id));
-    }
-    let mut open = None;
-    for step in &run.steps {
-        match (&step.state, open) {
-            (StepState::Done { .. } | StepState::Running { .. }, Some(before)) => {
-                return Some(format!("run {}: {} began before {before} was done", run.id, step.kind));
-            }
-            (StepState::Running { .. } | StepState::Pending, None) => open = Some(step.kind),
-            _ => {}
-        }
-    }
-    None
+    let begun = |s: &&Step| !matches!(s.state, StepState::Pending | StepState::Skipped { .. });
+    let early = run.steps.iter().filter(begun).find(|step| !run.ready(step))?;
+    let waits = early.work.after.iter().find(|name| run.step(name).is_some_and(|s| !s.over()));
+    let before = waits.map_or("what it depends on", |name| name.as_str());
+    Some(format!("run {}: {} began before {before} was done", run.id, early.work.name))
 }
 
 /// A step that was done and is not any more, or another reign under the same name.
@@ -42,6 +32,6 @@ fn undone(old: &Run, new: &Run) -> Option<String> {
     if old.epoch != new.epoch || old.to != new.to {
         return Some(format!("run {} changed its epoch or its writer", new.id));
     }
-    let done = |run: &Run| run.steps.iter().filter(|s| matches!(s.state, StepState::Done { .. })).count();
+    let done = |run: &Run| run.steps.iter().filter(|s| s.done()).count();
     (done(new) < done(old)).then(|| format!("run {} has fewer steps done than before", new.id))
 }

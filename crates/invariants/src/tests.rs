@@ -26,6 +26,24 @@ fn ack(id: u64, server: &str, sent: u64, acked: u64) -> Ack {
     Ack { id, sent_at: at(sent), acked_at: at(acked), server: Some(name(server)) }
 }
 
+/// One after the other.
+const STEPS: [StepKind; 7] = [
+    StepKind::Fence,
+    StepKind::Promote,
+    StepKind::Repoint,
+    StepKind::Scale,
+    StepKind::Shift,
+    StepKind::Verify,
+    StepKind::Protect,
+];
+
+fn step(i: usize, kind: StepKind, state: StepState) -> Step {
+    let mut step = Step::plain(kind, state).unwrap();
+    step.work.after =
+        i.checked_sub(1).and_then(|i| STEPS.get(i)).map(|k| Name::from(*k)).into_iter().collect();
+    step
+}
+
 /// A run with so many steps done and, if wanted, the next one running.
 fn run(done: usize, running: bool) -> Run {
     let t = Timestamp(1);
@@ -44,11 +62,12 @@ fn run(done: usize, running: bool) -> Run {
         cause: String::new(),
         detected_at: None,
         decided_at: t,
-        steps: StepKind::ALL
-            .into_iter()
-            .enumerate()
-            .map(|(i, kind)| Step { kind, state: state(i) })
-            .collect(),
+        steps: STEPS.into_iter().enumerate().map(|(i, kind)| step(i, kind, state(i))).collect(),
+        proof: String::new(),
+        plan: None,
+        paused: None,
+        aborted: None,
+        resumed: 0,
         takes_over: None,
     }
 }
@@ -131,14 +150,13 @@ fn a_lawful_world_breaks_nothing() {
 
 #[test]
 fn every_law_can_be_broken() {
-    let harms: [(&str, Harm, &str); 23] = [
+    let harms: [(&str, Harm, &str); 22] = [
         ("one_writer", |w| w.writers[0].to = at(5_600), "could both write for 100ms"),
         ("one_writer", |w| w.writers[1].epoch = Epoch(1), "both wrote in epoch 1"),
         ("epochs_rise", |w| w.epochs.swap(0, 2), "eu showed epoch 1 after epoch 2"),
         ("epochs_rise", |w| w.epochs[3].holder = Some(name("us")), "epoch 2 was held by eu and by us"),
         ("acknowledged_kept", |w| w.ledger.as_mut().unwrap().found = [1, 3].into(), "1 of 3 acknowledged"),
         ("fence_before_promote", |w| w.acks.push(ack(4, "us", 6_060, 6_070)), "us acknowledged write 4"),
-        ("run_in_order", |w| w.runs[1].steps.swap(2, 3), "other steps"),
         (
             "run_in_order",
             |w| w.runs[0].steps[0].state = StepState::Pending,

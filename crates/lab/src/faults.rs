@@ -89,6 +89,11 @@ pub enum Fault {
     },
     /// Every partition, isolation and bad link ends. Killed and frozen regions stay so.
     Heal,
+    /// No fault: a person orders the writer of the first database to move.
+    Switchover {
+        /// Where to.
+        to: RegionName,
+    },
 }
 
 impl fmt::Display for Fault {
@@ -107,6 +112,7 @@ impl fmt::Display for Fault {
                 bandwidth.iter().try_for_each(|b| write!(f, ", {b} bytes/s"))
             }
             Self::Heal => f.write_str("heal"),
+            Self::Switchover { to } => write!(f, "switchover to {to}"),
         }
     }
 }

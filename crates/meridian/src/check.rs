@@ -210,7 +210,7 @@ fn table(inspection: &Inspection, drills: &[Drill], color: bool) -> String {
                 for line in timeline(system).table() {
                     let _ = writeln!(text, "  {line}");
                 }
-                let _ = writeln!(text, "  objective {:>6}  rto", in_seconds(topology.objectives.rto));
+                let _ = writeln!(text, "  objective  {} (rto)", in_seconds(topology.objectives.rto));
             }
         }
         None => {
@@ -243,7 +243,7 @@ fn as_json(inspection: &Inspection, drills: &[Drill]) -> Value {
     let plan = inspection.system.as_ref().map(|system| {
         let plan = timeline(system);
         let step = |s: &meridian_planner::TimelineStep| {
-            json!({ "what": s.what, "seconds": s.takes.as_secs_f64(), "why": s.why })
+            json!({ "what": s.what, "begins_seconds": s.starts.as_secs_f64(), "seconds": s.takes.as_secs_f64(), "why": s.why })
         };
         json!({
             "steps": plan.steps.iter().map(step).collect::<Vec<_>>(),

@@ -10,7 +10,7 @@ use meridian_model::RegionName;
 
 use crate::output::Output;
 
-mod amounts;
+pub(crate) mod amounts;
 mod detach;
 mod logs;
 mod reach;

@@ -12,11 +12,17 @@ use meridian_lab::drill::DrillError;
 
 mod check;
 mod drill;
+mod explain;
 mod lab;
+mod maintenance;
+mod moves;
 mod output;
+mod plan;
 mod run;
+mod runs;
 mod schema;
 mod status;
+mod system;
 
 /// Makes an application multi-region: steers users, keeps one writer, recovers from the loss of a region
 /// and measures how long it took and what was lost.
@@ -40,10 +46,22 @@ enum Command {
     Check(check::CheckArgs),
     /// Print the JSON Schema of specs, for editors.
     Schema(schema::SchemaArgs),
-    /// Run the node of one region, as in production.
+    /// Run the node of one region, as in production; or look at the runs of a system (`run list`).
     Run(run::RunArgs),
     /// Show regions, verdicts with evidence, writers, lag, traffic and the last run.
     Status(status::StatusArgs),
+    /// Move the writer: nothing is lost, clients see a pause.
+    Switchover(moves::SwitchoverArgs),
+    /// Bring the writer home: a switchover to the region that the spec begins with.
+    Failback(moves::FailbackArgs),
+    /// Replace a lost writer although a rule holds that back.
+    Failover(moves::FailoverArgs),
+    /// Why the system acts, or does not: every rule with its evidence.
+    Explain(explain::ExplainArgs),
+    /// Plans: show, check, rehearse.
+    Plan(plan::PlanArgs),
+    /// Suspend what begins by itself, with an end.
+    Maintenance(maintenance::MaintenanceArgs),
     /// The whole system on this machine: bring it up, break it, watch it.
     Lab(lab::LabArgs),
     /// Started by a node beside its PostgreSQL; not for people.
@@ -60,6 +78,12 @@ fn main() -> ExitCode {
         Command::Schema(args) => schema::run(args),
         Command::Run(args) => run::run(args),
         Command::Status(args) => status::run(args),
+        Command::Switchover(args) => moves::switchover(&args),
+        Command::Failback(args) => moves::failback(&args),
+        Command::Failover(args) => moves::failover(&args),
+        Command::Explain(args) => explain::run(&args),
+        Command::Plan(args) => plan::run(&args),
+        Command::Maintenance(args) => maintenance::run(&args),
         Command::Lab(args) => lab::run(args),
         Command::Guard => {
             meridian_node::guard(std::io::stdin().lock()).map(|()| ExitCode::SUCCESS).map_err(Into::into)

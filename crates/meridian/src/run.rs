@@ -8,12 +8,26 @@ use clap::Args;
 use meridian_model::RegionName;
 use meridian_telemetry::{Format, Metrics, Options};
 
+use crate::runs::RunCommand;
+
 /// Run the node of one region, as in production.
 ///
 /// It binds what the spec gives its own region and reaches the others by the addresses that they have in
 /// this same spec. It runs PostgreSQL and the instances of services as its children. SIGTERM drains.
+///
+/// `meridian run list`, `show`, `watch`, `approve`, `pause`, `resume` and `abort` are about the runs of a
+/// system: the recoveries that it has carried out.
 #[derive(Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(crate) struct RunArgs {
+    #[command(subcommand)]
+    command: Option<RunCommand>,
+    #[command(flatten)]
+    node: Option<NodeArgs>,
+}
+
+#[derive(Args)]
+struct NodeArgs {
     /// Whose node this is.
     #[arg(long)]
     region: RegionName,
@@ -37,6 +51,14 @@ enum LogFormat {
 }
 
 pub(crate) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
+    match (args.command, args.node) {
+        (Some(command), _) => crate::runs::run(&command),
+        (None, Some(node)) => serve(node),
+        (None, None) => bail!("name a region and a spec, or a subcommand: `meridian run --help`"),
+    }
+}
+
+fn serve(args: NodeArgs) -> anyhow::Result<ExitCode> {
     let system = crate::check::read_or_report(&args.spec)?;
     let Some(system) = system else { return Ok(ExitCode::FAILURE) };
     let Some(region) = system.region(&args.region) else {

@@ -215,15 +215,22 @@ fn member_line(node: &NodeStatus, group: &GroupStatus) -> String {
 
 fn run_lines(run: &Run) -> String {
     let from = run.from.as_ref().map(|f| format!(" from {f}")).unwrap_or_default();
-    let end = if run.finished() { "protected again" } else { "not finished" };
+    let end = match (&run.aborted, &run.paused) {
+        (Some(why), _) => format!("ended before its end ({why})"),
+        (None, Some(why)) => format!("paused ({why})"),
+        (None, None) if run.finished() => "protected again".to_owned(),
+        (None, None) => "not finished".to_owned(),
+    };
     let mut out = format!("LAST RUN {} {:?}{from} to {}: {end}; {}\n", run.id, run.kind, run.to, run.cause);
     for step in &run.steps {
         let (state, detail) = match &step.state {
             StepState::Pending => ("pending".to_owned(), ""),
             StepState::Running { .. } => ("running".to_owned(), ""),
+            StepState::Failed { reason, .. } => ("failed".to_owned(), reason.as_str()),
+            StepState::Skipped { reason, .. } => ("skipped".to_owned(), reason.as_str()),
             StepState::Done { since, at, detail } => (format!("{:>6} ms", at.0 - since.0), detail.as_str()),
         };
-        out.push_str(&format!("    {:<8} {state:<10} {detail}\n", step.kind));
+        out.push_str(&format!("    {:<8} {state:<10} {detail}\n", step.work.name));
     }
     out
 }
@@ -269,6 +276,7 @@ mod tests {
             members: Vec::new(),
             rules: vec![rule],
             runs: Vec::new(),
+            order: None,
         };
         NodeStatus {
             region: name(region),
@@ -278,6 +286,7 @@ mod tests {
             coordination: CoordinationStatus { reachable, detail: String::new() },
             verdicts: Vec::new(),
             groups: vec![group],
+            maintenance: None,
             compute: Vec::new(),
             traffic: vec![TrafficShare { service: name("shop"), region: name(region), share: 1.0 }],
         }

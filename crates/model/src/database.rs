@@ -17,6 +17,10 @@ pub struct Database {
     pub replication: Replication,
     /// A standby further behind than this serves no reads. Default 10 s.
     pub max_read_lag: Duration,
+    /// What happens when the objective for data loss is not kept.
+    pub on_rpo_breach: OnRpoBreach,
+    /// What bounds a switchover.
+    pub switchover: SwitchoverLimits,
     /// The members, one a region at most.
     pub members: Vec<Member>,
     /// The limits of the gateway.
@@ -41,6 +45,43 @@ pub enum Replication {
         /// W of the proof rule: how many standbys acknowledge each commit.
         acknowledgers: u32,
     },
+}
+
+/// What happens while the RPO is not kept: under `async`, when the measured lag of the best standby
+/// passes it; under `quorum`, when too few standbys are there to acknowledge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum OnRpoBreach {
+    /// Writes wait: under `async` new ones, until the lag is within again; under `quorum` commits, which
+    /// is PostgreSQL's own behaviour.
+    Block,
+    /// It is told, as an event and a metric; nothing else. Under `quorum` commits wait all the same.
+    #[default]
+    Warn,
+    /// Service goes on with less. Under `async` the database is read-only until the lag is within again.
+    /// Under `quorum` it goes on asynchronously; the group's record says so, and no failover happens by
+    /// itself meanwhile.
+    Degrade,
+}
+
+/// What bounds a switchover. Where one is passed the move is given up and the old writer goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SwitchoverLimits {
+    /// How long running transactions may still take; then they are cut. Default 2 s.
+    pub drain: Duration,
+    /// How long the target may take to replay what is left. Default 2 s.
+    pub catch_up: Duration,
+    /// It is not begun while the target lags more than this. Default 1 s.
+    pub max_lag: Duration,
+}
+
+impl Default for SwitchoverLimits {
+    fn default() -> Self {
+        Self {
+            drain: Duration::from_secs(2),
+            catch_up: Duration::from_secs(2),
+            max_lag: Duration::from_secs(1),
+        }
+    }
 }
 
 /// One PostgreSQL server of a database.

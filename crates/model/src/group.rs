@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::epoch::Epoch;
 use crate::moment::Timestamp;
 use crate::name::{GroupName, RegionName, RunId};
+use crate::order::Handover;
 use crate::units::Lsn;
 
 /// The record of a group in etcd: lease and epoch in one value, changed only by compare-and-set.
@@ -38,6 +39,9 @@ pub struct GroupRecord {
     pub run: Option<RunId>,
     /// When the last failover that acted began: the start of the flap window.
     pub last_failover_at: Option<Timestamp>,
+    /// A released lease that was handed to a successor.
+    #[serde(default)]
+    pub handover: Option<Handover>,
 }
 
 /// What the members of a group must agree on for one to judge the other: kept in the record, because a
@@ -90,6 +94,10 @@ pub struct DatabaseStatus {
     pub streaming: bool,
     /// A standby: how old the last replayed transaction is, in milliseconds, 0 when all was replayed.
     pub replay_lag_ms: Option<u64>,
+    /// A primary: how many standbys must have a commit before it is acknowledged, as its server is set now;
+    /// none when that is not known.
+    #[serde(default)]
+    pub acknowledgers: Option<u32>,
     /// A primary: the standbys that stream from it now, by application name (their region).
     pub standbys: Vec<StandbyStatus>,
 }
@@ -104,6 +112,7 @@ impl DatabaseStatus {
             replayed: Lsn(0),
             streaming: false,
             replay_lag_ms: None,
+            acknowledgers: None,
             standbys: Vec::new(),
         }
     }

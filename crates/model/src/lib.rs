@@ -9,12 +9,16 @@
 
 pub mod database;
 pub mod epoch;
+pub mod facts;
 pub mod group;
 pub mod health;
 pub mod moment;
 pub mod name;
+pub mod order;
+pub mod plan;
 pub mod policy;
 pub mod run;
+pub mod schedule;
 pub mod service;
 pub mod snapshot;
 pub mod timers;

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::run::StepKind;
+
 /// The longest name, as in RFC 1123 for one label.
 pub const NAME_MAX: usize = 63;
 
@@ -59,6 +61,12 @@ impl Name {
     }
 }
 
+impl From<StepKind> for Name {
+    fn from(kind: StepKind) -> Self {
+        Self(kind.word().into())
+    }
+}
+
 impl TryFrom<String> for Name {
     type Error = NameError;
     fn try_from(text: String) -> Result<Self, NameError> {
@@ -88,5 +96,22 @@ impl fmt::Display for Name {
 impl fmt::Debug for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_of_steps_are_names() {
+        use StepKind::{
+            Approve, Demote, Dns, Exec, Fence, Notify, Promote, Protect, Repoint, Scale, Shift, Verify, Wait,
+        };
+        for kind in
+            [Approve, Demote, Fence, Promote, Repoint, Scale, Shift, Dns, Verify, Protect, Wait, Notify, Exec]
+        {
+            assert_eq!(Name::new(kind.word()), Ok(Name::from(kind)));
+        }
     }
 }

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::epoch::Epoch;
 use crate::moment::Timestamp;
-use crate::name::{GroupName, RegionName, RunId};
+use crate::name::{GroupName, Name, RegionName, RunId};
+use crate::plan::{OnFailure, Task, Work};
 
 /// What a run is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -16,14 +17,20 @@ pub enum RunKind {
     Start,
     /// Unplanned: the holder was lost.
     Failover,
+    /// Planned: the holder handed over.
+    Switchover,
     /// The same holder again, after it had to stop.
     Resume,
 }
 
-/// One action of a run, in this order.
+/// The kinds of steps, in the order in which they stand in a plan that has all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum StepKind {
+    /// A person agrees.
+    Approve,
+    /// The old writer holds new transactions, ends the running ones and stops.
+    Demote,
     /// The old writer is proven unable to write.
     Fence,
     /// The new writer takes writes.
@@ -34,29 +41,52 @@ pub enum StepKind {
     Scale,
     /// Steering sends traffic by the new state: DNS, edge and gateway answer from it.
     Shift,
-    /// A read and a write through the gateway succeed.
+    /// The name server answers by the new state.
+    Dns,
+    /// A read and a write through the gateway succeed, or what else is checked.
     Verify,
     /// A further loss could be survived: a standby streams from the new writer.
     Protect,
+    /// Nothing for a while.
+    Wait,
+    /// Somebody is told.
+    Notify,
+    /// A program is run.
+    Exec,
 }
 
 impl StepKind {
-    /// All, in order.
-    pub const ALL: [Self; 7] =
-        [Self::Fence, Self::Promote, Self::Repoint, Self::Scale, Self::Shift, Self::Verify, Self::Protect];
-}
-
-impl fmt::Display for StepKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
+    /// Its word; also the name of the step of this kind that is not written but added.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Approve => "approve",
+            Self::Demote => "demote",
             Self::Fence => "fence",
             Self::Promote => "promote",
             Self::Repoint => "repoint",
             Self::Scale => "scale",
             Self::Shift => "shift",
+            Self::Dns => "dns",
             Self::Verify => "verify",
             Self::Protect => "protect",
-        })
+            Self::Wait => "wait",
+            Self::Notify => "notify",
+            Self::Exec => "exec",
+        }
+    }
+
+    /// The machine does it by itself: it knows when it is over, and a run is never without it (but for
+    /// the demotion, which needs an old writer that lives).
+    #[must_use]
+    pub const fn machines_own(self) -> bool {
+        matches!(self, Self::Demote | Self::Fence | Self::Promote | Self::Repoint | Self::Protect)
+    }
+}
+
+impl fmt::Display for StepKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.word())
     }
 }
 
@@ -70,6 +100,22 @@ pub enum StepState {
     Running {
         /// When.
         since: Timestamp,
+    },
+    /// All attempts have failed.
+    Failed {
+        /// When it began.
+        since: Timestamp,
+        /// When it was given up.
+        at: Timestamp,
+        /// What went wrong.
+        reason: String,
+    },
+    /// It was not done: the run was aborted before it.
+    Skipped {
+        /// When.
+        at: Timestamp,
+        /// Why.
+        reason: String,
     },
     /// Finished, with what was seen.
     Done {
@@ -85,11 +131,52 @@ pub enum StepState {
 /// One step of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
-    /// What.
-    pub kind: StepKind,
-    /// How far.
+    /// What is to be done.
+    #[serde(flatten)]
+    pub work: Work,
+    /// How far it is.
     #[serde(flatten)]
     pub state: StepState,
+    /// How often it was begun and failed.
+    #[serde(default)]
+    pub failures: u32,
+}
+
+impl Step {
+    /// A step that is named by its kind and needs nothing said; none for kinds that do.
+    #[must_use]
+    pub fn plain(kind: StepKind, state: StepState) -> Option<Self> {
+        let work = Work::new(kind.into(), Task::plain(kind)?, std::time::Duration::ZERO);
+        Some(Self { work, state, failures: 0 })
+    }
+
+    /// Not begun.
+    #[must_use]
+    pub const fn pending(work: Work) -> Self {
+        Self { work, state: StepState::Pending, failures: 0 }
+    }
+
+    /// Its kind.
+    #[must_use]
+    pub const fn kind(&self) -> StepKind {
+        self.work.task.kind()
+    }
+
+    /// It is over, and those that depend on it may begin.
+    #[must_use]
+    pub const fn over(&self) -> bool {
+        match &self.state {
+            StepState::Done { .. } => true,
+            StepState::Failed { .. } => matches!(self.work.on_failure, OnFailure::Continue),
+            StepState::Pending | StepState::Running { .. } | StepState::Skipped { .. } => false,
+        }
+    }
+
+    /// It was done.
+    #[must_use]
+    pub const fn done(&self) -> bool {
+        matches!(self.state, StepState::Done { .. })
+    }
 }
 
 /// One execution of a recovery.
@@ -113,16 +200,49 @@ pub struct Run {
     pub detected_at: Option<Timestamp>,
     /// When the epoch was won.
     pub decided_at: Timestamp,
-    /// In order; done ones first.
+    /// Why the old writer cannot write any more: what the fence rests on.
+    #[serde(default)]
+    pub proof: String,
+    /// The plan whose steps these are.
+    #[serde(default)]
+    pub plan: Option<Name>,
+    /// Frozen when the run began. Each stands after those that it depends on.
     pub steps: Vec<Step>,
+    /// Nothing new begins until a person says so, and why.
+    #[serde(default)]
+    pub paused: Option<String>,
+    /// It was ended before its end, and why.
+    #[serde(default)]
+    pub aborted: Option<String>,
+    /// How often a person has let it go on.
+    #[serde(default)]
+    pub resumed: u32,
     /// The run that this one took over, because its owner was lost before the end.
     pub takes_over: Option<RunId>,
 }
 
 impl Run {
-    /// All steps are done: the group is protected again.
+    /// Nothing is left to be done: the group is protected again, or the run was aborted.
     #[must_use]
     pub fn finished(&self) -> bool {
-        self.steps.iter().all(|s| matches!(s.state, StepState::Done { .. }))
+        self.aborted.is_some() || self.steps.iter().all(Step::over)
+    }
+
+    /// The step of that name.
+    #[must_use]
+    pub fn step(&self, name: &Name) -> Option<&Step> {
+        self.steps.iter().find(|s| &s.work.name == name)
+    }
+
+    /// The first step of that kind.
+    #[must_use]
+    pub fn of_kind(&self, kind: StepKind) -> Option<&Step> {
+        self.steps.iter().find(|s| s.kind() == kind)
+    }
+
+    /// All steps that it depends on are over.
+    #[must_use]
+    pub fn ready(&self, step: &Step) -> bool {
+        step.work.after.iter().all(|name| self.step(name).is_none_or(Step::over))
     }
 }

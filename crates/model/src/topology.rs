@@ -8,7 +8,9 @@ use ipnet::IpNet;
 
 use crate::database::Database;
 use crate::name::{Name, RegionName};
+use crate::plan::RecoveryPlan;
 use crate::policy::DataResidencyPolicy;
+use crate::schedule::ScheduledMove;
 use crate::service::Service;
 use crate::timers::Timers;
 use crate::units::Share;
@@ -24,6 +26,9 @@ pub struct System {
     pub databases: Vec<Database>,
     /// What the law allows.
     pub policies: Vec<DataResidencyPolicy>,
+    /// What is done when a region is lost or the writer moves: one for each database, derived where none
+    /// was written.
+    pub plans: Vec<RecoveryPlan>,
 }
 
 impl System {
@@ -46,7 +51,7 @@ pub enum Pattern {
     ActiveActive,
     /// One region writes; the others stand by.
     ActivePassive,
-    /// The writer moves with the day.
+    /// One region writes at a time; the writer moves with the day, by the topology's schedule.
     FollowTheSun,
 }
 
@@ -66,6 +71,8 @@ pub struct Topology {
     pub name: Name,
     /// How regions share the work.
     pub pattern: Pattern,
+    /// When the writer moves where: of `follow-the-sun` only, and never empty there.
+    pub schedule: Vec<ScheduledMove>,
     /// What recovery must achieve.
     pub objectives: Objectives,
     /// At least one; in the order of the spec.

@@ -6,9 +6,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
 use meridian_actuators::{ActuatorError, ComputeActuator, DatabaseActuator, Postgres, PostgresConfig};
+use meridian_coordination::asks::Asks;
 use meridian_coordination::{Etcd, Keys, Store, Timeouts};
 use meridian_gateway::Fence;
 use meridian_model::health::Report;
+use meridian_model::plan::Trigger;
 use meridian_model::topology::{NodeAddresses, Region, Role};
 use meridian_model::{Database, RegionName, System};
 use meridian_steering::View;
@@ -31,6 +33,7 @@ use crate::publish::{Keeper, Publisher};
 use crate::secret::{Secret, SecretError};
 use crate::status::CoordinationStatus;
 use crate::steps::Steps;
+use crate::sun::Sun;
 
 /// The first argument by which this program becomes the guard of a PostgreSQL: see [`meridian_actuators::guard`].
 pub const GUARD: &str = "guard";
@@ -120,6 +123,7 @@ struct Node {
     compute: Arc<Compute>,
     etcd: Arc<Etcd>,
     own_etcd: Option<String>,
+    sun: Sun,
 }
 
 struct Listeners {
@@ -148,7 +152,7 @@ impl Node {
             region: &region,
             memory,
             secret: secret.clone(),
-            fence,
+            fence: Arc::clone(&fence),
             nudge: &nudge,
             metrics: metrics.clone(),
         };
@@ -172,6 +176,7 @@ impl Node {
             nudge: Arc::clone(&nudge),
             metrics: metrics.clone(),
         };
+        let known = Arc::clone(&knowledge);
         let board = Board {
             here: here.clone(),
             verdicts: verdicts_out,
@@ -180,6 +185,15 @@ impl Node {
             knowledge,
             views: publisher.views(),
             compute: Arc::clone(&compute),
+        };
+        let asks = Asks::new(Arc::clone(&etcd) as Arc<dyn Store>, Keys::new(&system.topology.name));
+        let states: Vec<_> = ends.iter().map(|e| e.state.clone()).collect();
+        let sun = Sun {
+            system: Arc::clone(&system),
+            here: here.clone(),
+            asks: asks.clone(),
+            knowledge: known,
+            groups: states.clone(),
         };
         let ways_in = |e: &GroupEnds| (e.promises.clone(), e.events.clone());
         let ways_in =
@@ -192,9 +206,10 @@ impl Node {
             groups,
             publisher,
             keeper,
-            states: ends.into_iter().map(|e| e.state).collect(),
+            states,
+            sun,
             nudge,
-            control: Control { secret, metrics, board, groups: ways_in },
+            control: Control { system, asks, fence, secret, metrics, board, groups: ways_in },
             compute,
             etcd,
             own_etcd: endpoints.into_iter().next(),
@@ -220,6 +235,7 @@ impl Node {
         others.spawn(self.observer.run(stop_last.clone()));
         others.spawn(self.prober.run(self.reports, stop_last));
         others.spawn(self.compute.follow(views.clone(), names));
+        others.spawn(self.sun.follow());
         others.spawn(loops::publish(self.publisher, self.nudge, verdicts, self.states, metrics));
         if let Some(own) = self.own_etcd {
             others.spawn(loops::lead_where_the_writer_is(self.etcd, own, views));
@@ -337,6 +353,9 @@ impl Parts<'_> {
             rpo: self.system.topology.objectives.rpo,
             max_read_lag: database.max_read_lag,
             timers: self.system.topology.timers,
+            gateways: self.system.region_names().cloned().collect(),
+            switchover: database.switchover,
+            plan: plan_of(self.system, database),
         }
     }
 
@@ -378,6 +397,17 @@ impl Parts<'_> {
             }),
         })
     }
+}
+
+/// The plan of that database, its steps frozen for both kinds of run.
+pub(crate) fn plan_of(system: &System, database: &Database) -> meridian_failover::Plan {
+    let written = system.plans.iter().find(|plan| plan.group == database.name).cloned();
+    let plan = written.unwrap_or_else(|| meridian_planner::derive(system, database));
+    let (graceful, ungraceful) =
+        (meridian_planner::freeze(&plan, true), meridian_planner::freeze(&plan, false));
+    let automatic = plan.triggers.contains(&Trigger::RegionDown);
+    let approval = meridian_planner::asks_before_promotion(&ungraceful);
+    meridian_failover::Plan { name: plan.name, graceful, ungraceful, automatic, approval }
 }
 
 #[cfg(test)]

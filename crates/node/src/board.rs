@@ -7,7 +7,7 @@ use meridian_failover::{Explanation, Machine};
 use meridian_model::group::DatabaseStatus;
 use meridian_model::health::RegionHealth;
 use meridian_model::snapshot::GroupState;
-use meridian_model::{Moment, RegionName};
+use meridian_model::{GroupName, Moment, RegionName};
 use meridian_steering::{Client, View};
 use meridian_telemetry::clock;
 use tokio::sync::watch;
@@ -59,9 +59,21 @@ impl Board {
             coordination: self.coordination.borrow().clone(),
             verdicts: self.verdicts.borrow().to_vec(),
             groups: self.groups.iter().map(|facts| self.group(&facts.borrow())).collect(),
+            maintenance: self.knowledge.lock().unwrap_or_else(PoisonError::into_inner).maintenance(),
             compute: self.compute.status(),
             traffic: traffic(&view),
         }
+    }
+
+    /// Who could take the writer of a group best: up, streaming, and the least behind.
+    pub(crate) fn successor(&self, group: &GroupName) -> Option<RegionName> {
+        let members = self.knowledge.lock().unwrap_or_else(PoisonError::into_inner).members(group);
+        let verdicts = self.verdicts.borrow();
+        let up = |region: &RegionName| {
+            verdicts.iter().any(|v| v.region == *region && v.health == meridian_model::health::Health::Up)
+        };
+        let able = members.into_iter().filter(|m| m.database.streaming && up(&m.region));
+        able.min_by_key(|m| m.database.replay_lag_ms.unwrap_or(u64::MAX)).map(|m| m.region)
     }
 
     fn group(&self, facts: &GroupFacts) -> GroupStatus {
@@ -84,6 +96,7 @@ impl Board {
             members: knowledge.members(group),
             rules: facts.explanation.rules.iter().map(rule).collect(),
             runs: knowledge.runs(group),
+            order: knowledge.order(group),
         }
     }
 }

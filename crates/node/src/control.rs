@@ -1,4 +1,4 @@
-//! The control interface of a node: status, promises, metrics. HTTP/1.1 on the region's control address.
+//! The control interface of a node: status, promises, orders, metrics. HTTP/1.1 on the region's control address.
 //!
 //! Everything but `/healthz` and `/metrics` asks for the shared secret. It decides nothing: it reads the
 //! status that the loops publish and hands promises and announcements to the group's loop.
@@ -18,9 +18,11 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use meridian_coordination::asks::Asks;
 use meridian_failover::Event;
-use meridian_model::GroupName;
+use meridian_gateway::Fence;
 use meridian_model::group::{Announcement, Promise};
+use meridian_model::{GroupName, System};
 use meridian_telemetry::Metrics;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -67,6 +69,12 @@ pub struct PromiseAnswer {
 
 /// What the control interface needs.
 pub(crate) struct Control {
+    /// What everybody was told to do.
+    pub(crate) system: Arc<System>,
+    /// Where what people ask is put.
+    pub(crate) asks: Asks,
+    /// The local gateway, to hold transactions.
+    pub(crate) fence: Arc<Fence>,
     /// The secret that callers prove.
     pub(crate) secret: Secret,
     /// All metrics of this process.
@@ -185,9 +193,15 @@ async fn answer(
         (&Method::GET, "/v1/status") => json(&control.board.status()),
         (&Method::POST, "/v1/promise") => promise(body, &control).await,
         (&Method::POST, ANNOUNCE) => announced(body, &control).await,
+        (&Method::POST, asks::ORDERS) => asks::order(body, &control).await,
+        (&Method::POST, asks::WORDS) => asks::say(body, &control).await,
+        (&Method::POST, asks::MAINTENANCE) => asks::maintain(body, &control).await,
+        (&Method::POST, asks::ALERTS) => asks::alerts(body, &control).await,
+        (&Method::POST, asks::HOLD) => asks::hold(body, &control).await,
+        (&Method::POST, asks::UNHOLD) => asks::unhold(body, &control).await,
         _ => text(
             StatusCode::NOT_FOUND,
-            "there is /healthz, /metrics, /v1/status, /v1/promise and /v1/announcement\n",
+            "there is /healthz, /metrics, /v1/status, /v1/orders, /v1/words, /v1/maintenance and /v1/alerts\n",
         ),
     })
 }
@@ -265,5 +279,6 @@ fn text(status: StatusCode, body: &str) -> Answer {
     answer
 }
 
+pub(crate) mod asks;
 #[cfg(test)]
 mod tests;

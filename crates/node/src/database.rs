@@ -104,6 +104,16 @@ impl Worker {
             DatabaseAction::Clone { source } => plain(database.copy_from(self.address(&source)?).await),
             DatabaseAction::Rejoin { source, epoch } => self.rejoin(self.address(&source)?, epoch).await,
             DatabaseAction::Seal => plain(database.seal().await),
+            DatabaseAction::PrepareHandover { to } => plain(database.prepare_handover(&to).await),
+            DatabaseAction::CatchUp { to, within } => plain(database.catch_up(&to, within).await),
+            DatabaseAction::StopInOrder { within } => {
+                let end = database.stop_in_order(within).await.map_err(|e| e.to_string())?;
+                Ok(format!("stopped in order; its shutdown checkpoint is at {}", end.lsn))
+            }
+            DatabaseAction::Replay { beyond, within } => {
+                let at = database.replay_beyond(beyond, within).await.map_err(|e| e.to_string())?;
+                Ok(format!("replayed to {}, beyond {}", at.lsn, beyond.lsn))
+            }
         }
     }
 

@@ -17,6 +17,7 @@ use meridian_model::snapshot::GroupState;
 use meridian_model::{Moment, RegionName};
 use meridian_telemetry::{Metrics, clock};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::task::JoinSet;
 
 use crate::board::GroupFacts;
 use crate::control::{ANNOUNCE, PromiseAnswer, PromiseAsked};
@@ -28,6 +29,7 @@ use crate::steps::Steps;
 use tell::Teller;
 
 mod effects;
+mod hold;
 mod tell;
 
 /// Events that may wait for the loop; senders wait beyond it.
@@ -72,6 +74,8 @@ pub(crate) struct Group {
     asked: HashMap<u64, oneshot::Sender<PromiseAnswer>>,
     asks: u64,
     database: Option<DatabaseQueue>,
+    /// Those who ask the gateways to hold; dropped, they ask no more.
+    holding: JoinSet<()>,
     /// To every other member, for announcements.
     lines: Vec<Line>,
     teller: Teller,
@@ -122,6 +126,7 @@ impl Group {
             asked,
             asks,
             database,
+            holding: JoinSet::new(),
             lines: Vec::new(),
             teller,
             facts,
@@ -228,6 +233,17 @@ impl Group {
                 }
                 Command::OpenWrites { until, .. } => self.tools.fence.allow_until(&self.config.group, until),
                 Command::CloseWrites { reason } => self.tools.fence.close(&self.config.group, &reason),
+                Command::Hold { epoch, until } => {
+                    self.holding = hold::begin(&self.tools, &self.config, epoch, until, &self.events);
+                }
+                Command::Unhold { epoch } => {
+                    self.holding = JoinSet::new();
+                    hold::end(&self.tools, &self.config, epoch);
+                }
+                Command::CutSessions => {
+                    let cut = self.tools.fence.cut(&self.config.group);
+                    tracing::warn!(group = %self.config.group, cut, "sessions inside a transaction were cut");
+                }
                 Command::DatabaseFence { at } => {
                     if let Some(database) = &self.tools.database {
                         database.fence_at(at);
@@ -317,6 +333,9 @@ mod tests {
             rpo: Duration::from_secs(5),
             max_read_lag: database.max_read_lag,
             timers: Timers::default(),
+            gateways: vec![here()],
+            switchover: database.switchover,
+            plan: crate::assemble::plan_of(&system(), &database),
         };
         let steps = Steps {
             here: here(),

@@ -11,6 +11,7 @@ use meridian_coordination::store::{Change, Listing, Versioned};
 use meridian_health::Received;
 use meridian_model::group::{GroupRecord, MemberReport};
 use meridian_model::health::Report;
+use meridian_model::order::{Maintenance, Order, RunWords};
 use meridian_model::run::Run;
 use meridian_model::{GroupName, Moment, Name, RegionName, RunId};
 use serde::de::DeserializeOwned;
@@ -27,6 +28,12 @@ pub(crate) enum Learned {
     Member(GroupName, MemberReport),
     /// A run, new or with another step.
     Run(Run),
+    /// What a person wants of a group; `None`: nothing any more.
+    Order(GroupName, Option<Order>),
+    /// What persons have said to a run.
+    Words(RunWords),
+    /// Whether nothing may begin by itself.
+    Maintenance(Option<Maintenance>),
     /// The vantage points have new reports.
     Reports,
     /// Etcd answered just now.
@@ -45,6 +52,9 @@ pub(crate) struct Knowledge {
     records: BTreeMap<GroupName, (Option<GroupRecord>, i64)>,
     /// The newest [`RUNS_KEPT`] of each group.
     runs: BTreeMap<RunId, Run>,
+    orders: BTreeMap<GroupName, Order>,
+    words: BTreeMap<RunId, RunWords>,
+    maintenance: Option<Maintenance>,
 }
 
 impl Knowledge {
@@ -58,6 +68,9 @@ impl Knowledge {
             members: BTreeMap::new(),
             records: BTreeMap::new(),
             runs: BTreeMap::new(),
+            orders: BTreeMap::new(),
+            words: BTreeMap::new(),
+            maintenance: None,
         }
     }
 
@@ -106,15 +119,39 @@ impl Knowledge {
         let record = record.map(|(record, revision)| Learned::Record(group.clone(), record, revision));
         let members = self.members(group).into_iter().map(|m| Learned::Member(group.clone(), m));
         let runs = self.runs.values().filter(|r| &r.group == group).cloned().map(Learned::Run);
-        record.into_iter().chain(members).chain(runs).collect()
+        let order = Learned::Order(group.clone(), self.order(group));
+        let words = self.words.values().cloned().map(Learned::Words);
+        let people = [order, Learned::Maintenance(self.maintenance.clone())].into_iter().chain(words);
+        record.into_iter().chain(members).chain(runs).chain(people).collect()
+    }
+
+    /// The order of a group.
+    #[must_use]
+    pub(crate) fn order(&self, group: &GroupName) -> Option<Order> {
+        self.orders.get(group).cloned()
+    }
+
+    /// Whether nothing may begin by itself.
+    #[must_use]
+    pub(crate) fn maintenance(&self) -> Option<Maintenance> {
+        self.maintenance.clone()
     }
 
     fn reset(&mut self, listing: &Listing, now: Moment) -> Vec<Learned> {
         // What was pruned meanwhile is not in the listing.
         self.runs.clear();
+        self.orders.clear();
+        self.words.clear();
+        self.maintenance = None;
         let mut learned: Vec<Learned> =
             listing.items.iter().filter_map(|entry| self.put(entry, now)).collect();
+        if self.maintenance.is_none() {
+            learned.push(Learned::Maintenance(None));
+        }
         for group in self.groups.clone() {
+            if !self.orders.contains_key(&group) {
+                learned.push(Learned::Order(group.clone(), None));
+            }
             let there = listing.items.iter().any(|entry| entry.key == self.keys.record(&group));
             if !there {
                 self.records.insert(group.clone(), (None, listing.revision));
@@ -151,6 +188,20 @@ impl Knowledge {
                 self.forget_old_runs(&run.group);
                 Some(Learned::Run(run))
             }
+            Key::Order(group) => {
+                let order: Order = read(entry)?;
+                self.orders.insert(group.clone(), order.clone());
+                Some(Learned::Order(group, Some(order)))
+            }
+            Key::Words(id) => {
+                let words: RunWords = read(entry)?;
+                self.words.insert(id, words.clone());
+                Some(Learned::Words(words))
+            }
+            Key::Maintenance => {
+                self.maintenance = Some(read(entry)?);
+                Some(Learned::Maintenance(self.maintenance.clone()))
+            }
             Key::Epoch(_) => None,
         }
     }
@@ -162,6 +213,7 @@ impl Knowledge {
             && let Some(oldest) = of_group().min_by_key(|(_, run)| run.epoch).map(|(id, _)| id.clone())
         {
             self.runs.remove(&oldest);
+            self.words.remove(&oldest);
         }
     }
 
@@ -182,6 +234,18 @@ impl Knowledge {
             Key::Run(id) => {
                 self.runs.remove(&id);
                 None
+            }
+            Key::Order(group) => {
+                self.orders.remove(&group);
+                Some(Learned::Order(group, None))
+            }
+            Key::Words(id) => {
+                self.words.remove(&id);
+                None
+            }
+            Key::Maintenance => {
+                self.maintenance = None;
+                Some(Learned::Maintenance(None))
             }
             Key::Epoch(_) => None,
         }

@@ -16,6 +16,7 @@ mod loops;
 mod memory;
 mod publish;
 mod steps;
+mod sun;
 #[cfg(test)]
 mod testing;
 
@@ -25,6 +26,9 @@ pub mod status;
 
 pub use assemble::{Error, GUARD, run};
 pub use control::PromiseAnswer;
+pub use control::asks::{
+    ALERTS, MAINTENANCE, MaintenanceAsked, ORDERS, OrderAsked, SayWord, WORDS, WordAsked,
+};
 pub use meridian_actuators::guard::run as guard;
 
 /// Ends when the node is to end, or when nobody can say so any more.

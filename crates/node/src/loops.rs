@@ -105,10 +105,10 @@ impl Observer {
             {
                 finished.insert(run.group.clone());
             }
-            if let Some((group, event)) = event_of(learned)
-                && let Some(inbox) = self.groups.iter_mut().find(|inbox| inbox.group == group)
-            {
-                inbox.tell(event);
+            if let Some((group, event)) = event_of(learned) {
+                let concerned =
+                    self.groups.iter_mut().filter(|i| group.as_ref().is_none_or(|g| *g == i.group));
+                concerned.for_each(|inbox| inbox.tell(event.clone()));
             }
             *alive = Some(now);
         }
@@ -226,14 +226,17 @@ impl Inbox {
     }
 }
 
-/// What a group is told of something that was learnt.
-fn event_of(learned: Learned) -> Option<(GroupName, Event)> {
+/// What a group, or every group, is told of something that was learnt.
+fn event_of(learned: Learned) -> Option<(Option<GroupName>, Event)> {
     match learned {
         Learned::Record(group, record, revision) => {
-            Some((group, Event::Record { record, revision, asked: None }))
+            Some((Some(group), Event::Record { record, revision, asked: None }))
         }
-        Learned::Member(group, report) => Some((group, Event::Member(report))),
-        Learned::Run(run) => Some((run.group.clone(), Event::Run(run))),
+        Learned::Member(group, report) => Some((Some(group), Event::Member(report))),
+        Learned::Run(run) => Some((Some(run.group.clone()), Event::Run(run))),
+        Learned::Order(group, order) => Some((Some(group), Event::Ordered(order))),
+        Learned::Words(words) => Some((None, Event::Words(words))),
+        Learned::Maintenance(maintenance) => Some((None, Event::Maintenance(maintenance))),
         Learned::Reports | Learned::Alive | Learned::Stale(_) => None,
     }
 }

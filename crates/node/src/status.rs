@@ -2,6 +2,7 @@
 
 use meridian_model::group::{DatabaseStatus, GroupRecord, MemberReport};
 use meridian_model::health::RegionHealth;
+use meridian_model::order::{Maintenance, Order};
 use meridian_model::run::Run;
 use meridian_model::{Epoch, GroupName, Name, RegionName, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -23,6 +24,9 @@ pub struct NodeStatus {
     pub verdicts: Vec<RegionHealth>,
     /// Every data group.
     pub groups: Vec<GroupStatus>,
+    /// Nothing begins by itself until its end.
+    #[serde(default)]
+    pub maintenance: Option<Maintenance>,
     /// Instances of each service that run here.
     pub compute: Vec<ComputeStatus>,
     /// The share of all users that steering sends to each region now.
@@ -63,6 +67,9 @@ pub struct GroupStatus {
     pub rules: Vec<RuleStatus>,
     /// The last runs, newest first.
     pub runs: Vec<Run>,
+    /// What was last ordered of it, and what became of that.
+    #[serde(default)]
+    pub order: Option<Order>,
 }
 
 /// What one rule says now.

@@ -7,16 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use meridian_gateway::Listen;
-use meridian_model::run::{Run, StepKind};
-use meridian_model::{Database, GroupName, RegionName, System};
+use meridian_model::plan::Task;
+use meridian_model::run::Run;
+use meridian_model::{Database, GroupName, Name, RegionName, System};
 use meridian_steering::View;
 use tokio::sync::watch;
 use tokio_postgres::NoTls;
 
 use crate::compute::Compute;
-
-/// The longest that one attempt of a step takes.
-const STEP_WITHIN: Duration = Duration::from_secs(5);
 
 /// What the steps of one group need.
 pub(crate) struct Steps {
@@ -32,17 +30,19 @@ pub(crate) struct Steps {
 
 impl Steps {
     /// Carries a step out; says what was seen, or what went wrong.
-    pub(crate) async fn carry_out(&self, kind: StepKind, run: &Run) -> Result<String, String> {
-        let step = async {
-            match kind {
-                StepKind::Scale => self.compute.scale_as_primary().await,
-                StepKind::Shift => self.shift(run).await,
-                StepKind::Verify => self.verify(run).await,
-                other => Err(format!("{other} is not for the node to carry out")),
+    pub(crate) async fn carry_out(&self, step: &Name, run: &Run) -> Result<String, String> {
+        let step = run.step(step).ok_or_else(|| format!("run {} has no step {step}", run.id))?;
+        let within = Duration::from_millis(step.work.timeout_ms);
+        let work = async {
+            match &step.work.task {
+                Task::Scale { .. } => self.compute.scale_as_primary().await,
+                Task::Shift { .. } | Task::Dns => self.shift(run).await,
+                Task::Verify { .. } => self.verify(run).await,
+                other => Err(format!("{} is not for the node to carry out", other.kind())),
             }
         };
-        let late = || format!("{kind} did not end within {STEP_WITHIN:?}");
-        tokio::time::timeout(STEP_WITHIN, step).await.unwrap_or_else(|_| Err(late()))
+        let late = || format!("{} did not end within {within:?}", step.work.name);
+        tokio::time::timeout(within, work).await.unwrap_or_else(|_| Err(late()))
     }
 
     /// Traffic follows the published view: done when it names the new writer.

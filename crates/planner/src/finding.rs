@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use meridian_model::{GroupName, ServiceName};
+use meridian_model::{GroupName, Name, ServiceName};
 
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -32,8 +32,16 @@ pub enum Subject {
     Members(GroupName),
     /// The limits of a database's gateway.
     Gateway(GroupName),
+    /// The limits of a database's switchover.
+    Switchover(GroupName),
     /// How long a service's DNS answers may be kept.
     DnsTtl(ServiceName),
+    /// The recovery plan of that name.
+    Plan(Name),
+    /// The steps of a list as a whole.
+    Steps,
+    /// The step of that name in a list.
+    Step(Name),
 }
 
 /// One contradiction in a system.

@@ -2,19 +2,27 @@
 //!
 //! [`check`] is the linter: independent rules, each a small function in `checks`, that take the whole
 //! system and name contradictions. It trusts that single values are well formed (`spec` sees to that)
-//! and looks only at how they fit together. [`timeline()`] is the frozen answer to "what happens, in what
-//! order, how long, and why so long" when the writer's region is lost.
+//! and looks only at how they fit together. [`derive()`] makes the plan of a database for which none is
+//! written, [`complete`] makes a written one whole, and [`freeze`] gives the steps of a run; [`lint()`] is
+//! the linter of such a list and knows nothing of how it was made. [`predict`] is the answer to "what
+//! happens, when, how long, and why so long", and [`schedule`] says when the writer follows the sun.
 //!
-//! Nothing here reads a file, a clock or the network: round-trip times come from `catalog`.
+//! Nothing here reads a file, a clock or the network: round-trip times come from `catalog`, time zones are
+//! compiled in.
 
 mod checks;
 mod distance;
 mod finding;
+mod lint;
+mod plan;
+pub mod schedule;
 mod timeline;
 
 pub use checks::check;
 pub use finding::{Finding, Severity, Subject};
-pub use timeline::{Timeline, TimelineStep, in_seconds, timeline};
+pub use lint::lint;
+pub use plan::{asks_before_promotion, complete, demotion_timeout, derive, freeze, usual_timeout};
+pub use timeline::{Timeline, TimelineStep, in_seconds, predict, timeline};
 
 #[cfg(test)]
 mod tests;

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use meridian_catalog::region as in_catalogue;
-use meridian_model::database::{Database, GatewayLimits, Member, PostgresMember, Replication};
+use meridian_model::database::{
+    Database, GatewayLimits, Member, OnRpoBreach, PostgresMember, Replication, SwitchoverLimits,
+};
 use meridian_model::service::{Backend, HealthCheck, ProcessCompute, Retries, Service};
 use meridian_model::topology::{
     Coordination, Dial, NodeAddresses, Objectives, Pattern, Provider, Region, Role, Topology,
@@ -15,7 +17,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn name(text: &str) -> Name {
+pub(crate) fn name(text: &str) -> Name {
     Name::new(text).expect("a name")
 }
 
@@ -64,7 +66,7 @@ fn member(region: &Region) -> Member {
 }
 
 /// The three regions of the README, with all defaults.
-fn sound() -> System {
+pub(crate) fn sound() -> System {
     let regions = vec![
         region("us-east-1", Role::Primary),
         region("eu-central-1", Role::Secondary),
@@ -88,12 +90,15 @@ fn sound() -> System {
         dbname: String::new(),
         replication: Replication::Async,
         max_read_lag: Duration::from_secs(10),
+        on_rpo_breach: OnRpoBreach::default(),
+        switchover: SwitchoverLimits::default(),
         members: regions.iter().map(member).collect(),
         gateway: GatewayLimits::default(),
     };
     let topology = Topology {
         name: name("shop"),
         pattern: Pattern::ActivePassive,
+        schedule: Vec::new(),
         objectives: Objectives { rto: Duration::from_secs(60), rpo: Duration::from_secs(5) },
         regions,
         users: Vec::new(),
@@ -101,7 +106,13 @@ fn sound() -> System {
         timers: Timers::default(),
         otlp_endpoint: None,
     };
-    System { topology, services: vec![service], databases: vec![database], policies: Vec::new() }
+    System {
+        topology,
+        services: vec![service],
+        databases: vec![database],
+        policies: Vec::new(),
+        plans: Vec::new(),
+    }
 }
 
 /// The short names of what is found after `change`.
@@ -174,26 +185,10 @@ fn the_sum_is_shown_term_by_term() {
 }
 
 #[test]
-fn the_timeline_of_the_readme_adds_up_within_its_objective() {
-    let timeline = timeline(&sound());
-    let steps: Vec<_> = timeline.steps.iter().map(|s| s.what).collect();
-    assert_eq!(steps, ["detect", "lease", "decide", "promote", "scale", "dns"]);
-    let sum: Duration = timeline.steps.iter().map(|s| s.takes).sum();
-    assert_eq!(timeline.total(), sum);
-    assert!(sum < Duration::from_secs(60), "{sum:?}");
-    assert!(
-        timeline.until_writable() < Duration::from_secs(8),
-        "the mark of the issue: {:?}",
-        timeline.until_writable()
-    );
-    assert_eq!(timeline.table().len(), 7, "a line a step and the sum");
-}
-
-#[test]
-fn a_lease_that_ends_before_the_loss_is_detected_costs_nothing_more() {
-    let mut system = sound();
-    system.topology.timers.down_after = 60;
-    assert_eq!(timeline(&system).steps[1].takes, Duration::ZERO);
+fn a_switchover_has_limits_that_fit() {
+    let ms = Duration::from_millis;
+    assert_eq!(found(|s| s.databases[0].switchover.catch_up = ms(0)), ["catch-up"]);
+    assert_eq!(found(|s| s.databases[0].switchover.drain = ms(29_000)), ["gateway-wait"]);
 }
 
 #[test]

@@ -1,59 +1,97 @@
-//! What happens when the writer's region is lost, in order, with the time of each step and its reason.
+//! What happens when the writer is lost or moves, when each step begins, how long it takes, and why.
 //!
-//! The times are upper ends of the usual case, not bounds: they come from the spec where the spec says
-//! them, from the catalogue's round trips, and else from measurements that are named with each step.
-//! The steps are laid end to end, so that they add up: what runs at the same time as an earlier step
-//! (the lease runs out while the loss is being detected) counts only for what it lasts longer.
+//! The times are upper ends of the usual case, not bounds: what earlier runs took where there were any,
+//! else the spec's own periods, the catalogue's round trips, and measurements that are named with each
+//! step. Before the run begins everything is laid end to end: what runs at the same time as an earlier
+//! step (the lease runs out while the loss is being detected) counts only for what it lasts longer. The
+//! steps of the run begin when those that they wait for have ended.
 
 use std::time::Duration;
 
-use meridian_model::System;
+use meridian_model::database::SwitchoverLimits;
+use meridian_model::plan::{Task, Work};
+use meridian_model::run::StepKind;
 use meridian_model::units::duration_text;
+use meridian_model::{Name, System};
 
 use crate::distance::longest_rtt;
+use crate::plan::{derived_steps, freeze, of_form};
 
-/// One step of a recovery, and how long it may take.
+/// One step of a recovery: when it begins and how long it may take.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TimelineStep {
-    /// What happens.
-    pub what: &'static str,
+    /// What happens: a step of the run by its name, or what comes before and after the run.
+    pub what: String,
+    /// When it begins, from the loss; of a switchover, from the order.
+    pub starts: Duration,
     /// How long at most, in the usual case.
     pub takes: Duration,
+    /// After this long it is stuck: the p75 of earlier runs, else its timeout. None outside the run.
+    pub stuck_after: Option<Duration>,
     /// Why so long, with the source of the figure.
     pub why: String,
+    /// What kind of step it is; none outside the run.
+    pub kind: Option<StepKind>,
 }
 
-/// What a recovery from the loss of the writer's region takes, step by step.
+impl TimelineStep {
+    /// When it has ended.
+    #[must_use]
+    pub fn ends(&self) -> Duration {
+        self.starts.saturating_add(self.takes)
+    }
+
+    /// Users are not served again before it has ended.
+    const fn is_waited_for(&self) -> bool {
+        use StepKind::{Dns, Promote, Scale, Shift};
+        matches!(self.kind, None | Some(Promote | Scale | Shift | Dns))
+    }
+}
+
+/// What a recovery takes, step by step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Timeline {
-    /// In order; they add up.
+    /// Each after those that it waits for.
     pub steps: Vec<TimelineStep>,
 }
 
 impl Timeline {
-    /// The sum.
+    /// Until users are served as before: the database, then compute, then traffic, and old DNS answers
+    /// have run out. What comes beside and after (repoint, verify, protect) is not part of it.
     #[must_use]
     pub fn total(&self) -> Duration {
-        self.steps.iter().map(|s| s.takes).fold(Duration::ZERO, Duration::saturating_add)
+        self.steps.iter().filter(|s| s.is_waited_for()).map(TimelineStep::ends).max().unwrap_or_default()
     }
 
-    /// Until the new writer takes writes: the steps before compute and DNS follow.
+    /// Until the new writer takes writes.
     #[must_use]
     pub fn until_writable(&self) -> Duration {
-        let first = self.steps.iter().take_while(|s| !matches!(s.what, SCALE | DNS));
-        first.map(|s| s.takes).fold(Duration::ZERO, Duration::saturating_add)
+        let promoted = self.steps.iter().filter(|s| s.kind == Some(StepKind::Promote));
+        promoted.map(TimelineStep::ends).max().unwrap_or_else(|| self.total())
     }
 
-    /// A line for each step and one for the sum, in columns.
+    /// What most of the time until users are served is spent on.
+    pub(crate) fn longest(&self) -> &str {
+        let beside = |s: &TimelineStep| matches!(s.kind, Some(StepKind::Repoint | StepKind::Protect));
+        let within = self.steps.iter().filter(|s| s.ends() <= self.total() && !beside(s));
+        within.max_by_key(|s| s.takes).map_or("", |s| &s.what)
+    }
+
+    /// In columns: what each is, a line for each step, and one for the whole.
     #[must_use]
     pub fn table(&self) -> Vec<String> {
-        let takes = self.steps.iter().map(|s| s.takes).chain([self.total()]);
-        let width = takes.map(|takes| in_seconds(takes).len()).max().unwrap_or(0).max(8);
-        let line = |what: &str, takes: Duration, why: &str| {
-            format!("{what:<8} {:>width$}  {why}", in_seconds(takes)).trim_end().to_owned()
+        let row =
+            |s: &TimelineStep| [s.what.clone(), in_seconds(s.starts), in_seconds(s.takes), s.why.clone()];
+        let head = ["step", "begins", "takes", "why"].map(str::to_owned);
+        let whole = ["recovered".to_owned(), String::new(), in_seconds(self.total()), String::new()];
+        let rows: Vec<[String; 4]> =
+            [head].into_iter().chain(self.steps.iter().map(row)).chain([whole]).collect();
+        let width = |cell: fn(&[String; 4]) -> &String| rows.iter().map(|r| cell(r).len()).max().unwrap_or(0);
+        let (names, begins, takes) = (width(|[w, ..]| w), width(|[_, b, ..]| b), width(|[_, _, t, _]| t));
+        let line = |[what, from, long, why]: &[String; 4]| {
+            format!("{what:<names$}  {from:>begins$}  {long:>takes$}  {why}").trim_end().to_owned()
         };
-        let steps = self.steps.iter().map(|s| line(s.what, s.takes, &s.why));
-        steps.chain([line("sum", self.total(), "")]).collect()
+        rows.iter().map(line).collect()
     }
 }
 
@@ -66,81 +104,149 @@ pub fn in_seconds(duration: Duration) -> String {
     }
 }
 
-/// The timeline of a recovery from the loss of the writer's region.
+/// The timeline of the recovery from the loss of the writer's region; of several databases, of the one
+/// whose plan takes the longest.
 #[must_use]
 pub fn timeline(system: &System) -> Timeline {
-    let detect = detect(system);
-    let lease = lease(system, detect.takes);
-    let steps =
-        [Some(detect), Some(lease), Some(decide(system)), Some(promote()), scale(system), dns(system)];
-    Timeline { steps: steps.into_iter().flatten().collect() }
+    let planned = system.plans.iter().map(|plan| predict(system, &freeze(plan, false), &[]));
+    planned.max_by_key(Timeline::total).unwrap_or_else(|| unplanned(system))
 }
 
-fn detect(system: &System) -> TimelineStep {
+/// The timeline that the timers allow at best: that of the derived plan.
+pub(crate) fn unplanned(system: &System) -> Timeline {
+    let steps = derived_steps(system, &SwitchoverLimits::default());
+    predict(system, &of_form(&steps, false), &[])
+}
+
+/// The timeline of a run of these steps. `past`: what each step, by its name, took in earlier runs.
+#[must_use]
+pub fn predict(system: &System, works: &[Work], past: &[(Name, Vec<Duration>)]) -> Timeline {
+    let rtt = millis_up(longest_rtt(system));
+    let planned = works.iter().any(|w| w.task.kind() == StepKind::Demote);
+    let mut steps = if planned { Vec::new() } else { before_the_run(system, rtt) };
+    let begins = steps.last().map_or(Duration::ZERO, TimelineStep::ends);
+    let mut ended: Vec<(&Name, Duration)> = Vec::new();
+    for work in works {
+        let over = |name: &Name| ended.iter().find(|(n, _)| *n == name).map(|(_, at)| *at);
+        let starts = work.after.iter().filter_map(over).max().unwrap_or(begins);
+        let made = run_step(system, work, starts, (rtt, planned), past);
+        ended.push((&work.name, made.ends()));
+        steps.push(made);
+    }
+    if !planned {
+        steps.extend(old_answers(system, &steps, begins));
+    }
+    Timeline { steps }
+}
+
+/// What passes from the loss until the run begins.
+fn before_the_run(system: &System, rtt: Duration) -> Vec<TimelineStep> {
     let timers = &system.topology.timers;
     let (every, timeout) = (duration_text(timers.probe_every), duration_text(timers.probe_timeout));
-    TimelineStep {
-        what: "detect",
-        takes: timers.probe_every.saturating_mul(timers.down_after).saturating_add(timers.probe_timeout),
-        why: format!(
-            "{} failed probes, one every {every}, the last given up after {timeout}",
-            timers.down_after
+    let detect = timers.probe_every.saturating_mul(timers.down_after).saturating_add(timers.probe_timeout);
+    let lease = timers.lease_ttl.saturating_add(rtt).saturating_sub(detect);
+    let (ttl, seen) = (duration_text(timers.lease_ttl), duration_text(rtt));
+    let parts = [
+        (
+            "detect",
+            detect,
+            format!(
+                "{} failed probes, one every {every}, the last given up after {timeout}",
+                timers.down_after
+            ),
         ),
-    }
-}
-
-fn lease(system: &System, detected: Duration) -> TimelineStep {
-    let ttl = system.topology.timers.lease_ttl;
-    let seen = millis_up(longest_rtt(system));
-    TimelineStep {
-        what: "lease",
-        takes: ttl.saturating_add(seen).saturating_sub(detected),
-        why: format!(
-            "leaseTtl {} from when the last renewal was seen elsewhere ({} later), less the time to detect",
-            duration_text(ttl),
-            duration_text(seen)
+        (
+            "lease",
+            lease,
+            format!(
+                "leaseTtl {ttl} from when the last renewal was seen elsewhere ({seen} later), less the time to detect"
+            ),
         ),
-    }
+        ("decide", rtt.saturating_mul(DECIDE_ROUND_TRIPS), decided(rtt)),
+    ];
+    let mut begins = Duration::ZERO;
+    let laid = parts.into_iter().map(|(what, takes, why)| {
+        let step = outside(what, begins, takes, why);
+        begins = step.ends();
+        step
+    });
+    laid.collect()
 }
 
-fn decide(system: &System) -> TimelineStep {
-    let rtt = millis_up(longest_rtt(system));
-    TimelineStep {
-        what: "decide",
-        takes: rtt.saturating_mul(DECIDE_ROUND_TRIPS),
-        why: format!(
-            "seal, claim and journal through etcd: {DECIDE_ROUND_TRIPS} round trips of {}",
-            duration_text(rtt)
-        ),
-    }
+fn decided(rtt: Duration) -> String {
+    let rtt = duration_text(rtt);
+    format!("seal, claim and journal through etcd: {DECIDE_ROUND_TRIPS} round trips of {rtt}")
 }
 
-fn promote() -> TimelineStep {
-    TimelineStep {
-        what: "promote",
-        takes: PROMOTE,
-        why: "PostgreSQL from promotion to its first write under load: measured 37 to 460 ms".to_owned(),
-    }
-}
-
-/// Only when the new writer's region must start more instances.
-fn scale(system: &System) -> Option<TimelineStep> {
-    let compute = system.services.iter().flat_map(|s| &s.backends).filter_map(|b| b.compute.as_ref());
-    let mut grown = compute.filter(|c| c.instances_primary > c.instances_standby);
-    grown.next().map(|_| TimelineStep {
-        what: SCALE,
-        takes: SCALE_UP,
-        why: "the instances of a primary start and pass two health checks: assumed".to_owned(),
-    })
-}
-
-fn dns(system: &System) -> Option<TimelineStep> {
+/// After the name server answers by the new state, clients go on with what they were told before.
+fn old_answers(system: &System, steps: &[TimelineStep], begins: Duration) -> Option<TimelineStep> {
     let slowest = system.services.iter().max_by_key(|s| s.dns_ttl)?;
-    Some(TimelineStep {
-        what: DNS,
-        takes: slowest.dns_ttl,
-        why: format!("clients keep the lost region's address: ttl of service {}", slowest.name),
-    })
+    let steered = steps.iter().filter(|s| matches!(s.kind, Some(StepKind::Shift | StepKind::Dns)));
+    let from = steered.map(TimelineStep::ends).max().unwrap_or(begins);
+    let why = format!("clients keep the lost region's address: ttl of service {}", slowest.name);
+    Some(outside("ttl", from, slowest.dns_ttl, why))
+}
+
+/// What is no step of the run.
+fn outside(what: &str, starts: Duration, takes: Duration, why: String) -> TimelineStep {
+    TimelineStep { what: what.to_owned(), starts, takes, stuck_after: None, why, kind: None }
+}
+
+fn run_step(
+    system: &System,
+    work: &Work,
+    starts: Duration,
+    (rtt, planned): (Duration, bool),
+    past: &[(Name, Vec<Duration>)],
+) -> TimelineStep {
+    let mut took: Vec<Duration> =
+        past.iter().filter(|(n, _)| *n == work.name).flat_map(|(_, t)| t.iter().copied()).collect();
+    took.sort();
+    let (takes, why) = match took.get(took.len() / 2) {
+        Some(median) => (*median, format!("the median of {} earlier runs", took.len())),
+        None => usual(system, &work.task, rtt, planned),
+    };
+    let p75 = took.get((took.len() * 3).div_ceil(4).saturating_sub(1)).filter(|_| took.len() >= PAST_MIN);
+    TimelineStep {
+        what: work.name.to_string(),
+        starts,
+        takes,
+        stuck_after: Some(p75.copied().unwrap_or(Duration::from_millis(work.timeout_ms))),
+        why,
+        kind: Some(work.task.kind()),
+    }
+}
+
+/// What a step takes that has no past.
+fn usual(system: &System, task: &Task, rtt: Duration, planned: bool) -> (Duration, String) {
+    let told = |takes: Duration, why: &str| (takes, why.to_owned());
+    match task {
+        Task::Demote => told(DEMOTE, "running transactions end and PostgreSQL stops: assumed"),
+        Task::Fence if planned => (rtt.saturating_mul(DECIDE_ROUND_TRIPS), decided(rtt)),
+        Task::Fence => told(Duration::ZERO, "proven before the run begins"),
+        Task::Promote => {
+            told(PROMOTE, "PostgreSQL from promotion to its first write under load: measured 37 to 460 ms")
+        }
+        Task::Repoint => told(REPOINT, "the other standbys restart their receivers: assumed"),
+        Task::Scale { instances, .. } if grows(system, *instances) => {
+            told(SCALE_UP, "the instances of a primary start and pass two health checks: assumed")
+        }
+        Task::Scale { .. } => told(Duration::ZERO, "as many instances run already"),
+        Task::Shift { .. } => told(rtt, "the new state reaches every region: the longest round trip"),
+        Task::Dns => told(Duration::ZERO, "the name server answers from the same state"),
+        Task::Verify { .. } => told(VERIFY, "a write and a read, or what is checked: assumed"),
+        Task::Protect => told(PROTECT, "a standby streams from the new writer: assumed"),
+        Task::Wait { for_ms } => told(Duration::from_millis(*for_ms), "the plan waits"),
+        Task::Approve { .. } => told(Duration::ZERO, "a person: not counted"),
+        Task::Notify { .. } => told(NOTIFY, "a webhook answers: assumed"),
+        Task::Exec(_) => told(EXEC, "a program of yours: assumed"),
+    }
+}
+
+/// The new writer's region must start more instances.
+fn grows(system: &System, wanted: Option<u32>) -> bool {
+    let mut compute = system.services.iter().flat_map(|s| &s.backends).filter_map(|b| b.compute.as_ref());
+    compute.any(|c| wanted.unwrap_or(c.instances_primary) > c.instances_standby)
 }
 
 /// Up to whole milliseconds, so that tables stay readable.
@@ -149,12 +255,23 @@ fn millis_up(duration: Duration) -> Duration {
     Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX))
 }
 
-const SCALE: &str = "scale";
-const DNS: &str = "dns";
 /// Seals are published, the record is claimed, the first step is journalled.
 const DECIDE_ROUND_TRIPS: u32 = 3;
+/// Fewer earlier runs have no p75 worth the name.
+const PAST_MIN: usize = 4;
 /// Above the slowest of the methods measured for this project (PostgreSQL 15, kept-open connections and
 /// fresh ones, under load: 37 ms to 460 ms from kill to first write).
 const PROMOTE: Duration = Duration::from_millis(500);
+/// An assumption: what the issue wants of a switchover's pause, without its round trips.
+const DEMOTE: Duration = Duration::from_secs(1);
 /// An assumption: what a small program needs to start and to be seen healthy.
 const SCALE_UP: Duration = Duration::from_secs(3);
+/// Assumptions until there are earlier runs.
+const REPOINT: Duration = Duration::from_secs(2);
+const VERIFY: Duration = Duration::from_secs(1);
+const PROTECT: Duration = Duration::from_secs(5);
+const NOTIFY: Duration = Duration::from_secs(1);
+const EXEC: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests;

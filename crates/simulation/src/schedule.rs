@@ -77,6 +77,8 @@ pub enum Kind {
     StepDown(usize),
     /// A person agrees to a failover; with `true` also to the loss of data.
     PersonAgrees(bool),
+    /// No fault: a person orders the writer to move to that region.
+    Switchover(usize),
 }
 
 /// A fault: what, when, for how long.
@@ -212,7 +214,7 @@ fn kind(chance: &mut Chance, shape: Shape) -> Kind {
     // The first region writes at the beginning: what hits it shows most.
     let a = if chance.percent(35) { 0 } else { chance.below(n) as usize };
     let b = ((a as u64 + chance.between(1, n.max(2) - 1)) % n) as usize;
-    match chance.below(106) {
+    match chance.below(108) {
         0..8 => Kind::NodeDies(a),
         8..16 => Kind::RegionDies(a),
         16..23 => Kind::RegionSleeps(a),
@@ -239,7 +241,8 @@ fn kind(chance: &mut Chance, shape: Shape) -> Kind {
         96..98 => Kind::ActionsSilent(a),
         98..99 => Kind::ActionsLate(a),
         99..102 => Kind::WalStuck(a),
-        102..104 => Kind::StepDown(a),
+        102..103 => Kind::StepDown(a),
+        103..106 => Kind::Switchover(b % shape.members()),
         _ => Kind::PersonAgrees(chance.percent(50)),
     }
 }
@@ -248,7 +251,10 @@ impl Kind {
     /// It happens at one instant.
     #[must_use]
     pub const fn instant(self) -> bool {
-        matches!(self, Self::DatabaseDies(_) | Self::StepDown(_) | Self::PersonAgrees(_))
+        matches!(
+            self,
+            Self::DatabaseDies(_) | Self::StepDown(_) | Self::PersonAgrees(_) | Self::Switchover(_)
+        )
     }
 
     /// The regions that it hits.
@@ -282,7 +288,8 @@ impl Kind {
             | Self::EtcdSlow(_)
             | Self::EtcdTrouble(_)
             | Self::MessageTrouble(_)
-            | Self::PersonAgrees(_) => [None, None],
+            | Self::PersonAgrees(_)
+            | Self::Switchover(_) => [None, None],
         }
     }
 
@@ -302,6 +309,7 @@ impl Kind {
                 | Self::ClockDrifts(..)
                 | Self::WalStuck(_)
                 | Self::PersonAgrees(_)
+                | Self::Switchover(_)
         )
     }
 }
@@ -345,6 +353,7 @@ impl fmt::Display for Kind {
             Self::WalStuck(a) => write!(f, "the standby in {} receives nothing", word(*a)),
             Self::StepDown(a) => write!(f, "{} is asked to give the lease up", word(*a)),
             Self::PersonAgrees(false) => write!(f, "a person agrees to a failover"),
+            Self::Switchover(to) => write!(f, "a person orders the writer to move to {}", word(*to)),
             Self::PersonAgrees(true) => write!(f, "a person accepts the loss of data"),
         }
     }

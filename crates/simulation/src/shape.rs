@@ -6,8 +6,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use meridian_failover::Config;
-use meridian_model::database::{Database, GatewayLimits, Member, PostgresMember, Replication};
+use meridian_failover::{Config, Plan};
+use meridian_model::database::{
+    Database, GatewayLimits, Member, OnRpoBreach, PostgresMember, Replication, SwitchoverLimits,
+};
 use meridian_model::name::{Name, RegionName};
 use meridian_model::service::{Backend, HealthCheck, Retries, Service};
 use meridian_model::topology::{
@@ -108,7 +110,18 @@ impl Shape {
             rpo: RPO,
             max_read_lag: Duration::from_secs(10),
             timers: Timers { flap_window, ..Timers::default() },
+            gateways: (0..self.nodes()).map(region).collect(),
+            switchover: SwitchoverLimits::default(),
+            plan: self.plan(),
         }
+    }
+
+    /// The plan that is derived from the spec.
+    fn plan(self) -> Plan {
+        let plan = meridian_planner::derive(&self.system(), &self.database());
+        let works = |graceful| meridian_planner::freeze(&plan, graceful);
+        let (graceful, ungraceful) = (works(true), works(false));
+        Plan { name: plan.name.clone(), graceful, ungraceful, automatic: true, approval: false }
     }
 
     /// The checked spec, as steering reads it.
@@ -119,6 +132,7 @@ impl Shape {
             topology: Topology {
                 name: named("simulated"),
                 pattern: Pattern::ActivePassive,
+                schedule: Vec::new(),
                 objectives: Objectives { rto: Duration::from_secs(60), rpo: RPO },
                 regions,
                 users: vec![Population {
@@ -134,6 +148,7 @@ impl Shape {
             services: vec![service(self.members())],
             databases: vec![self.database()],
             policies: Vec::new(),
+            plans: Vec::new(),
         })
     }
 
@@ -188,6 +203,8 @@ impl Shape {
             max_read_lag: Duration::from_secs(10),
             members: (0..self.members()).map(member).collect(),
             gateway: GatewayLimits::default(),
+            on_rpo_breach: OnRpoBreach::default(),
+            switchover: SwitchoverLimits::default(),
         }
     }
 }

@@ -65,6 +65,8 @@ pub(crate) struct Watcher {
     given_up: BTreeSet<Epoch>,
     /// A person has accepted the loss of data for the reign that began last.
     loss_accepted: bool,
+    /// The reign that began last was planned: nothing at all may be lost.
+    planned: bool,
     /// The last state of every run.
     runs: BTreeMap<Epoch, Run>,
 }
@@ -92,6 +94,7 @@ impl Watcher {
             agreed: BTreeSet::new(),
             given_up: BTreeSet::new(),
             loss_accepted: false,
+            planned: false,
             runs: BTreeMap::new(),
         }
     }
@@ -220,6 +223,7 @@ impl Watcher {
         self.ask(laws::fence_before_promote::check, &Seen { begun: vec![begun], ..Seen::default() });
         let Some(old) = &claim.old else { return };
         self.loss_accepted = self.given_up.contains(&old.epoch);
+        self.planned = claim.run.is_some_and(|run| run.kind == RunKind::Switchover);
         if index(&old.holder) == claim.by {
             return;
         }
@@ -288,7 +292,7 @@ impl Watcher {
         if self.loss_accepted {
             return;
         }
-        let quorum = self.shape.acknowledgers() > 0;
+        let nothing = self.planned || self.shape.acknowledgers() > 0;
         let timers = Timers::default();
         // Past the gateway a writer acknowledges until its database is stopped, and not until its gateway is.
         let longer = timers.old_side_stopped_after().saturating_sub(timers.gateway_fence);
@@ -296,7 +300,7 @@ impl Watcher {
             let told = lost.iter().filter(|t| past_gateway || !t.past_gateway);
             let allowed = if past_gateway { RPO + longer } else { RPO };
             let acknowledged = (0..).zip(told).map(|(id, t)| (id, moment(t.when))).collect();
-            let allowed_loss = if quorum { Duration::ZERO } else { allowed };
+            let allowed_loss = if nothing { Duration::ZERO } else { allowed };
             let ledger = Some(Ledger { acknowledged, found: BTreeSet::new(), allowed_loss });
             self.ask(laws::acknowledged_kept::check, &Seen { ledger, ..Seen::default() });
         }

@@ -22,6 +22,7 @@ mod actions;
 mod clients;
 mod clock;
 mod etcd;
+mod handover;
 mod harm;
 mod node;
 mod outside;
@@ -59,6 +60,12 @@ enum Act {
         from: usize,
         to: usize,
         message: Box<Peer>,
+    },
+    /// Nothing is under way at a gateway that holds any more.
+    Quiet {
+        from: usize,
+        to: usize,
+        epoch: Epoch,
     },
     /// A request reaches etcd; with `true` its answer gets through, too.
     Request(usize, u32, Box<Request>, bool),
@@ -236,6 +243,7 @@ impl World {
                 }
             }
             Act::Message { from, to, message } => self.message(from, to, *message),
+            Act::Quiet { from, to, epoch } => self.quiet(from, to, epoch),
             Act::Request(i, life, request, answers) => self.request_arrives(i, life, *request, answers),
             Act::Watch(i) => self.watch(i),
             Act::Reach(i) => self.notice_reach(i),

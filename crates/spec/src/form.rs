@@ -46,6 +46,25 @@ impl<T: Form> Form for At<T> {
     }
 }
 
+/// A mapping with the names that were written in it, those of wrong values and unknown ones included.
+#[derive(Debug, Clone)]
+pub(crate) struct Written<T> {
+    pub(crate) form: T,
+    pub(crate) names: Vec<At<String>>,
+}
+
+impl<T: Form> Form for Written<T> {
+    fn parse(node: &Node, problems: &mut Problems) -> Option<Self> {
+        let form = T::parse(node, problems)?;
+        let Data::Map(entries) = &node.data else { return None };
+        let names = entries.iter().map(|e| At { value: e.key.clone(), place: e.key_place });
+        Some(Self { form, names: names.collect() })
+    }
+    fn schema() -> Value {
+        T::schema()
+    }
+}
+
 impl<T: Form> Form for Vec<T> {
     fn parse(node: &Node, problems: &mut Problems) -> Option<Self> {
         match &node.data {
@@ -200,12 +219,17 @@ macro_rules! form {
             $( $(#[doc = $field_doc])* pub(crate) $field: Option<$type>, )*
         }
 
+        impl $form {
+            /// The names of its fields.
+            pub(crate) const NAMES: &'static [&'static str] = &[$($name),*];
+        }
+
         impl $crate::form::Form for $form {
             fn parse(
                 node: &$crate::tree::Node,
                 problems: &mut $crate::source::Problems,
             ) -> Option<Self> {
-                let reader = $crate::form::Reader::begin(node, &[$($name),*], problems)?;
+                let reader = $crate::form::Reader::begin(node, Self::NAMES, problems)?;
                 Some(Self {
                     $( $field: reader.field($name, $crate::form::form!(@required $need), problems), )*
                 })

@@ -1,6 +1,7 @@
 //! The kinds of resources as they are written: what every document has, and which kinds there are.
 
 mod database;
+mod plan;
 mod policy;
 mod service;
 mod topology;
@@ -14,15 +15,19 @@ use crate::source::{Place, Problems};
 use crate::tree::{Data, Node};
 
 pub(crate) use database::{
-    DatabaseForm, GatewayForm, MemberForm, PostgresForm, ReplicationForm, ReplicationMode,
+    DatabaseForm, GatewayForm, MemberForm, PostgresForm, ReplicationForm, ReplicationMode, SwitchoverForm,
+};
+pub(crate) use plan::{
+    AlertForm, CheckForm, ChecksForm, ExecForm, HttpForm, KINDS_OF_WORK, NotifyForm, PagerdutyForm, PlanForm,
+    PromqlForm, ScaleForm, SqlForm, StepFields, StepForm, TriggerForm, UrlForm,
 };
 pub(crate) use policy::{Keys, PolicyForm, Switch, Want};
 pub(crate) use service::{
     BackendForm, ComputeForm, HealthCheckForm, InstancesForm, RetriesForm, ServiceForm, TlsForm,
 };
 pub(crate) use topology::{
-    CoordinationForm, ListenForm, LocationForm, ObjectivesForm, PopulationForm, RegionForm, SocketForm,
-    TimersForm, TopologyForm,
+    CoordinationForm, ListenForm, LocationForm, ObjectivesForm, PopulationForm, RegionForm, ScheduledForm,
+    SocketForm, TimersForm, TopologyForm,
 };
 
 /// The group of our own kinds.
@@ -60,12 +65,13 @@ pub(crate) enum Body {
     Service(Option<Box<ServiceForm>>),
     Database(Option<Box<DatabaseForm>>),
     Policy(Option<Box<PolicyForm>>),
+    Plan(Option<Box<PlanForm>>),
 }
 
 const FIELDS: [&str; 4] = ["apiVersion", "kind", "metadata", "spec"];
-const KINDS: [&str; 4] = ["Topology", "Service", "Database", "DataResidencyPolicy"];
+const KINDS: [&str; 5] = ["Topology", "Service", "Database", "DataResidencyPolicy", "RecoveryPlan"];
 /// Kinds of the design that this version does not read yet.
-const LATER: [&str; 4] = ["Network", "RecoveryPlan", "Telemetry", "Capacity"];
+const LATER: [&str; 3] = ["Network", "Telemetry", "Capacity"];
 
 /// Reads one document.
 pub(crate) fn resource(node: &Node, problems: &mut Problems) -> Option<Resource> {
@@ -79,6 +85,7 @@ pub(crate) fn resource(node: &Node, problems: &mut Problems) -> Option<Resource>
         "Service" => Body::Service(reader.field("spec", true, problems).map(Box::new)),
         "Database" => Body::Database(reader.field("spec", true, problems).map(Box::new)),
         "DataResidencyPolicy" => Body::Policy(reader.field("spec", true, problems).map(Box::new)),
+        "RecoveryPlan" => Body::Plan(reader.field("spec", true, problems).map(Box::new)),
         _ => return unknown_kind(&kind, problems),
     };
     if let Some(group) = group {
@@ -125,6 +132,7 @@ pub(crate) fn schema() -> Value {
         document("Service", &[GROUP], ServiceForm::schema()),
         document("Database", &[GROUP], DatabaseForm::schema()),
         document("DataResidencyPolicy", &[GROUP, POLICY_GROUP], PolicyForm::schema()),
+        document("RecoveryPlan", &[GROUP], PlanForm::schema()),
     ];
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",

@@ -7,8 +7,10 @@
 mod clash;
 mod database;
 mod glob;
+mod plan;
 mod policy;
 mod regions;
+mod schedule;
 mod service;
 mod timers;
 mod topology;
@@ -139,9 +141,12 @@ pub(crate) fn meant(resources: &[Resource], folders: &[PathBuf], problems: &mut 
     service::unique_hosts(resources, world.problems);
     let databases: Vec<_> = resources.iter().filter_map(|r| database::database(r, &mut world)).collect();
     let policies = resources.iter().filter_map(|r| policy::policy(r, &mut world)).collect();
+    schedule::members(form, &databases, &mut world);
     clash::addresses(form, resources, &topology, &services, &databases, world.problems);
+    let mut system = System { topology, services, databases, policies, plans: Vec::new() };
+    system.plans = plan::plans(resources, &system, &mut world);
     let World { places, fields, .. } = world;
-    Some(Meant { system: System { topology, services, databases, policies }, places, fields, place })
+    Some(Meant { system, places, fields, place })
 }
 
 fn service_form(resource: &Resource) -> Option<&ServiceForm> {

@@ -71,7 +71,12 @@ impl Problems {
 
     /// True if any of them refuses the spec.
     pub(crate) fn refused(&self) -> bool {
-        self.found.iter().any(|p| p.severity == Severity::Error)
+        self.errors() > 0
+    }
+
+    /// How many of them refuse the spec.
+    pub(crate) fn errors(&self) -> usize {
+        self.found.iter().filter(|p| p.severity == Severity::Error).count()
     }
 
     /// All of them in the order of the source, each with its line; at most [`DIAGNOSTICS_MAX`].

@@ -297,5 +297,5 @@ fn scalar(text: Cow<'_, str>, style: ScalarStyle) -> Data {
 const FILE_BYTES_MAX: usize = 1 << 20;
 /// Values in one document, those that aliases copy included.
 const NODES_MAX: usize = 20_000;
-/// Levels of lists and mappings; the deepest kind has seven.
+/// Levels of lists and mappings; the deepest kind has nine.
 const DEPTH_MAX: usize = 32;

@@ -3,14 +3,16 @@
 //! Used by the lab, which hands each region's node a spec of its own. Paths are written as they are:
 //! make them absolute first, or read the result from the folder that they are relative to.
 
+mod plan;
 mod yaml;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
-use meridian_model::database::{Database, Member, PostgresMember, Replication};
+use meridian_model::database::{Database, Member, OnRpoBreach, PostgresMember, Replication};
 use meridian_model::policy::DataResidencyPolicy;
+use meridian_model::schedule::ScheduledMove;
 use meridian_model::service::{Backend, ProcessCompute, Service};
 use meridian_model::topology::{Dial, Location, NodeAddresses, Pattern, Population, Region, Role};
 use meridian_model::units::duration_text;
@@ -29,7 +31,9 @@ pub fn write(system: &System) -> String {
     let databases = system.databases.iter().map(|d| document("Database", d.name.as_str(), database(d)));
     let policies =
         system.policies.iter().map(|p| document("DataResidencyPolicy", p.name.as_str(), policy(p)));
-    let all: Vec<String> = [topology].into_iter().chain(services).chain(databases).chain(policies).collect();
+    let plans = system.plans.iter().map(|p| document("RecoveryPlan", p.name.as_str(), plan::plan(p)));
+    let all: Vec<String> =
+        [topology].into_iter().chain(services).chain(databases).chain(policies).chain(plans).collect();
     all.join("---\n")
 }
 
@@ -53,6 +57,13 @@ fn topology(topology: &Topology) -> Yaml {
     map([
         ("pattern", text(pattern)),
         (
+            "schedule",
+            match topology.schedule.as_slice() {
+                [] => Yaml::Nothing,
+                moves => list(moves.iter().map(scheduled)),
+            },
+        ),
+        (
             "objectives",
             map([("rto", duration(topology.objectives.rto)), ("rpo", duration(topology.objectives.rpo))]),
         ),
@@ -67,6 +78,15 @@ fn topology(topology: &Topology) -> Yaml {
         ),
         ("timers", timers(&topology.timers)),
         ("telemetry", map([("otlpEndpoint", topology.otlp_endpoint.as_ref().map_or(Yaml::Nothing, text))])),
+    ])
+}
+
+fn scheduled(scheduled: &ScheduledMove) -> Yaml {
+    map([
+        ("region", text(scheduled.region.as_str())),
+        ("at", text(scheduled.at.to_string())),
+        ("timeZone", text(&scheduled.time_zone)),
+        ("days", list(scheduled.days.iter().map(|day| text(day.to_string())))),
     ])
 }
 
@@ -187,11 +207,25 @@ fn database(database: &Database) -> Yaml {
             map([("mode", text("quorum")), ("acknowledgers", number(acknowledgers))])
         }
     };
-    let gateway = &database.gateway;
+    let on_rpo_breach = match database.on_rpo_breach {
+        OnRpoBreach::Block => "block",
+        OnRpoBreach::Warn => "warn",
+        OnRpoBreach::Degrade => "degrade",
+    };
+    let (gateway, switchover) = (&database.gateway, &database.switchover);
     map([
         ("database", text(&database.dbname)),
         ("replication", replication),
         ("maxReadLag", duration(database.max_read_lag)),
+        ("onRpoBreach", text(on_rpo_breach)),
+        (
+            "switchover",
+            map([
+                ("drain", duration(switchover.drain)),
+                ("catchUp", duration(switchover.catch_up)),
+                ("maxLag", duration(switchover.max_lag)),
+            ]),
+        ),
         ("members", list(database.members.iter().map(member))),
         (
             "gateway",

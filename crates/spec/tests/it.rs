@@ -6,6 +6,7 @@ mod it {
     pub(crate) mod cases;
     pub(crate) mod examples;
     pub(crate) mod hostile;
+    pub(crate) mod plans;
     pub(crate) mod roundtrip;
     pub(crate) mod schema;
 }

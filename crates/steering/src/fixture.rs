@@ -13,7 +13,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use meridian_model::database::{Database, GatewayLimits, Member, PostgresMember, Replication};
+use meridian_model::database::{
+    Database, GatewayLimits, Member, OnRpoBreach, PostgresMember, Replication, SwitchoverLimits,
+};
 use meridian_model::health::{Health, Part, RegionHealth, Target, Verdict};
 use meridian_model::service::{Backend, HealthCheck, Retries, Service};
 use meridian_model::snapshot::{GroupState, ReaderState};
@@ -45,6 +47,7 @@ pub fn system() -> System {
         services: vec![service()],
         databases: vec![database()],
         policies: Vec::new(),
+        plans: Vec::new(),
     }
 }
 
@@ -101,6 +104,7 @@ fn topology() -> Topology {
     Topology {
         name: name("test"),
         pattern: Pattern::ActivePassive,
+        schedule: Vec::new(),
         objectives: Objectives { rto: Duration::from_secs(60), rpo: Duration::from_secs(5) },
         regions: vec![
             region(1, US, Role::Primary, (38.95, -77.45)),
@@ -197,6 +201,8 @@ fn database() -> Database {
         dbname: "shop".to_owned(),
         replication: Replication::Async,
         max_read_lag: Duration::from_secs(10),
+        on_rpo_breach: OnRpoBreach::default(),
+        switchover: SwitchoverLimits::default(),
         members: vec![member(1, US), member(2, EU), member(3, AP)],
         gateway: GatewayLimits::default(),
     }

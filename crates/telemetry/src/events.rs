@@ -9,17 +9,20 @@
 //! - [`seen`]: clocks, probes, verdicts, lag, snapshots;
 //! - [`control`]: leases, epochs, fences, runs;
 //! - [`coordination`]: calls to etcd and the watch;
+//! - [`moves`]: sessions of the gateway when the writer moves;
 //! - [`traffic`]: DNS, edge and gateway. What happens per request goes through a meter ([`DnsMeter`],
 //!   [`EdgeMeter`], [`GatewayMeter`]): its counters are looked up once, then counting is one atomic
 //!   addition. No address of a client is ever a label; in logs they appear at `trace` only.
 
 pub mod control;
 pub mod coordination;
+pub mod moves;
 pub(crate) mod own;
 pub mod seen;
 pub mod traffic;
 
 pub use control::*;
 pub use coordination::*;
+pub use moves::*;
 pub use seen::*;
 pub use traffic::*;

@@ -6,6 +6,7 @@
 //! every request or packet use the meters of [`crate::events`], whose counters are looked up once.
 
 mod family;
+mod moves;
 mod seen;
 
 use std::borrow::Cow;
@@ -16,6 +17,7 @@ use prometheus_client::registry::Registry;
 
 pub(crate) use family::{Counters, Gauges, Seconds};
 pub use family::{SERIES_MAX, Word};
+pub(crate) use moves::Moves;
 pub(crate) use seen::Seen;
 
 /// The content type of [`Metrics::render`]: Prometheus text, which every scraper reads.
@@ -32,6 +34,7 @@ struct Inner {
     runs: Runs,
     coordination: Coordination,
     traffic: Traffic,
+    moves: Moves,
     own: Own,
 }
 
@@ -105,6 +108,7 @@ impl Metrics {
             runs: Runs::declare(&mut registry),
             coordination: Coordination::declare(&mut registry),
             traffic: Traffic::declare(&mut registry),
+            moves: Moves::declare(&mut registry),
             own: Own::declare(&mut registry),
             registry,
         }))
@@ -137,6 +141,10 @@ impl Metrics {
 
     pub(crate) fn traffic(&self) -> &Traffic {
         &self.0.traffic
+    }
+
+    pub(crate) fn moves(&self) -> &Moves {
+        &self.0.moves
     }
 
     pub(crate) fn own(&self) -> &Own {

@@ -39,9 +39,9 @@ pub(crate) fn run(root: &Path, names: &[String], schedules: u64) -> anyhow::Resu
     println!("|---|---|---|---|---|");
     let mut missed = 0;
     for mutant in mutants.iter().filter(|m| names.is_empty() || names.contains(&m.name)) {
-        copy.put_in(mutant)?;
+        let sound = copy.put_in(mutant)?;
         let caught = copy.simulate(schedules);
-        copy.take_out(mutant)?;
+        sound.iter().rev().try_for_each(|(file, text)| copy.write(file, text))?;
         let caught = caught.with_context(|| mutant.name.clone())?;
         let Mutant { name, breaks, law, .. } = mutant;
         match caught {
@@ -116,16 +116,15 @@ impl Copy {
         std::fs::write(&path, text).with_context(|| path.display().to_string())
     }
 
-    fn put_in(&self, mutant: &Mutant) -> anyhow::Result<()> {
+    /// Puts the fault in; gives the files as they were.
+    fn put_in(&self, mutant: &Mutant) -> anyhow::Result<Vec<(String, String)>> {
+        let mut sound = Vec::new();
         for hunk in &mutant.hunks {
             let there = std::fs::read_to_string(self.tree.join(&hunk.file))?;
             self.write(&hunk.file, &hunk.apply(&there).with_context(|| mutant.name.clone())?)?;
+            sound.push((hunk.file.clone(), there));
         }
-        Ok(())
-    }
-
-    fn take_out(&self, mutant: &Mutant) -> anyhow::Result<()> {
-        mutant.hunks.iter().try_for_each(|hunk| self.bring(&hunk.file))
+        Ok(sound)
     }
 
     /// Builds the copy and runs it until a law is broken; `None`: none was.

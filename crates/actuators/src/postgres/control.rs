@@ -3,12 +3,15 @@
 use std::str::FromStr as _;
 
 use meridian_model::Lsn;
+use meridian_model::group::WalPosition;
 
 /// The lines of `pg_controldata` that matter here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ControlData {
     pub(crate) system: String,
     pub(crate) state: String,
+    /// Where the latest checkpoint begins.
+    pub(crate) checkpoint: WalPosition,
     /// The newest that it knows of; segment files may show a newer one.
     pub(crate) timeline: u32,
     pub(crate) segment_bytes: u64,
@@ -21,12 +24,16 @@ impl ControlData {
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let field =
             |name: &str| text.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(':')).map(str::trim);
-        let checkpoint: u32 = field("Latest checkpoint's TimeLineID")?.parse().ok()?;
+        let checkpoint = WalPosition {
+            timeline: field("Latest checkpoint's TimeLineID")?.parse().ok()?,
+            lsn: field("Latest checkpoint location")?.parse().ok()?,
+        };
         let recovery = field("Min recovery ending loc's timeline").and_then(|t| t.parse().ok());
         Some(Self {
             system: field("Database system identifier")?.to_owned(),
             state: field("Database cluster state")?.to_owned(),
-            timeline: checkpoint.max(recovery.unwrap_or(0)),
+            timeline: checkpoint.timeline.max(recovery.unwrap_or(0)),
+            checkpoint,
             segment_bytes: field("Bytes per WAL segment")?.parse().ok().filter(|bytes| *bytes > 0)?,
             text: text.to_owned(),
         })
@@ -169,6 +176,7 @@ mod tests {
         let text = "pg_control version number:            1300\n\
                     Database system identifier:           7391234567890123456\n\
                     Database cluster state:               in production\n\
+                    Latest checkpoint location:           0/1500028\n\
                     Latest checkpoint's TimeLineID:       2\n\
                     Latest checkpoint's PrevTimeLineID:   2\n\
                     Bytes per WAL segment:                16777216\n";
@@ -178,6 +186,7 @@ mod tests {
             (control.system.as_str(), control.state.as_str()),
             ("7391234567890123456", "in production")
         );
+        assert_eq!(control.checkpoint, WalPosition { timeline: 2, lsn: Lsn(0x150_0028) });
         assert!(control.was_primary());
         let standby = text.replace("in production", "in archive recovery")
             + "Min recovery ending loc's timeline:   3\n";

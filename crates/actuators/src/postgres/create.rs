@@ -54,11 +54,12 @@ impl Member {
         Ok(())
     }
 
-    /// A connection string for tools, whose password file is written anew.
+    /// A connection string for tools, whose password file is written anew. They are no standby: a copy that is
+    /// being made must not acknowledge commits under the region's name.
     pub(super) fn tool_conninfo(&self, source: SocketAddr) -> Result<String, ActuatorError> {
         let (user, passfile) = (&self.config.postgres.superuser, self.layout.tools_passfile());
         self.layout.put(&passfile, &passfile_line(user, &self.password), 0o600)?;
-        Ok(conninfo(source, user, self.config.region.as_str(), &passfile))
+        Ok(conninfo(source, user, "meridian copy", &passfile))
     }
 
     /// A connection to another member.
@@ -152,11 +153,15 @@ impl Member {
 
     /// The free bytes of the data directory's disk.
     pub(super) fn free_bytes(&self) -> Result<u64, ActuatorError> {
-        let dir = self.layout.data_dir.parent().unwrap_or(Path::new("/"));
-        let disk = rustix::fs::statvfs(dir)
-            .map_err(|e| ActuatorError::file("measuring the disk of", dir, e.into()))?;
-        Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+        free_bytes_of(self.layout.data_dir.parent().unwrap_or(Path::new("/")))
     }
+}
+
+/// The free bytes of a folder's disk.
+pub(super) fn free_bytes_of(folder: &Path) -> Result<u64, ActuatorError> {
+    let disk = rustix::fs::statvfs(folder)
+        .map_err(|e| ActuatorError::file("measuring the disk of", folder, e.into()))?;
+    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
 }
 
 /// Makes physical slots that are missing, and those anew that have lost their log.
@@ -176,9 +181,10 @@ pub(super) fn slots_sql(slots: impl Iterator<Item = String>) -> String {
 
 pub(super) const SYSTEM: &str = "select system_identifier from pg_control_system()";
 /// The log that is written while a copy is made, and some air.
-const ROOM_BESIDE: u64 = 96 << 20;
+pub(super) const ROOM_BESIDE: u64 = 96 << 20;
 /// One or two round trips around the world on a new connection.
 pub(super) const FAR: Duration = Duration::from_secs(5);
 const SLOTS: Duration = Duration::from_secs(5);
 const INITDB: Deadline = Deadline::new(Duration::from_secs(120), "initdb writes and syncs about 40 MB");
-const COPY: Deadline = Deadline::new(Duration::from_secs(6 * 3600), "a large database crosses a slow link");
+pub(super) const COPY: Deadline =
+    Deadline::new(Duration::from_secs(6 * 3600), "a large database crosses a slow link");

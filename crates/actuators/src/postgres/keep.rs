@@ -18,6 +18,9 @@ pub(super) struct Divergence {
     pub(super) same_number: bool,
 }
 
+/// The list of diverged records.
+pub(super) const RECORDS_FILE: &str = "wal-records.txt";
+
 /// Copies what lies after the divergence from `data_dir` to `target`: segments, histories, the control
 /// file as it is and as text, and a README.
 pub(super) fn keep(
@@ -90,6 +93,7 @@ fn readme(from: Divergence, control: &ControlData, names: &[String]) -> String {
          Divergence: {lsn} on timeline {timeline}. Database system {system}, state \"{state}\".\n\
          What this server committed after that place is not in the group's database any more. It is here:\n\n\
          pg_wal/             the segments that contain it, and the histories of timelines\n\
+         lost-transactions.jsonl  those transactions, one a line, with the values of their rows\n\
          pg_control          the control file before the rewind; pg_controldata.txt says what is in it\n\
          wal-records.txt     the records after the divergence, one a line (not if pg_waldump is missing)\n\n\
          To look closer: pg_waldump -p pg_wal -t {timeline} -s {lsn}\n\

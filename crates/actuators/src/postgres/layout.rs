@@ -152,15 +152,17 @@ impl Layout {
         })
     }
 
-    /// Writes our configuration into the data directory.
+    /// Writes our configuration into the data directory. `names`: whose acknowledgements count, if it is
+    /// not as the spec says.
     pub(crate) fn configure(
         &self,
         config: &PostgresConfig,
         upstream: Option<SocketAddr>,
+        names: Option<&str>,
         password: &str,
     ) -> Result<(), ActuatorError> {
         self.protect_upstream(config, upstream, password)?;
-        let conf = settings::meridian_conf(config, upstream, &self.upstream_passfile());
+        let conf = settings::meridian_conf(config, upstream, names, &self.upstream_passfile());
         self.edit("meridian.conf", |_| conf.clone())?;
         self.edit(HBA, |_| settings::hba(&config.postgres.superuser))?;
         self.edit("postgresql.conf", |text| match text.contains(INCLUDE) {

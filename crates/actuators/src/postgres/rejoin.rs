@@ -1,20 +1,23 @@
 //! The way back of a member whose log may have gone on after its successor began.
 //!
-//! In this order, because each step makes the next one safe: stop it; ask the source for its history
-//! (after a checkpoint, else its control file may still show the old timeline); keep what diverged;
-//! rewind; if that cannot be done, clone anew with the old directory kept aside; follow.
+//! In this order, because each step makes the next one safe: stop it; ask the source for its history;
+//! keep what diverged; decode what was lost; rewind (after a checkpoint of the source, else its control file may still show the
+//! old timeline); if that cannot be done, clone anew with the old directory kept aside; follow. One that
+//! was stopped in order and whose last record the source has too only follows.
 
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use meridian_model::group::WalPosition;
 use meridian_model::{Epoch, Lsn};
 use meridian_telemetry::clock;
 
 use super::Member;
 use super::control::{ControlData, divergence, history, last_beginning, segment_name};
-use super::create::{FAR, SYSTEM};
+use super::create::FAR;
+use super::handover::SHUT_DOWN;
 use super::keep::{self, Divergence};
 use super::layout::remove_folder;
 use super::link::Link;
@@ -38,10 +41,14 @@ impl Member {
         self.same_system_as(&control, &theirs.system)?;
         let rejoined = match self.where_diverged(&link, &control, &theirs).await? {
             None => followed("its log had not diverged", None),
+            Some(from) if self.ends_in_common(&link, &control, from, &theirs).await? => {
+                followed("it was stopped in order and the source has its whole log", None)
+            }
             Some(from) => self.come_back(&link, from, &control).await?,
         };
         self.make_own_slot(&link).await?;
         self.start(As::Standby(Some(source)), ticket).await?;
+        self.drop_slots().await;
         Ok(rejoined)
     }
 
@@ -64,7 +71,13 @@ impl Member {
     ) -> Result<Rejoined, ActuatorError> {
         let began = clock::now();
         let kept = self.keep_wal(from, control).await?;
+        // What has nothing beyond the parting has lost nothing, and must stay as it is.
+        let lost = match ended_before(control, from) {
+            true => None,
+            false => self.tell_lost(&kept, from, control).await,
+        };
         let (keeping, began) = (clock::now().since(began), clock::now());
+        source.rows("a checkpoint before the rewind", "checkpoint", CHECKPOINT).await?;
         match self.rewind(source.address(), from).await {
             Ok(false) => {
                 // What was copied is only what the source has too.
@@ -74,41 +87,41 @@ impl Member {
             Ok(true) => Ok(Rejoined {
                 method: RejoinMethod::Rewound,
                 detail: format!(
-                    "rewound to {} on timeline {} (log kept in {keeping:.1?}, rewound in {:.1?})",
+                    "rewound to {} on timeline {} (log kept and read in {keeping:.1?}, rewound in {:.1?})",
                     from.lsn,
                     from.timeline,
                     clock::now().since(began)
                 ),
                 kept_wal: Some(kept),
                 kept_data: None,
+                lost,
             }),
             Err(error) => {
                 tracing::warn!(%error, "pg_rewind cannot bring it back; cloning it anew");
                 let kept_data = self.clone_anew(source).await?;
                 let detail = format!("cloned anew, because the rewind failed: {error}");
-                Ok(Rejoined { method: RejoinMethod::Recloned, kept_wal: Some(kept), kept_data, detail })
+                Ok(Rejoined { method: RejoinMethod::Recloned, kept_wal: Some(kept), kept_data, lost, detail })
             }
         }
     }
 
-    /// A primary, with a checkpoint on its newest timeline.
+    /// A primary, with the history of the timeline that it writes.
     async fn ready_source(&self, source: &Link) -> Result<Theirs, ActuatorError> {
-        let role = source.value("asking for its role", "select pg_is_in_recovery()", FAR).await?;
-        if role != "f" {
-            let problem = "it is a standby; only the primary can be rewound to".to_owned();
-            return Err(ActuatorError::Source { address: source.address().to_string(), problem });
-        }
-        source.rows("a checkpoint before the rewind", "checkpoint", CHECKPOINT).await?;
-        let system = source.value("asking for its identity", SYSTEM, FAR).await?;
-        let sql = "select timeline_id from pg_control_checkpoint()";
-        let timeline = source.value("asking for its timeline", sql, FAR).await?.parse().unwrap_or(1);
-        let file = if timeline > 1 {
-            let sql = format!("select pg_read_file('pg_wal/{timeline:08X}.history')");
-            source.value("asking for its history", &sql, FAR).await?
-        } else {
-            String::new()
+        let unfit = |problem: &str| ActuatorError::Source {
+            address: source.address().to_string(),
+            problem: problem.to_owned(),
         };
-        Ok(Theirs { system, timeline, history: file })
+        let rows = source.rows("asking who it is", IDENTITY, FAR).await?;
+        let field = |name: &str| rows.first().and_then(|row| row.get(name)).map(str::to_owned);
+        if field("standby").as_deref() != Some("f") {
+            return Err(unfit("it is a standby; only the primary can be rewound to"));
+        }
+        let timeline = field("timeline").and_then(|hex| u32::from_str_radix(&hex, 16).ok());
+        Ok(Theirs {
+            system: field("system").unwrap_or_default(),
+            timeline: timeline.ok_or_else(|| unfit("it does not say which timeline it writes"))?,
+            history: field("history").unwrap_or_default(),
+        })
     }
 
     fn same_system_as(&self, control: &ControlData, theirs: &str) -> Result<(), ActuatorError> {
@@ -156,20 +169,52 @@ impl Member {
         timeline: u32,
         at: Lsn,
     ) -> Result<bool, ActuatorError> {
-        let Some(name) = segment_name(timeline, at, control.segment_bytes) else { return Ok(false) };
-        let offset = match at.0 % control.segment_bytes {
+        let begins = WalPosition { timeline, lsn: at };
+        let same = self.same_record(source, control.segment_bytes, begins, timeline).await?;
+        Ok(same == Some(false))
+    }
+
+    /// Whether our log, which ended in good order, is a beginning of theirs: its last record, the checkpoint
+    /// of the shutdown, lies before the place where the histories part, and they have it too. Its bytes hold
+    /// the time and a checksum, so no other record is taken for it.
+    async fn ends_in_common(
+        &self,
+        source: &Link,
+        control: &ControlData,
+        from: Divergence,
+        theirs: &Theirs,
+    ) -> Result<bool, ActuatorError> {
+        let end = control.checkpoint;
+        if !ended_before(control, from) || self.written_timeline() > from.timeline {
+            return Ok(false);
+        }
+        let same = self.same_record(source, control.segment_bytes, end, theirs.timeline).await?;
+        Ok(same == Some(true))
+    }
+
+    /// Whether the same record stands at `place` here and there. The file there may be that of their own
+    /// timeline, which begins with a copy of the last segment before. `None`: one of the two has it no more.
+    async fn same_record(
+        &self,
+        source: &Link,
+        segment_bytes: u64,
+        place: WalPosition,
+        theirs: u32,
+    ) -> Result<Option<bool>, ActuatorError> {
+        let name = |timeline| segment_name(timeline, place.lsn, segment_bytes);
+        let (Some(own), Some(their)) = (name(place.timeline), name(theirs)) else { return Ok(None) };
+        let offset = match place.lsn.0 % segment_bytes {
             0 => SEGMENT_HEADER,
             page if page % PAGE == 0 => page + PAGE_HEADER,
             within => within,
         };
-        let file = self.layout.data_dir.join("pg_wal").join(&name);
-        let Some(ours) = keep::bytes_at::<FIRST_RECORD>(&file, offset) else { return Ok(false) };
-        let sql = format!(
-            "select coalesce(encode(pg_read_binary_file('pg_wal/{name}', {offset}, {FIRST_RECORD}, true), 'hex'), '')"
-        );
-        let theirs = source.value("asking how its timeline begins", &sql, FAR).await?;
+        let file = self.layout.data_dir.join("pg_wal").join(&own);
+        let Some(ours) = keep::bytes_at::<RECORD>(&file, offset) else { return Ok(None) };
+        let read = |name: &str| format!("pg_read_binary_file('pg_wal/{name}', {offset}, {RECORD}, true)");
+        let sql = format!("select coalesce(encode(coalesce({}, {}), 'hex'), '')", read(&their), read(&own));
+        let theirs = source.value("asking for a record of its log", &sql, FAR).await?;
         let ours: String = ours.iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(!theirs.is_empty() && theirs != ours)
+        Ok((!theirs.is_empty()).then_some(theirs == ours))
     }
 
     async fn keep_wal(&self, from: Divergence, control: &ControlData) -> Result<PathBuf, ActuatorError> {
@@ -187,11 +232,12 @@ impl Member {
         let args = ["-p".into(), kept.join("pg_wal").into_os_string()].into_iter();
         let place = ["-t".into(), from.timeline.to_string().into(), "-s".into(), from.lsn.to_string().into()];
         let limit = ["-n".into(), RECORDS.into()];
-        let launch = Launch::tool(self.binaries.program("pg_waldump"), args.chain(place).chain(limit));
+        let mut launch = Launch::tool(self.binaries.program("pg_waldump"), args.chain(place).chain(limit));
+        launch.env.push(("TZ".into(), "UTC".into()));
         // It always ends with an error: the end of the log is where no valid record follows.
         let listed = self.spawner.run_to_end("listing what diverged", launch, LIST).await;
         let text = listed.map(|exit| exit.stdout).unwrap_or_default();
-        if let Err(error) = keep::write(&kept.join("wal-records.txt"), &text) {
+        if let Err(error) = keep::write(&kept.join(keep::RECORDS_FILE), &text) {
             tracing::warn!(%error, "the list of diverged records was not written");
         }
     }
@@ -203,7 +249,7 @@ impl Member {
         if from.same_number {
             return Err(same_number());
         }
-        self.layout.configure(&self.config, None, &self.password)?;
+        self.configure(None)?;
         self.layout.signal_standby(false)?;
         let conninfo = self.tool_conninfo(source)?;
         let data_dir = self.layout.data_dir.to_string_lossy();
@@ -251,6 +297,12 @@ struct Theirs {
     history: String,
 }
 
+/// It was stopped in order, and before the place where the histories part.
+fn ended_before(control: &ControlData, from: Divergence) -> bool {
+    let end = control.checkpoint;
+    control.state == SHUT_DOWN && end.timeline == from.timeline && end.lsn < from.lsn
+}
+
 fn same_number() -> ActuatorError {
     ActuatorError::WrongState {
         command: "rewind",
@@ -259,11 +311,24 @@ fn same_number() -> ActuatorError {
 }
 
 fn followed(detail: &str, kept_wal: Option<PathBuf>) -> Rejoined {
-    Rejoined { method: RejoinMethod::Followed, kept_wal, kept_data: None, detail: detail.to_owned() }
+    Rejoined {
+        method: RejoinMethod::Followed,
+        kept_wal,
+        kept_data: None,
+        lost: None,
+        detail: detail.to_owned(),
+    }
 }
 
-/// The shortest that begins a timeline has 42 bytes; what follows it may not have reached everybody.
-const FIRST_RECORD: usize = 40;
+/// The beginning of a record, with its checksum. The shortest that begins a timeline has 42 bytes; what
+/// follows it may not have reached everybody.
+const RECORD: usize = 40;
+const IDENTITY: &str = "
+  with me as (select case when not pg_is_in_recovery()
+                          then left(pg_walfile_name(pg_current_wal_lsn()), 8) end as timeline)
+  select pg_is_in_recovery() as standby, (select system_identifier from pg_control_system()) as system,
+         timeline, pg_read_file('pg_wal/' || timeline || '.history', 0, 1048576, true) as history
+    from me";
 /// What stands before the first record of a page, and of a segment.
 const PAGE: u64 = 8192;
 const PAGE_HEADER: u64 = 24;

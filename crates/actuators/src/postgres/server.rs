@@ -38,6 +38,15 @@ struct Slot {
     starting: bool,
 }
 
+/// How a shutdown in good order went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// As it was asked to, or it did not run.
+    ByItself,
+    /// It took too long.
+    Killed,
+}
+
 /// The right to start a server, unless a halt is ordered in between.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Ticket(u64);
@@ -140,17 +149,19 @@ impl Server {
         }
     }
 
-    /// Ends it in good order; kills it if that takes too long.
-    pub(crate) async fn stop_fast(self: &Arc<Self>) -> Result<(), ActuatorError> {
+    /// Ends it in good order; kills it if that takes too long. No process of it is left in either case.
+    pub(crate) async fn stop_fast(self: &Arc<Self>, limit: Deadline) -> Result<Ended, ActuatorError> {
+        let mut how = Ended::ByItself;
         if let Some(child) = self.retire(true) {
             child.signal(Signal::INT);
             let ended = async { child.wait().await.ok_or(ActuatorError::ThreadGone("reaper")) };
-            if let Err(error) = STOP_FAST.run("a fast shutdown of PostgreSQL", ended).await {
+            if let Err(error) = limit.run("a fast shutdown of PostgreSQL", ended).await {
                 tracing::warn!(%error, "killing it instead");
                 child.signal(Signal::KILL);
+                how = Ended::Killed;
             }
         }
-        self.halt_aside(true).await
+        self.halt_aside(true).await.map(|()| how)
     }
 
     /// [`Self::halt`] without blocking the runtime.
@@ -239,10 +250,6 @@ const PRIVATE: [&str; 4] = ["DETAIL:  ", "STATEMENT:  ", "QUERY:  ", "CONTEXT:  
 const QUIT_GRACE: Duration = Duration::from_millis(150);
 const KILL_WITHIN: Duration = Duration::from_secs(5);
 const LAST_WORDS: usize = 600;
-const STOP_FAST: Deadline = Deadline::new(
-    Duration::from_secs(10),
-    "standbys are sent the rest first, and a dead one is noticed after 3 s",
-);
 
 #[cfg(test)]
 mod tests {

@@ -7,6 +7,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
+use meridian_model::RegionName;
 use meridian_model::database::Replication;
 
 use super::config::{PostgresConfig, slot_of};
@@ -15,6 +16,7 @@ use super::config::{PostgresConfig, slot_of};
 pub(crate) fn meridian_conf(
     config: &PostgresConfig,
     upstream: Option<SocketAddr>,
+    names: Option<&str>,
     passfile: &Path,
 ) -> String {
     let mut text = String::from("# Written by Meridian before each start; changes here are lost.\n");
@@ -29,12 +31,19 @@ pub(crate) fn meridian_conf(
     set("cluster_name", config.group.as_str());
     set("wal_log_hints", "on");
     set("hot_standby", "on");
-    set("synchronous_standby_names", &synchronous_standby_names(config));
+    set("synchronous_standby_names", names.unwrap_or(&synchronous_standby_names(config)));
     let conninfo =
         upstream.map(|a| conninfo(a, &config.postgres.superuser, config.region.as_str(), passfile));
     set("primary_conninfo", conninfo.as_deref().unwrap_or_default());
     set("primary_slot_name", &upstream.map(|_| slot_of(&config.region)).unwrap_or_default());
     text
+}
+
+/// What a member's server is set to, by its own settings or by [`DEFAULTS`].
+pub(crate) fn conf_value<'a>(config: &'a PostgresConfig, name: &str) -> Option<&'a str> {
+    let own = config.postgres.settings.iter().rev().map(|(n, v)| (n.as_str(), v.as_str()));
+    let mut all = own.chain(DEFAULTS);
+    all.find(|(set, _)| set.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
 }
 
 /// Whether a member, or somebody by `alter system`, may set this.
@@ -131,6 +140,12 @@ pub(crate) fn hba(superuser: &str) -> String {
     )
 }
 
+/// The access rules of a rehearsal's clone: a password, and only from this machine. Nobody replicates it.
+pub(crate) const fn rehearsal_hba() -> &'static str {
+    "host replication all all reject\n\
+     host all all 127.0.0.1/32 scram-sha-256\n"
+}
+
 /// A libpq connection string; the password is in `passfile`.
 pub(crate) fn conninfo(address: SocketAddr, user: &str, application: &str, passfile: &Path) -> String {
     let passfile = passfile.to_string_lossy();
@@ -169,8 +184,24 @@ pub(crate) fn literal(text: &str) -> String {
 /// `ANY w ("a","b")` of all other members; it means nothing on a standby, so it is always set.
 fn synchronous_standby_names(config: &PostgresConfig) -> String {
     let Replication::Quorum { acknowledgers } = config.replication else { return String::new() };
-    let names: Vec<_> = config.others.iter().map(|region| identifier(region.as_str())).collect();
+    any_of(acknowledgers, config.others.iter().map(RegionName::as_str))
+}
+
+/// The value of `synchronous_standby_names` with which `acknowledgers` of these must have a commit.
+pub(crate) fn any_of<'a>(acknowledgers: u32, names: impl Iterator<Item = &'a str>) -> String {
+    if acknowledgers == 0 {
+        return String::new();
+    }
+    let names: Vec<_> = names.map(identifier).collect();
     format!("ANY {acknowledgers} ({})", names.join(","))
+}
+
+/// How many must have a commit with such a value; none if it is not to be understood.
+pub(crate) fn acknowledgers_of(value: &str) -> Option<u32> {
+    let value = value.trim();
+    let Some((head, _)) = value.split_once('(') else { return Some(u32::from(!value.is_empty())) };
+    let number = head.trim().trim_start_matches(|c: char| c.is_ascii_alphabetic()).trim();
+    number.parse().ok()
 }
 
 fn conf_quoted(value: &str) -> String {
@@ -183,7 +214,8 @@ const LIBPQ_OPTIONS: &str = "connect_timeout='4' keepalives_idle='3' keepalives_
 
 /// Settings that worked in measurements; the member's own settings beat them where [`permitted`].
 const DEFAULTS: [(&str, &str); 22] = [
-    ("wal_level", "replica"),
+    // Lost transactions can be decoded only from such a log.
+    ("wal_level", "logical"),
     ("max_connections", "200"),
     ("max_wal_senders", "20"),
     ("max_replication_slots", "20"),

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use meridian_model::Epoch;
@@ -10,6 +10,7 @@ use meridian_telemetry::clock;
 use rustix::process::Signal;
 
 use super::layout::HBA;
+use super::ledger::LEDGER;
 use super::server::{Ticket, last_words};
 use super::{Member, QUICK, cluster};
 use crate::deadline::Deadline;
@@ -24,10 +25,10 @@ pub(super) enum As {
 }
 
 impl Member {
-    pub(super) async fn start_primary(&self, epoch: Epoch) -> Result<(), ActuatorError> {
+    pub(super) async fn start_primary(self: &Arc<Self>, epoch: Epoch) -> Result<(), ActuatorError> {
         let _one_at_a_time = self.commands.lock().await;
         let ticket = self.server.ticket();
-        self.require_fence()?;
+        self.require_guarded_fence().await?;
         self.require_data("start as a primary")?;
         self.layout.raise_epoch(epoch)?;
         if self.server.child().is_some() {
@@ -39,6 +40,7 @@ impl Member {
             };
         }
         self.start(As::Primary, ticket).await?;
+        self.renew_ledger_in_background(false);
         self.make_slots_for_others().await
     }
 
@@ -47,6 +49,7 @@ impl Member {
         let ticket = self.server.ticket();
         self.require_data("follow")?;
         self.layout.raise_epoch(epoch)?;
+        self.forget_names();
         self.run_as_standby("follow", Some(upstream), ticket).await?;
         self.drop_slots().await;
         Ok(())
@@ -75,7 +78,7 @@ impl Member {
         if let Ok(false) = self.in_recovery().await {
             return Err(wrong(command, "it runs as a primary; stop it first"));
         }
-        self.layout.configure(&self.config, upstream, &self.password)?;
+        self.configure(upstream)?;
         child.signal(Signal::HUP);
         Ok(())
     }
@@ -83,8 +86,11 @@ impl Member {
     /// From nothing to answering. A primary that does not make it is killed; a standby goes on trying.
     pub(super) async fn start(&self, role: As, ticket: Ticket) -> Result<(), ActuatorError> {
         self.server.halt_aside(false).await?;
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).stopped_at = None;
+        self.forget_names();
+        self.forget_ledger_unless_kept()?;
         let upstream = if let As::Standby(upstream) = role { upstream } else { None };
-        self.layout.configure(&self.config, upstream, &self.password)?;
+        self.configure(upstream)?;
         self.layout.signal_standby(role != As::Primary)?;
         let started = self.launch(role, ticket).await;
         let signalled = self.layout.signal_standby(true);
@@ -169,10 +175,13 @@ impl Member {
     }
 
     /// A standby needs no slots of its own making; they would hold log for ever.
-    async fn drop_slots(&self) {
-        let sql = "select pg_drop_replication_slot(slot_name) from pg_replication_slots \
-                   where slot_type = 'physical' and not temporary and not active and pg_is_in_recovery()";
-        if let Err(error) = self.work.rows("dropping unused slots", sql, QUICK).await {
+    pub(super) async fn drop_slots(&self) {
+        let sql = format!(
+            "select pg_drop_replication_slot(slot_name) from pg_replication_slots \
+             where (slot_type = 'physical' or slot_name = '{LEDGER}') \
+               and not temporary and not active and pg_is_in_recovery()"
+        );
+        if let Err(error) = self.work.rows("dropping unused slots", &sql, QUICK).await {
             tracing::debug!(%error, "unused slots stay until the next follow");
         }
     }

@@ -13,6 +13,7 @@ use meridian_telemetry::clock;
 use tokio_postgres::SimpleQueryRow;
 
 use super::layout::DataDir;
+use super::settings::acknowledgers_of;
 use super::{Member, control};
 
 /// What is remembered between two looks.
@@ -20,15 +21,20 @@ use super::{Member, control};
 pub(super) struct Seen {
     /// When the standby was last streaming with everything replayed, or how far behind it was then.
     streaming: Option<(Moment, Duration)>,
+    /// Where the checkpoint of the last shutdown in order begins, until the next start.
+    pub(super) stopped_at: Option<WalPosition>,
 }
 
 impl Member {
     pub(super) async fn status(&self) -> DatabaseStatus {
         if self.server.child().is_none() {
-            return DatabaseStatus::stopped(match self.layout.look() {
+            let role = match self.layout.look() {
                 Ok(DataDir::Absent) => DatabaseRole::Absent,
                 _ => DatabaseRole::Stopped,
-            });
+            };
+            let seen = self.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let received = seen.stopped_at.unwrap_or_default();
+            return DatabaseStatus { received, ..DatabaseStatus::stopped(role) };
         }
         match self.watching.rows("asking for its status", STATUS, WITHIN).await {
             Ok(rows) => self.read(&rows).unwrap_or_else(|| DatabaseStatus::stopped(DatabaseRole::Starting)),
@@ -47,6 +53,7 @@ impl Member {
             first.get("timeline").and_then(|t| t.parse().ok()).unwrap_or(0).max(self.written_timeline());
         let replayed = lsn("replayed").unwrap_or_default();
         let received = lsn("received").unwrap_or_default().max(replayed);
+        let acknowledgers = first.get("names").and_then(acknowledgers_of).filter(|_| !standby);
         let streaming = standby && first.get("streaming") == Some("t");
         let behind = first.get("behind_ms").and_then(|t| t.parse().ok());
         Some(DatabaseStatus {
@@ -55,6 +62,7 @@ impl Member {
             replayed: if standby { replayed } else { received },
             streaming,
             replay_lag_ms: if standby { self.lag(streaming, behind) } else { None },
+            acknowledgers,
             standbys: standbys.iter().filter_map(standby_of).collect(),
         })
     }
@@ -100,6 +108,7 @@ const STATUS: &str = "
        receiver as (select status = 'streaming' as streaming, received_tli, last_msg_receipt_time as heard
                       from pg_stat_wal_receiver)
   select me.standby, lsn.received, lsn.replayed, null as region, null as synchronous,
+         current_setting('synchronous_standby_names') as names,
          coalesce(receiver.streaming, false) as streaming,
          greatest((select timeline_id from pg_control_checkpoint()), receiver.received_tli) as timeline,
          case when clock_timestamp() - receiver.heard > interval '2.5 s'

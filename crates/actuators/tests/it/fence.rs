@@ -5,8 +5,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use meridian_actuators::{ActuatorError, DatabaseActuator as _, Postgres, guard};
-use meridian_model::Epoch;
 use meridian_model::database::Replication;
+use meridian_model::{Epoch, Moment};
 use meridian_telemetry::clock;
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -73,22 +73,11 @@ async fn a_guard_kills_what_is_left_when_its_node_is_gone() {
 async fn a_killed_node_leaves_no_server_and_no_guard() {
     let rig = Rig::new(Replication::Async);
     drop(rig.primary().await);
-    let words = errand("it::fence::errand_node");
-    let mut node = Command::new(&words[0])
-        .args(&words[1..])
-        .env("MERIDIAN_RIG", rig.folder.path())
-        .env("MERIDIAN_ADDRESS", rig.addresses[0].to_string())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(node.stdout.take().unwrap()).lines().map_while(Result::ok);
-    let pids =
-        lines.find_map(|line| line.split_once("serving with ").map(|(_, pids)| pids.to_owned())).unwrap();
+    let (node, pids) = start_node(&rig, "serving with ");
     let app = rig.app(0).await;
     let busy = tokio::spawn(async move { app.batch_execute("select pg_sleep(60)").await });
     let began = clock::now();
-    node.kill().unwrap();
-    node.wait().unwrap();
+    drop(node);
     let data_dir = rig.config(0).postgres.data_dir;
     until("no server is left", || async { processes_in(&data_dir).is_empty() }).await;
     println!("measured: no server left after a killed node {:?}", clock::now().since(began));
@@ -98,7 +87,71 @@ async fn a_killed_node_leaves_no_server_and_no_guard() {
     assert!(busy.await.unwrap().is_err());
 }
 
-/// The node of the test above: opens the first member with a guard, starts it and waits for its end.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_frozen_node_loses_its_server_at_the_fence_and_finds_it_gone_when_it_wakes() {
+    let rig = Rig::new(Replication::Async);
+    drop(rig.primary().await);
+    let (mut node, at) = start_node(&rig, "fenced at ");
+    let at = Moment::from_nanos(at.parse().unwrap());
+    let pid = Pid::from_raw(node.0.id().cast_signed()).unwrap();
+    kill_process(pid, Signal::STOP).unwrap();
+    let app = rig.app(0).await;
+    let busy = tokio::spawn(async move {
+        let mut written = None;
+        while app.batch_execute("select pg_logical_emit_message(true, 'x', 'x')").await.is_ok() {
+            written = Some(clock::now());
+        }
+        written
+    });
+    let data_dir = rig.config(0).postgres.data_dir;
+    until("no server is left", || async { processes_in(&data_dir).is_empty() }).await;
+    let ended = clock::now();
+    println!("measured: no server left {:?} after the fence of a frozen node", ended.since(at));
+    assert!(ended >= at, "not before");
+    assert!(ended.since(at) < Duration::from_secs(1), "{:?}", ended.since(at));
+    let written = busy.await.unwrap().unwrap();
+    assert!(written.since(at) < Duration::from_millis(500), "{:?}", written.since(at));
+    kill_process(pid, Signal::CONT).unwrap();
+    let mut lines = BufReader::new(node.0.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let woken = lines.find(|line| line.contains("ended: ")).unwrap();
+    assert!(woken.contains("true"), "{woken}");
+    drop(node);
+    assert_eq!(processes_in(&data_dir).len(), 0);
+}
+
+/// A node as a process of its own; killed when it is dropped, also a frozen one.
+struct Node(Child);
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.0.kill().and_then(|()| self.0.wait()).unwrap();
+    }
+}
+
+/// Starts the node below as a process; what it says after `word`.
+fn start_node(rig: &Rig, word: &str) -> (Node, String) {
+    let words = errand("it::fence::errand_node");
+    let mut node = Command::new(&words[0])
+        .args(&words[1..])
+        .env("MERIDIAN_RIG", rig.folder.path())
+        .env("MERIDIAN_ADDRESS", rig.addresses[0].to_string())
+        .env("MERIDIAN_SAYS", word)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut out = BufReader::new(node.stdout.take().unwrap());
+    let said = loop {
+        let mut line = String::new();
+        assert!(out.read_line(&mut line).unwrap() > 0, "the node ended");
+        if let Some((_, said)) = line.split_once(word) {
+            break said.trim().to_owned();
+        }
+    };
+    node.stdout = Some(out.into_inner());
+    (Node(node), said)
+}
+
+/// The node of the tests above: opens the first member with a guard, starts it and waits for its end.
 #[tokio::test(flavor = "multi_thread")]
 async fn errand_node() {
     let Some(folder) = std::env::var_os("MERIDIAN_RIG").filter(|_| on_errand()) else { return };
@@ -118,6 +171,19 @@ async fn errand_node() {
         .flatten()
         .map(|task| std::fs::read_to_string(task.path().join("children")).unwrap_or_default());
     println!("serving with {}", children.collect::<String>().trim());
+    if std::env::var_os("MERIDIAN_SAYS").is_some_and(|says| says == "fenced at ") {
+        let mut exits = database.exits();
+        let at = clock::now() + Duration::from_secs(2);
+        database.fence_at(Some(at));
+        // It is one already; but this returns only when the guard has the new deadline too.
+        database.start_primary(Epoch(1)).await.unwrap();
+        println!("fenced at {}", at.as_nanos());
+        exits.wait_for(Option::is_some).await.unwrap();
+        println!(
+            "ended: {}",
+            matches!(database.start_primary(Epoch(1)).await, Err(ActuatorError::NotFenced))
+        );
+    }
     std::future::pending::<()>().await;
 }
 

@@ -24,6 +24,7 @@ pub(crate) const SUPER_PASSWORD: &str = "super:secret\\2";
 pub(crate) struct Rig {
     pub(crate) folder: TempDir,
     pub(crate) replication: Replication,
+    fsync: &'static str,
     pub(crate) addresses: Vec<SocketAddr>,
 }
 
@@ -38,13 +39,19 @@ impl Rig {
         std::fs::write(folder.path().join("super"), format!("{SUPER_PASSWORD}\n")).unwrap();
         std::fs::write(folder.path().join("app"), APP_PASSWORD).unwrap();
         let addresses = REGIONS.iter().map(|_| free_address()).collect();
-        Self { folder, replication, addresses }
+        Self { folder, replication, fsync: "off", addresses }
+    }
+
+    /// The same with servers that sync their files, as in production.
+    pub(crate) fn durable(mut self) -> Self {
+        self.fsync = "on";
+        self
     }
 
     pub(crate) fn config(&self, index: usize) -> PostgresConfig {
         let region = |name: &str| RegionName::new(name).unwrap();
         let home = self.folder.path().join(REGIONS[index]);
-        let settings = [("fsync", "off"), ("shared_buffers", "16MB"), ("max_connections", "20")];
+        let settings = [("fsync", self.fsync), ("shared_buffers", "16MB"), ("max_connections", "20")];
         PostgresConfig {
             group: GroupName::new("orders").unwrap(),
             region: region(REGIONS[index]),

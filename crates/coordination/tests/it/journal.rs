@@ -26,14 +26,19 @@ fn run(epoch: u64) -> Run {
         cause: "2 of 3 vantage points say down".to_owned(),
         detected_at: None,
         decided_at: Timestamp(i64::try_from(epoch).unwrap() * 1_000),
-        steps: vec![Step { kind: StepKind::Fence, state: StepState::Pending }],
+        steps: vec![Step::plain(StepKind::Fence, StepState::Pending).unwrap()],
+        proof: String::new(),
+        plan: None,
+        paused: None,
+        aborted: None,
+        resumed: 0,
         takes_over: None,
     }
 }
 
 fn finished(epoch: u64) -> Run {
     let state = StepState::Done { since: Timestamp(1), at: Timestamp(2), detail: String::new() };
-    Run { steps: vec![Step { kind: StepKind::Fence, state }], ..run(epoch) }
+    Run { steps: vec![Step::plain(StepKind::Fence, state).unwrap()], ..run(epoch) }
 }
 
 fn record(epoch: u64, renewal: u64) -> GroupRecord {
@@ -49,6 +54,7 @@ fn record(epoch: u64, renewal: u64) -> GroupRecord {
         renewed_at: Timestamp(0),
         run: None,
         last_failover_at: None,
+        handover: None,
     }
 }
 

@@ -26,6 +26,8 @@ pub(super) struct Driver {
     pub(super) sealed: bool,
     /// The position that a seal found.
     pub(super) final_position: Option<WalPosition>,
+    /// Everything that was handed over has been replayed.
+    pub(super) replayed: bool,
     /// The database here has already been the primary of a finished promotion: start it as it is.
     pub(super) start_as_primary: bool,
     pub(super) last_rejoin: Option<Moment>,
@@ -85,6 +87,8 @@ impl Machine {
             State::Following => self.follow_goal(holder, epoch),
             State::Promoting => self.promote_goal(),
             State::Restarting => Some(Action::StartPrimary { epoch }),
+            State::Preparing | State::Draining | State::HandingOver => self.handing_goal(),
+            State::TakingOver => self.replay_goal(),
             _ => None,
         }
     }
@@ -121,7 +125,7 @@ impl Machine {
     /// On the way to a primary. Nothing is started unless the lease is fresh enough to be written under.
     fn promote_goal(&mut self) -> Option<Action> {
         let epoch = self.lease.reign.as_ref()?.epoch;
-        if !self.may_write() {
+        if !self.may_write() || !self.promotion_is_due() {
             return None;
         }
         match self.facts.database.role {

@@ -9,6 +9,7 @@ use meridian_model::group::{
 };
 use meridian_model::health::{Health, Part, RegionHealth};
 use meridian_model::name::RegionName;
+use meridian_model::order::Maintenance;
 use meridian_model::{Epoch, Moment, Timestamp};
 
 use crate::limits::{ANNOUNCED_MAX, WAL_SEEN_MAX};
@@ -20,13 +21,6 @@ pub(super) struct MemberSeen {
     pub(super) at: Moment,
     /// When it was last seen streaming (or, as a primary, running).
     pub(super) well_at: Option<Moment>,
-}
-
-/// A person's word about one epoch.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Consent {
-    pub(super) epoch: Epoch,
-    pub(super) accept_data_loss: bool,
 }
 
 /// What the machine has been told.
@@ -77,7 +71,8 @@ pub(super) struct Facts {
     pub(super) promised_at: Moment,
     /// When the local database was last seen to run as a primary.
     pub(super) led_at: Moment,
-    pub(super) consent: Option<Consent>,
+    /// Nothing may begin by itself.
+    pub(super) maintenance: Option<Maintenance>,
     /// The node was asked to step down.
     pub(super) step_down: bool,
     /// When the database ended by itself.
@@ -114,7 +109,7 @@ impl Default for Facts {
             promised_until: Moment::ZERO,
             promised_at: Moment::ZERO,
             led_at: Moment::ZERO,
-            consent: None,
+            maintenance: None,
             step_down: false,
             crashes: VecDeque::new(),
         }

@@ -9,7 +9,7 @@ use meridian_model::name::RegionName;
 use meridian_model::{Epoch, Moment};
 
 use super::Machine;
-use super::facts::{Consent, MemberSeen, out_of_reach};
+use super::facts::{MemberSeen, out_of_reach};
 use crate::command::{Command, DatabaseAction as Action, Level, Purpose};
 use crate::event::{Completed, Event, Memory, Outcome, PromiseKept};
 use crate::lease::{Attempt, Reign};
@@ -43,11 +43,12 @@ impl Machine {
             Event::Database(status) => self.heard_database(status),
             Event::Finished { id, result } => self.finished(id, result),
             Event::NotRemembered { reason } => self.not_remembered(reason),
-            Event::StepDone { run, kind, detail } => self.step_done(&run, kind, detail),
-            Event::StepFailed { run, kind, reason } => self.step_failed(&run, kind, &reason),
-            Event::PersonAgrees { epoch, accept_data_loss } => {
-                self.facts.consent = Some(Consent { epoch, accept_data_loss });
-            }
+            Event::StepDone { run, step, detail } => self.step_done(&run, &step, detail),
+            Event::StepFailed { run, step, reason } => self.step_failed(&run, &step, &reason),
+            Event::Held { from, epoch, busy } => self.held(from, epoch, busy),
+            Event::Ordered(order) => self.ordered(order),
+            Event::Words(words) => self.runner.heard(words),
+            Event::Maintenance(maintenance) => self.facts.maintenance = maintenance,
             Event::StepDown { reason } => {
                 self.log(Level::Warn, format!("asked to step down: {reason}"));
                 self.facts.step_down = true;
@@ -130,7 +131,8 @@ impl Machine {
         let announced = self.facts.announced_at(&record);
         let learned_at = announced.unwrap_or(self.at.now);
         // After a gap nobody knows how long ago this was written, so it does not say how far the holder is now.
-        if !std::mem::take(&mut self.facts.missed_news) || announced.is_some() {
+        let current = !std::mem::take(&mut self.facts.missed_news) || announced.is_some();
+        if current && record.wal_age_ms < u64::MAX {
             self.facts.saw_wal(record.wal, learned_at - Duration::from_millis(record.wal_age_ms));
         }
         self.facts.news_at = self.at.now;
@@ -297,7 +299,7 @@ impl Machine {
         let ended = status.role == DatabaseRole::Stopped && self.facts.database.role != DatabaseRole::Stopped;
         self.facts.set_database(status, self.at.now);
         match self.state {
-            State::Leading | State::WritesClosed if ended => self.crashed(),
+            state if ended && (state.serves() || state == State::WritesClosed) => self.crashed(),
             State::Promoting if ended => self.driver.lost_starts += 1,
             _ => {}
         }
@@ -329,6 +331,9 @@ impl Machine {
                 }
                 if matches!(action, Action::Rejoin { .. }) {
                     self.driver.last_rejoin = Some(self.at.now);
+                }
+                if let Some(hand) = &mut self.handing.now {
+                    hand.failed = Some(format!("could not {}: {reason}", action.word()));
                 }
             }
         }
@@ -367,9 +372,27 @@ impl Machine {
                 self.driver.last_rejoin = Some(now);
                 self.database_copied();
             }
+            Action::PrepareHandover { .. } | Action::CatchUp { .. } | Action::StopInOrder { .. } => {
+                self.handed_on(&action);
+            }
+            Action::Replay { .. } => self.driver.replayed = true,
             Action::Seal => {
                 self.driver.sealed = true;
                 self.driver.final_position = Some(self.facts.database.received);
+                self.driver.followed = None;
+            }
+        }
+    }
+
+    /// The database is ready for the next part of a switchover.
+    fn handed_on(&mut self, action: &Action) {
+        let Some(hand) = &mut self.handing.now else { return };
+        match action {
+            Action::PrepareHandover { .. } => hand.prepared = true,
+            Action::CatchUp { .. } => hand.caught_up = true,
+            _ => {
+                hand.stopped = Some((self.facts.database.received, self.at.wall));
+                self.driver.stopped = true;
                 self.driver.followed = None;
             }
         }

@@ -22,7 +22,7 @@ impl Machine {
         }
         if self.due(base + timers.database_fence, "the database fence") {
             self.go(Trigger::LeaseLapsed, State::Stopped);
-        } else if self.state == State::Leading && self.due(base + timers.gateway_fence, "the gateway fence") {
+        } else if self.state.serves() && self.due(base + timers.gateway_fence, "the gateway fence") {
             self.go(Trigger::RenewalOverdue, State::WritesClosed);
         }
     }
@@ -54,7 +54,13 @@ impl Machine {
             State::Sealed => self.wait_to_claim(),
             State::Claiming => self.claim(),
             State::Promoting => self.promote(),
-            State::Leading | State::WritesClosed | State::Restarting => self.lead(),
+            State::TakingOver => self.take_over(),
+            State::Leading
+            | State::Preparing
+            | State::Draining
+            | State::HandingOver
+            | State::WritesClosed
+            | State::Restarting => self.lead(),
             State::Stopped => self.stop(),
             State::Resuming => self.resume(),
             State::Releasing => self.release(),
@@ -102,14 +108,29 @@ impl Machine {
             }
             State::Stopped | State::Releasing => {
                 self.lease.reign = None;
-                self.lease.set_aside();
-                self.driver.stopped = false;
                 self.facts.step_down = false;
                 self.runner.pause();
+                if self.handing.token().is_some() && state == State::Releasing {
+                    // What is under way may still be answered; the release goes after it at once.
+                    self.lease.last_sent = None;
+                } else {
+                    self.lease.set_aside();
+                    self.driver.stopped = false;
+                }
             }
+            State::Draining => self.begin_draining(),
+            State::TakingOver => self.driver.replayed = false,
+            State::Released => self.end_handing(None),
             State::Claiming => self.lease.claimed = false,
             State::Resuming => self.lease.last_sent = None,
             _ => {}
+        }
+        let handing = matches!(
+            state,
+            State::Preparing | State::Draining | State::HandingOver | State::Releasing | State::Released
+        );
+        if !handing {
+            self.end_handing(Some(format!("the writer is {state}")));
         }
     }
 
@@ -204,6 +225,9 @@ impl Machine {
         if self.facts.diverged || self.seems_diverged() {
             return self.go(Trigger::Diverged, State::Rejoining);
         }
+        if self.may_take_over(self.at.now).is_ok() {
+            return self.go(Trigger::HandedOver, State::TakingOver);
+        }
         match self.may_seal(self.at.now) {
             Ok(()) => self.go(Trigger::HolderLost, State::Sealing),
             Err(blocked) => self.note(&blocked),
@@ -272,8 +296,11 @@ impl Machine {
         if self.lease.reign.is_some() {
             return self.go(Trigger::ClaimWon, State::Promoting);
         }
-        if self.seal_is_over() || (self.lease.claimed && self.lease.pending.is_none()) {
+        let sealed = self.driver.sealed && !self.seal_is_over();
+        if sealed && self.lease.claimed && self.lease.pending.is_none() {
             self.go(Trigger::ClaimLost, State::Sealed);
+        } else if !sealed && !self.claims_what_was_handed_over() {
+            self.go(Trigger::ClaimLost, State::Starting);
         }
     }
 
@@ -290,6 +317,8 @@ impl Machine {
             self.go(Trigger::Deposed, State::Stopped);
         } else if self.driver.lost_starts >= PROMOTE_TRIES {
             self.go(Trigger::PromoteFailed, State::Releasing);
+        } else if self.run_aborted() {
+            self.go(Trigger::RunAborted, State::Releasing);
         }
     }
 
@@ -305,7 +334,8 @@ impl Machine {
         if self.deposed() {
             return self.go(Trigger::Deposed, State::Stopped);
         }
-        if self.crashed_too_often() {
+        let may_release = matches!(self.state, State::Leading | State::WritesClosed | State::Restarting);
+        if may_release && self.crashed_too_often() {
             return self.go(Trigger::CrashedTooOften, State::Releasing);
         }
         if self.state == State::Restarting && self.takes_too_long() {
@@ -314,9 +344,12 @@ impl Machine {
         let stopped = self.facts.database.role == DatabaseRole::Stopped;
         match self.state {
             State::Restarting => {}
+            State::HandingOver => self.hand_over(),
             _ if stopped => self.go(Trigger::DatabaseCrashed, State::Restarting),
+            State::Preparing | State::Draining => self.hand_over(),
             _ if self.facts.step_down => self.go(Trigger::AskedToStepDown, State::Releasing),
             State::WritesClosed if self.may_write() => self.go(Trigger::Renewed, State::Leading),
+            State::Leading => self.consider_order(),
             _ => {}
         }
     }

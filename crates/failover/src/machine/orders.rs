@@ -3,6 +3,7 @@
 
 use meridian_model::database::Replication;
 use meridian_model::group::{Announcement, GroupRecord, Promise, Terms};
+use meridian_model::order::Handover;
 use meridian_model::run::{RunKind, StepKind};
 use meridian_model::{Epoch, Moment, Timestamp};
 
@@ -19,6 +20,7 @@ struct Wish {
     purpose: Purpose,
     epoch: Epoch,
     released: bool,
+    handover: Option<Handover>,
     run: Option<Run>,
 }
 
@@ -42,6 +44,7 @@ impl Machine {
         let stop = matches!(action, Some(Command::Database { action: DatabaseAction::Stop, .. }));
         let (stop, action) = if stop { (action, None) } else { (None, action) };
         out.extend(stop);
+        out.extend(self.hold());
         self.swap(&mut out);
         out.extend(self.read());
         self.ask_promises(&mut out);
@@ -63,8 +66,7 @@ impl Machine {
         let timers = self.config.timers;
         let base = self.base().filter(|_| self.state.holds());
         let epoch = self.lease.reign.as_ref().map_or(Epoch::NONE, |r| r.epoch);
-        let gateway =
-            base.filter(|_| self.state == State::Leading).map(|base| (epoch, base + timers.gateway_fence));
+        let gateway = base.filter(|_| self.state.serves()).map(|base| (epoch, base + timers.gateway_fence));
         if gateway != self.shown.gateway {
             out.push(match gateway {
                 Some((epoch, until)) => Command::OpenWrites { epoch, until },
@@ -119,7 +121,7 @@ impl Machine {
             let (epoch, renewal) = (record.epoch, record.renewal);
             out.push(Command::Announce(Announcement { group, holder, epoch, renewal }));
         }
-        out.push(Command::Swap(Swap { attempt: number, purpose, expect, record, run }));
+        out.push(Command::Swap(Box::new(Swap { attempt: number, purpose, expect, record, run })));
     }
 
     fn wish(&mut self) -> Option<Wish> {
@@ -128,6 +130,9 @@ impl Machine {
             return None;
         }
         if self.state == State::Claiming && self.lease.claimed {
+            return None;
+        }
+        if self.state == State::HandingOver && self.lease_lasts() {
             return None;
         }
         if let Some(last) = self.lease.last_sent
@@ -139,7 +144,11 @@ impl Machine {
         match (self.state, current) {
             (State::Bootstrapping, None) => Some(self.first_claim()),
             (State::Claiming, Some(record)) => {
-                Some(Wish::claim(record.epoch.next(), self.failover_run(&record)))
+                let run = match record.handover.as_ref().filter(|_| self.handed_to_me(&record)) {
+                    Some(token) => self.switchover_run(&record, token),
+                    None => self.failover_run(&record),
+                };
+                Some(Wish::claim(record.epoch.next(), run))
             }
             (State::Resuming, Some(record)) => self.resume_wish(&record),
             (State::Leading | State::WritesClosed, Some(record)) if self.someone_is_sealed() => {
@@ -147,10 +156,17 @@ impl Machine {
             }
             (state, Some(record)) if state.holds() => Some(Wish::renew(record.epoch)),
             (State::Releasing, Some(record)) if self.driver.stopped => {
-                Some(Wish { purpose: Purpose::Release, epoch: record.epoch, released: true, run: None })
+                let (epoch, handover) = (record.epoch, self.handing.token());
+                Some(Wish { purpose: Purpose::Release, epoch, released: true, handover, run: None })
             }
             _ => None,
         }
+    }
+
+    /// A stop in order is short: a renewal beside it would only make the release wait for its answer.
+    fn lease_lasts(&mut self) -> bool {
+        let Some(base) = self.base() else { return false };
+        !self.due(base + self.config.timers.gateway_fence / 2, "a renewal while handing over")
     }
 
     fn first_claim(&self) -> Wish {
@@ -189,7 +205,7 @@ impl Machine {
         let cause = format!("a member sealed itself against epoch {epoch}, whose writer is well");
         let fence = format!("{} held the lease all the time", self.config.me);
         let mut run = self.new_run(RunKind::Resume, epoch.next(), cause, fence);
-        if let Some(step) = run.steps.iter_mut().find(|s| s.kind == StepKind::Promote) {
+        if let Some(step) = run.steps.iter_mut().find(|s| s.kind() == StepKind::Promote) {
             let (since, at) = (self.at.wall, self.at.wall);
             step.state =
                 meridian_model::run::StepState::Done { since, at, detail: "it never stopped".to_owned() };
@@ -203,10 +219,11 @@ impl Machine {
         let ours = old.and_then(|r| r.run.clone());
         let known = old.map(|r| r.wal).unwrap_or_default();
         // Whoever takes over has just looked at its log. A holder that begins anew has not opened its own yet: it is
-        // as far as it was when it last led, or as far as was told, and all it wrote since is as old as that.
+        // as far as it was when it last led, or at least as far as was told.
         let takes_over = wish.purpose == Purpose::Claim && old.is_none_or(|r| r.holder != self.config.me);
         let led = self.facts.led_at != Moment::ZERO;
-        let wal = if takes_over || led { self.facts.position } else { known };
+        let told = if takes_over || led { self.facts.position } else { known };
+        let wal = wish.handover.as_ref().map_or(told, |token| token.end);
         GroupRecord {
             group: self.config.group.clone(),
             epoch: wish.epoch,
@@ -214,19 +231,20 @@ impl Machine {
             renewal,
             released: wish.released,
             wal: if takes_over { wal } else { wal.max(known) },
-            wal_age_ms: if takes_over { 0 } else { self.wal_age(old) },
+            wal_age_ms: if takes_over { 0 } else { self.wal_age() },
             terms: Some(self.terms()),
             renewed_at: self.at.wall,
             run: wish.run.as_ref().map(|r| r.id.clone()).or(ours),
             last_failover_at: self.last_failover().or(old.and_then(|r| r.last_failover_at)),
+            handover: wish.handover.clone(),
         }
     }
 
-    /// How old the position is that is told, in milliseconds.
-    fn wal_age(&self, old: Option<&GroupRecord>) -> u64 {
-        let since = |then| u64::try_from(self.at.now.since(then).as_millis()).unwrap_or(u64::MAX);
-        let known = old.map_or(0, |r| r.wal_age_ms.saturating_add(since(self.facts.learned_at)));
-        if self.facts.led_at == Moment::ZERO { known } else { since(self.facts.led_at) }
+    /// How old the position is that is told, in milliseconds. Of the position that an earlier life has told nobody
+    /// knows, who has only started, for how long that life went on writing.
+    fn wal_age(&self) -> u64 {
+        let age = self.at.now.since(self.facts.led_at).as_millis();
+        if self.facts.led_at == Moment::ZERO { u64::MAX } else { u64::try_from(age).unwrap_or(u64::MAX) }
     }
 
     /// What this node was told.
@@ -323,10 +341,10 @@ impl Machine {
 
 impl Wish {
     fn claim(epoch: Epoch, run: Run) -> Self {
-        Self { purpose: Purpose::Claim, epoch, released: false, run: Some(run) }
+        Self { purpose: Purpose::Claim, epoch, released: false, handover: None, run: Some(run) }
     }
 
     fn renew(epoch: Epoch) -> Self {
-        Self { purpose: Purpose::Renew, epoch, released: false, run: None }
+        Self { purpose: Purpose::Renew, epoch, released: false, handover: None, run: None }
     }
 }

@@ -5,11 +5,12 @@
 use std::cmp::Reverse;
 use std::time::Duration;
 
-use meridian_model::Moment;
 use meridian_model::database::Replication;
 use meridian_model::group::{DatabaseRole, GroupRecord, WalPosition};
 use meridian_model::health::Health;
 use meridian_model::name::RegionName;
+use meridian_model::order::{OrderState, Wish};
+use meridian_model::{Epoch, Moment};
 
 use super::Machine;
 use super::facts::out_of_reach;
@@ -20,26 +21,44 @@ use crate::table::State;
 /// A rule's no.
 #[derive(Debug, Clone)]
 pub(super) struct Blocked {
-    evidence: String,
+    pub(super) evidence: String,
     /// When the answer may change by time alone, and what happens then.
     pub(super) until: Option<(Moment, &'static str)>,
 }
 
+/// A person's order about one epoch.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Consent<'a> {
+    pub(super) by: &'a str,
+    pub(super) accept_data_loss: bool,
+}
+
 /// Yes or no, with the evidence.
-type Ruling = Result<String, Blocked>;
+pub(super) type Ruling = Result<String, Blocked>;
 type Judge = fn(&Machine, &GroupRecord, Moment) -> Ruling;
 
 /// Why a standby wakes up when nothing happens.
 const LEASE_EXPIRES: &str = "the holder's lease expires";
 
 /// What must hold before a member cuts itself off from the holder.
-const SEAL_RULES: [(Rule, Judge); 6] = [
+const SEAL_RULES: [(Rule, Judge); 9] = [
     (Rule::CoordinationReachable, Machine::coordination_reachable),
     (Rule::SameTerms, Machine::same_terms),
     (Rule::LeaseExpired, Machine::lease_expired),
     (Rule::HolderDown, Machine::holder_down),
     (Rule::NoPromise, Machine::no_promise),
+    (Rule::Successor, Machine::successor_has_time),
     (Rule::FlapWindow, Machine::flap_window),
+    (Rule::Maintenance, Machine::no_maintenance),
+    (Rule::Approved, Machine::is_approved),
+];
+
+/// What must hold before a member takes what was handed to it.
+const HANDOVER_RULES: [(Rule, Judge); 4] = [
+    (Rule::CoordinationReachable, Machine::coordination_reachable),
+    (Rule::SameTerms, Machine::same_terms),
+    (Rule::LeaseExpired, Machine::lease_expired),
+    (Rule::NoPromise, Machine::no_promise),
 ];
 
 /// What must hold besides before a sealed member claims the next epoch.
@@ -63,6 +82,7 @@ impl Machine {
             };
             RuleState { rule: *rule, allows, evidence }
         });
+        let rules = rules.chain(self.explain_order(now));
         self.explanation(now, rules.collect())
     }
 
@@ -85,6 +105,15 @@ impl Machine {
         self.judge(&CLAIM_RULES, now)
     }
 
+    /// The holder has handed over to this member, and nothing speaks against taking it.
+    pub(super) fn may_take_over(&self, now: Moment) -> Result<(), Blocked> {
+        let handed = self.facts.record.as_ref().is_some_and(|record| self.handed_to_me(record));
+        if !handed {
+            return Err(no("nothing was handed to this member"));
+        }
+        self.judge(&HANDOVER_RULES, now)
+    }
+
     fn judge(&self, rules: &[(Rule, Judge)], now: Moment) -> Result<(), Blocked> {
         let record = self.facts.record.as_ref().ok_or_else(|| no("there is no record"))?;
         rules.iter().try_for_each(|(_, judge)| judge(self, record, now).map(drop))
@@ -93,6 +122,10 @@ impl Machine {
     // === the rules ===
 
     fn coordination_reachable(&self, _: &GroupRecord, _: Moment) -> Ruling {
+        self.coordination_answers()
+    }
+
+    pub(super) fn coordination_answers(&self) -> Ruling {
         match &self.facts.vanished {
             Some(why) => Err(no(why)),
             None if self.facts.coordination => Ok("etcd answers".to_owned()),
@@ -177,7 +210,12 @@ impl Machine {
         known && seen.is_some_and(out_of_reach) && self.lease_expired(record, now).is_ok()
     }
 
-    fn no_promise(&self, _: &GroupRecord, now: Moment) -> Ruling {
+    /// A promise binds to the holder of its epoch; one that has given the lease up needs it no more.
+    fn no_promise(&self, record: &GroupRecord, now: Moment) -> Ruling {
+        let to_this = self.memory.promise.as_ref().is_some_and(|p| p.epoch == record.epoch);
+        if record.released && to_this {
+            return Ok(format!("{} has given up what it was promised", record.holder));
+        }
         let until = self.facts.promised_until;
         if now >= until {
             return Ok("nothing is promised to the holder".to_owned());
@@ -199,8 +237,8 @@ impl Machine {
         if ago >= window {
             return Ok(format!("the last failover was {} ago", secs(ago)));
         }
-        if self.facts.consent.is_some_and(|c| c.epoch == record.epoch) {
-            return Ok(format!("the last failover was {} ago, but a person agrees", secs(ago)));
+        if let Some(consent) = self.consent(record.epoch) {
+            return Ok(format!("the last failover was {} ago, but {} agrees", secs(ago), consent.by));
         }
         let text = format!(
             "the last failover was only {} ago: the next is held back for another {} unless a person agrees",
@@ -208,6 +246,46 @@ impl Machine {
             secs(window - ago)
         );
         Err(Blocked { evidence: text, until: Some((now + (window - ago), "the flap window ends")) })
+    }
+
+    fn no_maintenance(&self, record: &GroupRecord, _: Moment) -> Ruling {
+        match (self.maintenance(), self.consent(record.epoch)) {
+            (Some(why), None) => Err(no(why)),
+            (Some(why), Some(consent)) => Ok(format!("{why}, but {} agrees", consent.by)),
+            (None, _) => Ok("there is no maintenance".to_owned()),
+        }
+    }
+
+    /// Why nothing may begin by itself, if so.
+    pub(super) fn maintenance(&self) -> Option<String> {
+        let maintenance = self.facts.maintenance.as_ref().filter(|m| self.at.wall < m.until)?;
+        let left = u64::try_from(maintenance.until.0.saturating_sub(self.at.wall.0)).unwrap_or(0);
+        let (left, word) = (secs(Duration::from_millis(left)), &maintenance.word);
+        Some(format!("maintenance for another {left} ({}: {})", word.by, word.reason))
+    }
+
+    /// The plan leaves it to verdicts, or a person has ordered it.
+    fn is_approved(&self, record: &GroupRecord, _: Moment) -> Ruling {
+        let plan = &self.config.plan;
+        if let Some(consent) = self.consent(record.epoch) {
+            return Ok(format!("{} ordered it", consent.by));
+        }
+        if !plan.automatic {
+            return Err(no(format!("plan {} waits for a person: `meridian failover`", plan.name)));
+        }
+        if plan.approval {
+            return Err(no(format!("plan {} wants a person's approval: `meridian failover`", plan.name)));
+        }
+        Ok("the plan leaves it to the verdicts".to_owned())
+    }
+
+    /// A person's order to replace the holder of that epoch.
+    pub(super) fn consent(&self, epoch: Epoch) -> Option<Consent<'_>> {
+        let order = self.handing.order.as_ref()?;
+        let Wish::Failover { accept_data_loss } = order.wish else { return None };
+        let good =
+            order.epoch == epoch && order.state == OrderState::Open && self.at.wall <= order.expires_at;
+        good.then_some(Consent { by: &order.by, accept_data_loss })
     }
 
     fn is_sealed(&self, record: &GroupRecord, _: Moment) -> Ruling {
@@ -221,8 +299,8 @@ impl Machine {
     }
 
     fn proof_of_data(&self, record: &GroupRecord, _: Moment) -> Ruling {
-        if self.facts.consent.is_some_and(|c| c.epoch == record.epoch && c.accept_data_loss) {
-            return Ok("a person accepts the loss of data, for this epoch".to_owned());
+        if let Some(consent) = self.consent(record.epoch).filter(|c| c.accept_data_loss) {
+            return Ok(format!("{} accepts the loss of data, for this epoch", consent.by));
         }
         let here = self.driver.final_position.unwrap_or(self.facts.position);
         if here.timeline < record.wal.timeline {
@@ -349,7 +427,7 @@ impl Machine {
     }
 }
 
-fn no(evidence: impl Into<String>) -> Blocked {
+pub(super) fn no(evidence: impl Into<String>) -> Blocked {
     Blocked { evidence: evidence.into(), until: None }
 }
 

@@ -1,19 +1,25 @@
-//! The run: made with the claim, carried on step by step by the holder, journalled before and after.
+//! The run of our reign: its steps as far as they are, journalled before each is acted upon and after.
+//!
+//! A step begins when all that it depends on are over. What begins is first written to etcd, and only
+//! then done: whoever takes over knows what may have been done. Steps are idempotent, so a step that was
+//! begun and not ended is done again.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use meridian_model::database::Replication;
-use meridian_model::group::{DatabaseRole, GroupRecord};
+use meridian_model::group::{DatabaseRole, StandbyStatus};
 use meridian_model::health::Health;
-use meridian_model::name::{GroupName, Name, RunId};
-use meridian_model::run::{Run, RunKind, Step, StepKind, StepState};
-use meridian_model::{Epoch, Moment, Timestamp};
+use meridian_model::name::{Name, RunId};
+use meridian_model::order::RunWords;
+use meridian_model::plan::{OnFailure, Task};
+use meridian_model::run::{Run, Step, StepKind, StepState};
+use meridian_model::{Moment, Timestamp};
 
 use super::Machine;
 use super::rules::{place, secs};
 use crate::command::{Command, Level};
-use crate::event::Outcome;
-use crate::limits::{JOURNAL_PATIENCE, REPOINT_WAIT, RUNS_SEEN_MAX, STEP_AGAIN, STEP_PATIENCE};
+use crate::event::{At, Outcome};
+use crate::limits::{JOURNAL_PATIENCE, REPOINT_WAIT, RUNS_SEEN_MAX, STEP_AGAIN, STEP_GRACE};
 use crate::table::State;
 
 /// The run of our reign and the runs seen in etcd.
@@ -28,35 +34,59 @@ pub(super) struct Runner {
     attempt: Option<(u64, u64, Moment)>,
     next_attempt: u64,
     write_again: Option<Moment>,
-    /// The step that was commanded and has not answered yet.
-    acting: Option<(StepKind, Moment)>,
-    act_again: Option<Moment>,
-    step_since: Moment,
+    /// When an entry was last known to be written.
+    wrote_at: Option<Moment>,
+    /// By name, the steps that are running: since when, and what was asked of the runtime for them.
+    acts: BTreeMap<Name, Act>,
+    words: VecDeque<RunWords>,
     /// Promotion was commanded: the run counts for the flap window.
     pub(super) acted: bool,
+}
+
+/// What is being done for a running step.
+#[derive(Debug, Clone, Copy)]
+struct Act {
+    since: Moment,
+    /// It was commanded then and has not answered yet.
+    asked: Option<Moment>,
+    /// It failed, and is tried again then.
+    again: Option<Moment>,
 }
 
 impl Runner {
     /// A claim was won, and its run with it (already in etcd).
     pub(super) fn begin(&mut self, run: Run, now: Moment) {
-        let seen = std::mem::take(&mut self.seen);
+        let (seen, words) = (std::mem::take(&mut self.seen), std::mem::take(&mut self.words));
+        let running = |s: &&Step| matches!(s.state, StepState::Running { .. });
+        let act = |s: &Step| (s.work.name.clone(), Act::begun(now));
+        let acts = run.steps.iter().filter(running).map(act).collect();
         let next_attempt = self.next_attempt;
-        *self = Self { current: Some(run), seen, next_attempt, step_since: now, ..Self::default() };
+        *self = Self { current: Some(run), seen, words, next_attempt, acts, ..Self::default() };
     }
 
     /// A run as etcd has it.
     pub(super) fn saw(&mut self, run: Run) {
-        // A copy of an older entry came late and undid the newer one: it is written again.
-        if let Some(current) = self.current.as_ref().filter(|current| current.id == run.id)
-            && self.attempt.is_none()
-            && done(&run) < done(current)
-        {
-            self.version += 1;
-        }
         self.seen.retain(|old| old.id != run.id);
         self.seen.push_back(run);
         if self.seen.len() > RUNS_SEEN_MAX {
             self.seen.pop_front();
+        }
+    }
+
+    /// A copy of an older entry came late and undid the newer one in etcd. Whether that is so shows only some
+    /// time after the newer one was written: until then the watch may still bring what was before.
+    fn undone(&self) -> Option<Moment> {
+        let current = self.current.as_ref()?;
+        let shown = self.seen.iter().find(|run| run.id == current.id)?;
+        self.wrote_at.filter(|_| over(shown) < over(current))
+    }
+
+    /// What persons have said to a run.
+    pub(super) fn heard(&mut self, words: RunWords) {
+        self.words.retain(|old| old.run != words.run);
+        self.words.push_back(words);
+        if self.words.len() > RUNS_SEEN_MAX {
+            self.words.pop_front();
         }
     }
 
@@ -68,127 +98,163 @@ impl Runner {
     /// The reign has ended: nothing more is done for its run.
     pub(super) fn pause(&mut self) {
         let current = self.current.take();
-        let (seen, next_attempt) = (std::mem::take(&mut self.seen), self.next_attempt);
-        *self = Self { seen, next_attempt, ..Self::default() };
+        let (seen, words) = (std::mem::take(&mut self.seen), std::mem::take(&mut self.words));
+        *self = Self { seen, words, next_attempt: self.next_attempt, ..Self::default() };
         if let Some(run) = current {
             self.saw(run);
         }
     }
 
-    /// The first step that is not done, begun if it was not.
-    fn begin_step(&mut self, at: Timestamp, now: Moment) -> Option<(StepKind, Timestamp)> {
-        let step =
-            self.current.as_mut()?.steps.iter_mut().find(|s| !matches!(s.state, StepState::Done { .. }))?;
-        if let StepState::Running { since } = step.state {
-            return Some((step.kind, since));
+    /// What the persons' words and the graph change: a run is paused or goes on, steps begin.
+    fn advance(&mut self, at: At) {
+        let Some(run) = self.current.as_mut().filter(|run| !run.finished()) else { return };
+        let words = self.words.iter().find(|w| w.run == run.id);
+        let mut changed = words.is_some_and(|words| obey(run, words, at.wall));
+        if run.paused.is_none() && run.aborted.is_none() {
+            changed |= begin_ready(run, at.wall);
         }
-        step.state = StepState::Running { since: at };
-        self.version += 1;
-        self.step_since = now;
-        self.act_again = None;
-        Some((step.kind, at))
+        for step in run.steps.iter().filter(|s| matches!(s.state, StepState::Running { .. })) {
+            self.acts.entry(step.work.name.clone()).or_insert(Act::begun(at.now));
+        }
+        self.version += u64::from(changed);
     }
 
-    /// A step is done; the next begins, both in one journal entry.
-    fn end_step(&mut self, kind: StepKind, detail: String, at: Timestamp, now: Moment) {
+    /// The running steps, by name.
+    fn running(&self) -> Vec<Step> {
+        let all = self.current.iter().filter(|run| run.aborted.is_none()).flat_map(|run| &run.steps);
+        all.filter(|s| matches!(s.state, StepState::Running { .. })).cloned().collect()
+    }
+
+    fn end(&mut self, name: &Name, state: impl FnOnce(Timestamp) -> StepState) {
         let Some(run) = self.current.as_mut() else { return };
-        let Some(step) = run.steps.iter_mut().find(|s| s.kind == kind) else { return };
+        let Some(step) = run.steps.iter_mut().find(|s| &s.work.name == name) else { return };
         if let StepState::Running { since } = step.state {
-            step.state = StepState::Done { since, at, detail };
+            step.state = state(since);
             self.version += 1;
-            self.acting = None;
-            self.begin_step(at, now);
+            self.acts.remove(name);
+        }
+    }
+
+    fn done(&mut self, name: &Name, detail: String, at: Timestamp) {
+        self.end(name, |since| StepState::Done { since, at, detail });
+    }
+
+    /// An attempt failed: another one, or what the plan says for when all have failed.
+    fn failed(&mut self, name: &Name, reason: &str, at: At) {
+        let Some(run) = self.current.as_mut() else { return };
+        let Some(step) = run.steps.iter_mut().find(|s| &s.work.name == name) else { return };
+        step.failures = step.failures.saturating_add(1);
+        if step.work.retries.is_none_or(|retries| step.failures <= retries) {
+            if let Some(act) = self.acts.get_mut(name) {
+                *act = Act { asked: None, again: Some(at.now + STEP_AGAIN), ..*act };
+            }
+            return;
+        }
+        let (on_failure, text) = (step.work.on_failure, format!("step {name} failed: {reason}"));
+        let reason = reason.to_owned();
+        self.end(name, |since| StepState::Failed { since, at: at.wall, reason });
+        let Some(run) = self.current.as_mut() else { return };
+        match on_failure {
+            OnFailure::Continue => {}
+            OnFailure::Pause => run.paused = Some(text),
+            OnFailure::Abort => abort(run, text, at.wall),
         }
     }
 }
 
-fn done(run: &Run) -> usize {
-    run.steps.iter().filter(|s| matches!(s.state, StepState::Done { .. })).count()
+impl Act {
+    const fn begun(now: Moment) -> Self {
+        Self { since: now, asked: None, again: None }
+    }
+}
+
+/// Steps that are over: how far a copy of a run is.
+fn over(run: &Run) -> usize {
+    run.steps.iter().filter(|s| s.over()).count()
+}
+
+/// Everything whose predecessors are over begins.
+fn begin_ready(run: &mut Run, at: Timestamp) -> bool {
+    let ready: Vec<bool> =
+        run.steps.iter().map(|s| matches!(s.state, StepState::Pending) && run.ready(s)).collect();
+    for (step, _) in run.steps.iter_mut().zip(&ready).filter(|(_, ready)| **ready) {
+        step.state = StepState::Running { since: at };
+    }
+    ready.contains(&true)
+}
+
+/// Does what persons have said; true when that changes the run.
+fn obey(run: &mut Run, words: &RunWords, at: Timestamp) -> bool {
+    let before = run.clone();
+    if let Some(word) = &words.aborted {
+        abort(run, format!("{} ended it: {}", word.by, word.reason), at);
+    }
+    if words.resumed > run.resumed {
+        run.resumed = words.resumed;
+        run.paused = None;
+        let stuck = |s: &&mut Step| matches!(s.state, StepState::Failed { .. }) && !s.over();
+        for step in run.steps.iter_mut().filter(stuck) {
+            (step.state, step.failures) = (StepState::Pending, 0);
+        }
+    }
+    match &words.paused {
+        Some(word) => run.paused = Some(format!("{} paused it: {}", word.by, word.reason)),
+        None if run.paused.as_ref().is_some_and(|why| why.contains(" paused it: ")) => run.paused = None,
+        None => {}
+    }
+    *run != before
+}
+
+fn abort(run: &mut Run, reason: String, at: Timestamp) {
+    if run.aborted.is_some() {
+        return;
+    }
+    for step in &mut run.steps {
+        if matches!(step.state, StepState::Pending | StepState::Running { .. }) {
+            step.state = StepState::Skipped { at, reason: reason.clone() };
+        }
+    }
+    run.aborted = Some(reason);
 }
 
 /// The promotion of that run is done.
 pub(super) fn promoted(run: &Run) -> bool {
-    run.steps.iter().any(|s| s.kind == StepKind::Promote && matches!(s.state, StepState::Done { .. }))
+    run.of_kind(StepKind::Promote).is_some_and(Step::done)
 }
 
 impl Machine {
-    // === making a run ===
-
-    /// The run of a new reign. Its fence is proven, and its promotion begins with the claim itself, so
-    /// that nothing stands between winning and promoting.
-    pub(super) fn new_run(&self, kind: RunKind, epoch: Epoch, cause: String, fence: String) -> Run {
-        let wall = self.at.wall;
-        let state = |step| match step {
-            StepKind::Fence => StepState::Done { since: wall, at: wall, detail: fence.clone() },
-            StepKind::Promote => StepState::Running { since: wall },
-            _ => StepState::Pending,
-        };
-        let old = self.facts.record.as_ref();
-        let unfinished = self.run().filter(|r| !r.finished()).map(|r| r.id.clone());
-        Run {
-            id: run_id(&self.config.group, epoch, kind),
-            group: self.config.group.clone(),
-            kind,
-            epoch,
-            from: old.map(|r| r.holder.clone()),
-            to: self.config.me.clone(),
-            cause,
-            detected_at: self.facts.holder_down_since.filter(|_| kind == RunKind::Failover),
-            decided_at: wall,
-            steps: StepKind::ALL.into_iter().map(|kind| Step { kind, state: state(kind) }).collect(),
-            takes_over: unfinished,
-        }
-    }
-
-    /// The run of a failover, with the evidence of every rule.
-    pub(super) fn failover_run(&self, record: &GroupRecord) -> Run {
-        let (holder, epoch) = (&record.holder, record.epoch);
-        let lost = if record.released {
-            format!("{holder} gave the lease up")
-        } else {
-            let age = self.at.now.since(self.facts.learned_at);
-            format!("{holder} is lost: {}; not renewed for {}", self.facts.verdict(holder), secs(age))
-        };
-        let consent = self.facts.consent.filter(|c| c.epoch == epoch);
-        let word = match consent.map(|c| c.accept_data_loss) {
-            Some(true) => "; a person accepts the loss of data",
-            Some(false) => "; a person agrees",
-            None => "",
-        };
-        let sealed = self.sealed(record);
-        let sealed: Vec<String> = sealed.iter().map(|(who, at)| format!("{who} ({})", place(*at))).collect();
-        let ends = self.config.timers.old_side_stopped_after();
-        let proof = if record.released {
-            "it stopped before it gave the lease up".to_owned()
-        } else {
-            format!("its right to write ended {} after its last renewal", secs(ends))
-        };
-        let fence = format!("epoch {epoch} of {holder}: {proof}; sealed: {}", sealed.join(", "));
-        self.new_run(RunKind::Failover, epoch.next(), format!("{lost}{word}"), fence)
-    }
-
-    // === carrying it on ===
-
     /// The database takes writes: said at once, journalled beside the opening of writes.
     pub(super) fn promote_step_done(&mut self) {
-        let at = place(self.facts.position);
-        let (wall, now) = (self.at.wall, self.at.now);
-        self.runner.end_step(StepKind::Promote, format!("takes writes on {at}"), wall, now);
-    }
-
-    pub(super) fn step_done(&mut self, run: &RunId, kind: StepKind, detail: String) {
-        if self.runner.current.as_ref().is_some_and(|r| &r.id == run) {
-            self.runner.end_step(kind, detail, self.at.wall, self.at.now);
+        let detail = format!("takes writes on {}", place(self.facts.position));
+        let promote = self.runner.current.as_ref().and_then(|run| run.of_kind(StepKind::Promote));
+        if let Some(name) = promote.map(|step| step.work.name.clone()) {
+            self.runner.done(&name, detail, self.at.wall);
+            self.runner.advance(self.at);
         }
     }
 
-    pub(super) fn step_failed(&mut self, run: &RunId, kind: StepKind, reason: &str) {
-        if self.runner.current.as_ref().is_some_and(|r| &r.id == run)
-            && self.runner.acting.is_some_and(|(acting, _)| acting == kind)
-        {
-            self.log(Level::Warn, format!("step {kind} failed, it is tried again: {reason}"));
-            self.runner.acting = None;
-            self.runner.act_again = Some(self.at.now + STEP_AGAIN);
+    /// What the plan wants before the promotion is over, and nobody has ended or paused the run.
+    pub(super) fn promotion_is_due(&self) -> bool {
+        self.runner.current.as_ref().is_none_or(|run| {
+            run.of_kind(StepKind::Promote).is_none_or(|s| !matches!(s.state, StepState::Pending))
+        })
+    }
+
+    pub(super) fn run_aborted(&self) -> bool {
+        self.runner.current.as_ref().is_some_and(|run| run.aborted.is_some())
+    }
+
+    pub(super) fn step_done(&mut self, run: &RunId, step: &Name, detail: String) {
+        if self.runner.current.as_ref().is_some_and(|r| &r.id == run) {
+            self.runner.done(step, detail, self.at.wall);
+        }
+    }
+
+    pub(super) fn step_failed(&mut self, run: &RunId, step: &Name, reason: &str) {
+        let asked = self.runner.acts.get(step).is_some_and(|act| act.asked.is_some());
+        if asked && self.runner.current.as_ref().is_some_and(|r| &r.id == run) {
+            self.log(Level::Warn, format!("step {step} failed: {reason}"));
+            self.runner.failed(step, reason, self.at);
         }
     }
 
@@ -196,7 +262,10 @@ impl Machine {
         let Some((_, version, _)) = self.runner.attempt.filter(|(n, _, _)| *n == number) else { return };
         self.runner.attempt = None;
         match outcome {
-            Outcome::Done(_) => self.runner.written = self.runner.written.max(version),
+            Outcome::Done(_) => {
+                self.runner.written = self.runner.written.max(version);
+                self.runner.wrote_at = Some(self.at.now);
+            }
             Outcome::Lost => {
                 self.facts.read_wanted = true;
                 self.runner.write_again = Some(self.at.now + STEP_AGAIN);
@@ -205,34 +274,50 @@ impl Machine {
         }
     }
 
-    /// What the run needs now: a journal entry, or a step.
-    pub(super) fn run_orders(&mut self) -> Option<Command> {
-        if !matches!(self.state, State::Leading | State::WritesClosed | State::Restarting) {
-            return None;
+    /// What the run needs now: a journal entry, or its steps.
+    pub(super) fn run_orders(&mut self) -> Vec<Command> {
+        if !(self.state.holds() && self.state != State::HandingOver) {
+            return Vec::new();
         }
-        let (wall, now) = (self.at.wall, self.at.now);
-        let (kind, _) = match self.runner.begin_step(wall, now) {
-            Some(step) => step,
-            None => return self.journal(),
-        };
+        self.runner.advance(self.at);
+        if self.runner.written == self.runner.version
+            && let Some(wrote_at) = self.runner.undone()
+            && self.due(wrote_at + STEP_AGAIN, "the journal is compared with etcd")
+        {
+            self.runner.version += 1;
+        }
         if self.runner.written != self.runner.version {
-            return self.journal();
+            return self.journal().into_iter().collect();
         }
-        if self.state != State::Leading {
-            return None;
+        // Clients must be able to write, but for what comes before the promotion.
+        if !self.state.serves() && self.state != State::Promoting {
+            return Vec::new();
         }
-        if let Some(detail) = self.own_step(kind) {
-            self.log(Level::Info, format!("step {kind}: {detail}"));
-            self.runner.end_step(kind, detail, wall, now);
-            return self.journal();
+        let mut out = Vec::new();
+        for step in self.runner.running() {
+            match self.own_step(&step) {
+                Look::Done(detail) => {
+                    self.log(Level::Info, format!("step {}: {detail}", step.work.name));
+                    self.runner.done(&step.work.name, detail, self.at.wall);
+                }
+                Look::Waits => {}
+                Look::Outside => out.extend(self.command_step(&step)),
+            }
         }
-        self.command_step(kind)
+        self.runner.advance(self.at);
+        if self.runner.written == self.runner.version
+            && let Some(wrote_at) = self.runner.undone()
+            && self.due(wrote_at + STEP_AGAIN, "the journal is compared with etcd")
+        {
+            self.runner.version += 1;
+        }
+        if self.runner.written != self.runner.version {
+            out.extend(self.journal());
+        }
+        out
     }
 
     fn journal(&mut self) -> Option<Command> {
-        if self.runner.written == self.runner.version {
-            return None;
-        }
         if let Some((_, _, since)) = self.runner.attempt
             && !self.due(since + JOURNAL_PATIENCE, "the journal is written again")
         {
@@ -250,17 +335,35 @@ impl Machine {
         self.runner.current.clone().map(|run| Command::Journal { attempt, run })
     }
 
-    /// The steps that only need looking: done, with what was seen, or not yet.
-    fn own_step(&mut self, kind: StepKind) -> Option<String> {
-        match kind {
-            StepKind::Fence | StepKind::Promote => Some("done before".to_owned()),
-            StepKind::Repoint => self.repointed(),
-            StepKind::Protect => self.protected(),
-            StepKind::Scale | StepKind::Shift | StepKind::Verify => None,
-        }
+    /// The steps that only need looking or listening: done, with what was seen, or not yet.
+    fn own_step(&mut self, step: &Step) -> Look {
+        let done = match &step.work.task {
+            Task::Demote => Some("the old writer has stopped".to_owned()),
+            Task::Fence => self.runner.current.as_ref().map(|run| run.proof.clone()),
+            Task::Promote => None,
+            Task::Repoint => self.repointed(step),
+            Task::Protect => self.protected(),
+            Task::Approve { .. } => self.approved(&step.work.name),
+            Task::Wait { for_ms } => self.waited(&step.work.name, *for_ms),
+            _ => return Look::Outside,
+        };
+        done.map_or(Look::Waits, Look::Done)
     }
 
-    fn repointed(&mut self) -> Option<String> {
+    fn approved(&self, step: &Name) -> Option<String> {
+        let run = self.runner.current.as_ref()?;
+        let words = self.runner.words.iter().find(|w| w.run == run.id)?;
+        let (_, word) = words.approved.iter().find(|(name, _)| name == step)?;
+        Some(format!("{} agreed: {}", word.by, word.reason))
+    }
+
+    fn waited(&mut self, step: &Name, for_ms: u64) -> Option<String> {
+        let since = self.runner.acts.get(step)?.since;
+        let end = since + std::time::Duration::from_millis(for_ms);
+        self.due(end, "a step waits").then(|| format!("waited {for_ms} ms"))
+    }
+
+    fn repointed(&mut self, step: &Step) -> Option<String> {
         let (epoch, ttl, now) = (self.memory.epoch, self.config.timers.observation_ttl, self.at.now);
         let follows = |m: &Name| {
             self.facts
@@ -275,8 +378,8 @@ impl Machine {
         if late.is_empty() {
             return Some(seen);
         }
-        let bound = self.runner.step_since + REPOINT_WAIT;
-        self.due(bound, "standbys that do not follow are left behind")
+        let since = self.runner.acts.get(&step.work.name)?.since;
+        self.due(since + REPOINT_WAIT, "standbys that do not follow are left behind")
             .then(|| format!("{seen}; not yet after {}: {}", secs(REPOINT_WAIT), list(&late)))
     }
 
@@ -288,41 +391,39 @@ impl Machine {
             Replication::Quorum { acknowledgers } => acknowledgers.max(1) as usize,
             Replication::Async => 1,
         };
-        let ours = |s: &&meridian_model::group::StandbyStatus| self.others.contains(&s.region);
+        let ours = |s: &&StandbyStatus| self.others.contains(&s.region);
         let streaming: Vec<Name> =
             self.facts.database.standbys.iter().filter(ours).map(|s| s.region.clone()).collect();
         (streaming.len() >= needed).then(|| format!("streaming: {}", list(&streaming)))
     }
 
-    fn command_step(&mut self, kind: StepKind) -> Option<Command> {
-        if !matches!(kind, StepKind::Scale | StepKind::Shift | StepKind::Verify) {
-            return None;
-        }
-        if let Some((_, since)) = self.runner.acting
-            && !self.due(since + STEP_PATIENCE, "a step without an answer is asked for again")
+    fn command_step(&mut self, step: &Step) -> Option<Command> {
+        let name = step.work.name.clone();
+        let act = *self.runner.acts.get(&name)?;
+        let patience = std::time::Duration::from_millis(step.work.timeout_ms) + STEP_GRACE;
+        if let Some(asked) = act.asked
+            && !self.due(asked + patience, "a step without an answer is asked for again")
         {
             return None;
         }
-        if let Some(at) = self.runner.act_again
+        if let Some(at) = act.again
             && !self.due(at, "a failed step is tried again")
         {
             return None;
         }
-        self.runner.act_again = None;
-        self.runner.acting = Some((kind, self.at.now));
-        self.runner.current.clone().map(|run| Command::Step { kind, run })
+        self.runner.acts.insert(name.clone(), Act { asked: Some(self.at.now), again: None, ..act });
+        self.runner.current.clone().map(|run| Command::Step { step: name, run })
     }
 }
 
-/// Unique: group, epoch and kind. A group whose name is too long for that is left out.
-fn run_id(group: &GroupName, epoch: Epoch, kind: RunKind) -> RunId {
-    let kind = format!("{kind:?}").to_lowercase();
-    Name::new(&format!("{group}-{epoch}-{kind}"))
-        .or_else(|_| Name::new(&format!("run-{epoch}-{kind}")))
-        .unwrap_or_else(|_| group.clone())
+/// What the machine itself can say of a step.
+enum Look {
+    Done(String),
+    Waits,
+    Outside,
 }
 
-fn list(names: &[Name]) -> String {
+pub(super) fn list(names: &[Name]) -> String {
     if names.is_empty() {
         return "none".to_owned();
     }

@@ -34,12 +34,15 @@ impl Machine {
         let record = self.facts.record.as_ref().ok_or("the group has no writer yet")?;
         if record.holder == self.config.me {
             return match self.state {
-                State::Leading => Ok(self.config.me.clone()),
+                state if state.serves() => Ok(self.config.me.clone()),
                 _ => Err(self.doing(now, None)),
             };
         }
         if record.released {
-            return Err(format!("{} has given the lease up", record.holder));
+            return Err(match &record.handover {
+                Some(token) => format!("{} has handed over to {}", record.holder, token.to),
+                None => format!("{} has given the lease up", record.holder),
+            });
         }
         // Without etcd, or after a promise, silence of the record says nothing: stay with what was true.
         let silent = now >= self.facts.learned_at + self.lease_ttl(record);
@@ -94,6 +97,10 @@ impl Machine {
         allowed.then(|| lag.saturating_sub(silent).as_secs())
     }
 
+    fn successor(&self) -> String {
+        self.handing.now.as_ref().map_or_else(|| "nobody".to_owned(), |hand| hand.to.to_string())
+    }
+
     /// One sentence: what it does or waits for.
     pub(super) fn doing(&self, now: Moment, blocked: Option<String>) -> String {
         let record = self.facts.record.as_ref();
@@ -118,6 +125,17 @@ impl Machine {
             State::Following => format!("follows {holder} in epoch {epoch}; does not take over: {why}"),
             State::Sealing => format!("drops its connection to {holder} for good"),
             State::Sealed => format!("is sealed for epoch {epoch}; does not claim: {why}"),
+            State::TakingOver => format!("takes over from {holder}: replays its log to the end"),
+            State::Preparing => {
+                format!("writes in epoch {epoch}; prepares to hand over to {}", self.successor())
+            }
+            State::Draining => {
+                format!(
+                    "writes in epoch {epoch}; holds new transactions to hand over to {}",
+                    self.successor()
+                )
+            }
+            State::HandingOver => format!("stops in order to hand over to {}", self.successor()),
             State::Claiming => format!("claims epoch {}", epoch.next()),
             State::Promoting => format!("is being promoted for epoch {epoch}"),
             State::Leading => format!("writes in epoch {epoch}"),

@@ -7,11 +7,15 @@ use meridian_failover::{
     At, Command, Completed, DatabaseAction, Event, Machine, Memory, Outcome, Rule, RuleState, State, Swap,
 };
 use meridian_model::database::Replication;
-use meridian_model::group::{DatabaseRole, DatabaseStatus, GroupRecord, MemberReport, WalPosition};
+use meridian_model::group::{
+    DatabaseRole, DatabaseStatus, GroupRecord, MemberReport, StandbyStatus, WalPosition,
+};
 use meridian_model::health::{Health, RegionHealth};
+use meridian_model::order::Wish;
+use meridian_model::run::Run;
 use meridian_model::{Epoch, Lsn, Moment, Name, Timestamp};
 
-use super::names::{config, region};
+use super::names::{config, order, region};
 
 pub(crate) struct Desk {
     pub(crate) machine: Machine,
@@ -48,6 +52,20 @@ pub(crate) fn record(holder: usize, epoch: u64, renewal: u64) -> GroupRecord {
         renewed_at: Timestamp(0),
         run: None,
         last_failover_at: None,
+        handover: None,
+    }
+}
+
+/// What the runtime answers to a journal entry or a step that succeeds.
+fn answer(command: &Command) -> Option<Event> {
+    match command {
+        Command::Journal { attempt, .. } => {
+            Some(Event::Journalled { attempt: *attempt, outcome: Outcome::Done(1) })
+        }
+        Command::Step { step, run } => {
+            Some(Event::StepDone { run: run.id.clone(), step: step.clone(), detail: "done".to_owned() })
+        }
+        _ => None,
     }
 }
 
@@ -114,7 +132,7 @@ impl Desk {
 
     pub(crate) fn swap(&self) -> Option<Swap> {
         self.out.iter().find_map(|c| match c {
-            Command::Swap(swap) => Some(swap.clone()),
+            Command::Swap(swap) => Some((**swap).clone()),
             _ => None,
         })
     }
@@ -176,6 +194,15 @@ impl Desk {
         }))
     }
 
+    /// Journal entries and steps succeed until nothing more is asked.
+    fn obey(&mut self) {
+        let mut open: Vec<Event> = self.out.iter().filter_map(answer).collect();
+        while let Some(event) = open.pop() {
+            self.say(event);
+            open.extend(self.out.iter().filter_map(answer));
+        }
+    }
+
     pub(crate) fn state(&self) -> State {
         self.machine.state()
     }
@@ -197,6 +224,49 @@ impl Desk {
         let mut desk = Self::promoting();
         desk.done(status(DatabaseRole::Stopped, 0)).done(status(DatabaseRole::Primary, 50));
         assert_eq!(desk.state(), State::Leading);
+        desk
+    }
+
+    /// The writer, whose first run is finished: both others stream from it.
+    pub(crate) fn protected() -> Self {
+        let mut desk = Self::leading();
+        desk.obey();
+        desk.regions(9).obey();
+        for i in [1, 2] {
+            desk.member(i, 1, None, status(DatabaseRole::Standby, 50)).obey();
+        }
+        let standby = |i| StandbyStatus { region: region(i), flushed: Lsn(50), synchronous: true };
+        let primary =
+            DatabaseStatus { standbys: vec![standby(1), standby(2)], ..status(DatabaseRole::Primary, 50) };
+        desk.say(Event::Database(primary)).obey();
+        assert!(desk.machine.run().is_some_and(Run::finished), "{:?}", desk.machine.run());
+        desk
+    }
+
+    /// The writer, ordered to move to the second region.
+    pub(crate) fn preparing() -> Self {
+        let mut desk = Self::protected();
+        desk.say(Event::Ordered(Some(order(Wish::Switchover { to: region(1) }, Epoch(1)))));
+        assert_eq!(desk.state(), State::Preparing, "{:?}", desk.out);
+        desk
+    }
+
+    /// New transactions are held.
+    pub(crate) fn draining() -> Self {
+        let mut desk = Self::preparing();
+        desk.done(status(DatabaseRole::Primary, 50));
+        assert_eq!(desk.state(), State::Draining);
+        desk
+    }
+
+    /// The database is being stopped in order.
+    pub(crate) fn handing_over() -> Self {
+        let mut desk = Self::draining();
+        for i in 0..3 {
+            desk.say(Event::Held { from: region(i), epoch: Epoch(1), busy: 0 });
+        }
+        desk.done(status(DatabaseRole::Primary, 50));
+        assert_eq!(desk.state(), State::HandingOver);
         desk
     }
 

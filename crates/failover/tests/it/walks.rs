@@ -3,9 +3,11 @@
 
 use std::collections::BTreeSet;
 
-use meridian_failover::{Event, Memory, Outcome, Purpose, State};
-use meridian_model::Epoch;
-use meridian_model::group::{DatabaseRole, GroupRecord};
+use meridian_failover::{Command, Event, Memory, Outcome, Purpose, State};
+use meridian_model::group::{DatabaseRole, DatabaseStatus, GroupRecord, WalPosition};
+use meridian_model::order::{Handover, RunWords, Word};
+use meridian_model::run::RunKind;
+use meridian_model::{Epoch, Lsn, Name, Timestamp};
 
 use super::desk::{Desk, record, status};
 use super::names::region;
@@ -70,6 +72,39 @@ fn standbys() -> Vec<Desk> {
         d.record(Some(GroupRecord { released: true, ..record(1, 2, 5) }));
         assert_eq!(d.state(), State::Released, "it was given up before the restart");
     });
+    go(Desk::following(), &|d| {
+        d.say(Event::Database(DatabaseStatus { streaming: false, ..status(DatabaseRole::Standby, 100) }));
+        for second in 0..20 {
+            if d.state() != State::Following {
+                break;
+            }
+            d.member(0, 1, None, status(DatabaseRole::Primary, 100)).regions(9);
+            d.record(Some(record(0, 1, 2_048 + second))).wait(1_000);
+        }
+        assert_eq!(d.state(), State::Rejoining, "it ought to stream and does not");
+        d.fail();
+    });
+    let token = Handover {
+        order: Name::new("order-1").unwrap(),
+        by: "ada".to_owned(),
+        to: region(1),
+        end: WalPosition { timeline: 1, lsn: Lsn(100) },
+        held_at: Timestamp(0),
+        stopped_at: Timestamp(0),
+        cut: 0,
+    };
+    let handed = GroupRecord { released: true, handover: Some(token), ..record(0, 1, 2_048) };
+    go(Desk::following(), &|d| {
+        d.record(Some(handed.clone()));
+        assert_eq!(d.state(), State::TakingOver);
+        d.record(Some(record(2, 2, 9_000)));
+    });
+    go(Desk::following(), &|d| {
+        d.record(Some(handed.clone())).done(status(DatabaseRole::Standby, 150));
+        assert_eq!(d.state(), State::Claiming);
+        assert_eq!(d.swap().unwrap().run.unwrap().kind, RunKind::Switchover);
+        d.swapped(Outcome::Lost).record(Some(record(2, 2, 9_000)));
+    });
     let sealed = Memory { sealed: Some(Epoch(1)), ..memory(1) };
     go(Desk::new(1, DatabaseRole::Stopped, Some(sealed)), &|d| {
         d.record(Some(record(0, 1, 5)));
@@ -98,6 +133,37 @@ fn writers() -> Vec<Desk> {
             deposed(d);
         });
     }
+    for ready in [Desk::preparing, Desk::draining, Desk::handing_over] {
+        go(ready(), &deposed);
+        go(ready(), &|d| {
+            d.wait(4_100);
+        });
+        go(ready(), &|d| {
+            d.say(Event::Database(status(DatabaseRole::Stopped, 0)));
+        });
+        go(ready(), &|d| {
+            d.wait(3_100);
+        });
+    }
+    go(Desk::preparing(), &|d| {
+        d.fail();
+    });
+    go(Desk::draining(), &|d| {
+        d.wait(2_100);
+        assert!(d.out.contains(&Command::CutSessions), "{:?}", d.out);
+        d.fail();
+        assert!(d.out.contains(&Command::Unhold { epoch: Epoch(1) }), "{:?}", d.out);
+    });
+    go(Desk::handing_over(), &|d| {
+        d.fail();
+        assert_eq!(d.state(), State::Restarting);
+    });
+    go(Desk::promoting(), &|d| {
+        let run = d.machine.run().unwrap().id.clone();
+        let word = Word { by: "ada".to_owned(), at: Timestamp(0), reason: "enough".to_owned() };
+        d.say(Event::Words(RunWords { aborted: Some(word), ..RunWords::none(run) })).wait(10);
+        assert_eq!(d.state(), State::Releasing);
+    });
     go(Desk::restarting(), &|d| {
         d.wait(4_100);
     });

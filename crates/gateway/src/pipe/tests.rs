@@ -11,14 +11,17 @@ use super::*;
 struct Told {
     tags: Vec<u8>,
     bytes: usize,
+    /// Lets everything pass.
+    lenient: bool,
 }
 
 impl Passing for Told {
-    fn message(&mut self, tag: u8, _: &[u8]) -> bool {
-        if tag != b'!' {
+    fn message(&mut self, tag: u8, _: &[u8], _: bool) -> bool {
+        let passes = tag != b'!' || self.lenient;
+        if passes {
             self.tags.push(tag);
         }
-        tag != b'!'
+        passes
     }
 
     fn bytes(&mut self, count: usize) {
@@ -76,6 +79,28 @@ async fn nothing_passes_from_a_withheld_message_on() {
         assert_eq!(told.tags, b"D");
         assert_eq!(got, before);
     }
+}
+
+#[tokio::test]
+async fn what_was_withheld_passes_once_when_it_may() {
+    let (mut sender, mut from) = duplex(1 << 16);
+    let (mut to, mut receiver) = duplex(1 << 16);
+    let (mut pipe, mut told) = (Pipe::default(), Told::default());
+    let all = [message(b'Q', 10), message(b'!', 20), message(b'Q', 30)].concat();
+    sender.write_all(&all).await.unwrap();
+    for _ in 0..2 {
+        let end = poll_fn(|cx| pipe.poll(cx, &mut from, &mut to, &mut told)).await;
+        assert!(matches!(end, PipeEnd::Withheld) && pipe.is_withheld() && pipe.is_done());
+        pipe.ask_again(&mut told).unwrap();
+    }
+    told.lenient = true;
+    pipe.ask_again(&mut told).unwrap();
+    let pending = poll_fn(|cx| Poll::Ready(pipe.poll(cx, &mut from, &mut to, &mut told).is_pending())).await;
+    assert!(pending && pipe.is_empty());
+    assert_eq!(told.tags, b"Q!Q");
+    let mut got = vec![0; all.len()];
+    receiver.read_exact(&mut got).await.unwrap();
+    assert_eq!(got, all);
 }
 
 #[tokio::test]

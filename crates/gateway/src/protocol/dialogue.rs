@@ -41,6 +41,13 @@ impl Dialogue {
         self.outside && self.unanswered == 0 && !self.unsynced
     }
 
+    /// Whether the next command will find a transaction open is for the server to say: it has not
+    /// answered all that came before.
+    #[must_use]
+    pub const fn undecided(&self) -> bool {
+        self.unanswered > 0 && !self.unsynced
+    }
+
     /// A message of the client passes.
     pub fn client_said(&mut self, tag: u8) {
         match tag {
@@ -114,6 +121,22 @@ mod tests {
             idle("<I >P >B >E >S <G >d >c >S <C <I"),
             "COPY by extended query: its first Sync is ignored"
         );
+    }
+
+    #[test]
+    fn what_comes_next_is_undecided_between_a_command_and_its_answer() {
+        for (script, undecided) in [
+            ("<I", false),
+            ("<I >Q", true),
+            ("<I >Q <C <T", false),
+            ("<I >Q <C <T >Q", true),
+            ("<I >P >B", false),
+            ("<I >P >B >E >S", true),
+            ("<I >Q >Q <C <I", true),
+            ("<I >Q >P", false),
+        ] {
+            assert_eq!(after(script).undecided(), undecided, "{script}");
+        }
     }
 
     #[test]

@@ -11,8 +11,11 @@ pub const WHOLE_MAX: usize = 16 * 1024;
 /// The longest message: PostgreSQL builds none above 1 GiB.
 pub const MESSAGE_MAX: u32 = 1 << 30;
 
+/// At least so much of a longer message is there when it is told.
+pub const LOOK_MIN: usize = 1_024;
+
 /// The type byte and the length word.
-const HEAD: usize = 5;
+pub const HEAD: usize = 5;
 /// The length word counts itself.
 const LENGTH_WORD: u32 = 4;
 
@@ -54,22 +57,23 @@ impl Frames {
     /// # Errors
     /// [`FrameError`] when the length is impossible; nothing after that can be understood.
     pub fn scan(&mut self, held: &[u8], mut note: impl FnMut(u8, &[u8])) -> Result<(), FrameError> {
-        let all = |tag, body: &[u8]| {
-            note(tag, body);
+        let all = |tag, body: &[u8], whole| {
+            note(tag, if whole { body } else { &[] });
             true
         };
         self.scan_while(held, all).map(drop)
     }
 
     /// As [`Frames::scan`], until `note` says false: that message and all after it are not cleared. Says
-    /// whether it never did.
+    /// whether it never did. Of a message over [`WHOLE_MAX`] the beginning is told ([`LOOK_MIN`] bytes or
+    /// more, and not `whole`).
     ///
     /// # Errors
     /// As [`Frames::scan`].
     pub fn scan_while(
         &mut self,
         held: &[u8],
-        mut note: impl FnMut(u8, &[u8]) -> bool,
+        mut note: impl FnMut(u8, &[u8], bool) -> bool,
     ) -> Result<bool, FrameError> {
         loop {
             let rest = held.get(self.cleared..).unwrap_or_default();
@@ -80,12 +84,12 @@ impl Frames {
             let rest = rest.get(passing..).unwrap_or_default();
             let tag = rest.first().copied().unwrap_or_default();
             if let Some(message) = rest.get(..size) {
-                if !note(tag, message.get(HEAD..).unwrap_or_default()) {
+                if !note(tag, message.get(HEAD..).unwrap_or_default(), true) {
                     return Ok(false);
                 }
                 self.cleared += size;
-            } else if size > WHOLE_MAX {
-                if !note(tag, &[]) {
+            } else if size > WHOLE_MAX && rest.len() >= HEAD + LOOK_MIN {
+                if !note(tag, rest.get(HEAD..).unwrap_or_default(), false) {
                     return Ok(false);
                 }
                 self.cleared += rest.len();
@@ -107,7 +111,10 @@ impl Frames {
 }
 
 /// The size of the message at the beginning of `bytes`, with its head, once the head is there.
-fn message_size(bytes: &[u8]) -> Result<Option<usize>, FrameError> {
+///
+/// # Errors
+/// [`FrameError`] when the length is impossible.
+pub fn message_size(bytes: &[u8]) -> Result<Option<usize>, FrameError> {
     let Some(&[tag, a, b, c, d]) = bytes.first_chunk::<HEAD>() else { return Ok(None) };
     let length = u32::from_be_bytes([a, b, c, d]);
     if !(LENGTH_WORD..=MESSAGE_MAX).contains(&length) {

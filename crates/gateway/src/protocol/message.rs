@@ -14,6 +14,10 @@ pub mod sqlstate {
     pub const TOO_MANY_CONNECTIONS: &str = "53300";
     /// The session is ended from outside.
     pub const ADMIN_SHUTDOWN: &str = "57P01";
+    /// The password is wrong.
+    pub const INVALID_PASSWORD: &str = "28P01";
+    /// The server ends all sessions because one of its processes crashed.
+    pub const CRASH_SHUTDOWN: &str = "57P02";
     /// Nobody can serve now.
     pub const CANNOT_CONNECT_NOW: &str = "57P03";
 }
@@ -77,16 +81,28 @@ impl Fault {
             body.push(0);
         }
         body.push(0);
-        let length = u32::try_from(body.len() + 4).unwrap_or(u32::MAX);
-        let mut message = vec![ERROR];
-        message.extend_from_slice(&length.to_be_bytes());
-        message.extend_from_slice(&body);
-        message
+        let mut error = Vec::with_capacity(body.len() + 5);
+        message(&mut error, ERROR, &[&body]);
+        error
     }
 }
 
 /// The longest text in one field of a message of ours.
 const TEXT_MAX: usize = 1_000;
+
+/// Appends a message with a body of these parts.
+pub fn message(to: &mut impl Extend<u8>, tag: u8, parts: &[&[u8]]) {
+    let length = parts.iter().map(|part| part.len()).sum::<usize>() + 4;
+    to.extend([tag]);
+    to.extend(u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes());
+    parts.iter().for_each(|part| to.extend(part.iter().copied()));
+}
+
+/// The text at the beginning of a body, up to its zero byte.
+#[must_use]
+pub fn until_zero(body: &[u8]) -> &[u8] {
+    body.split(|b| *b == 0).next().unwrap_or_default()
+}
 
 /// One field of an ErrorResponse's body, such as `C` for the SQLSTATE or `M` for the message.
 #[must_use]

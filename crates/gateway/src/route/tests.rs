@@ -32,8 +32,25 @@ fn the_local_writer_is_reached_directly_and_only_through_an_open_fence() {
     let later = routes(&view, &fence.gate(&group()), &now);
     assert_eq!(later.write, Err("the lease is gone".to_owned()));
     assert!(later.read.is_empty(), "reads could be made writes");
-    let why = later.unseats(Port::Write, &target).unwrap();
+    let Stance::Leaves(why) = later.stance(Port::Write, &target) else { panic!("it stays") };
     assert!(why.contains("epoch 1") && why.contains("the lease is gone"), "{why}");
+}
+
+#[test]
+fn a_session_stays_with_its_writer_under_a_higher_epoch_while_the_fence_lets_it() {
+    let fence = open();
+    let gate = fence.gate(&group());
+    let now = routes(&view(1, Some(here()), &[]), &gate, &Routes::none());
+    let target = now.write.clone().unwrap();
+    let claimed = routes(&view(2, None, &[]), &gate, &now);
+    assert_eq!(claimed.stance(Port::Write, &target), Stance::Stays(Epoch(1)), "only unknown");
+    let raised = routes(&view(2, Some(here()), &[]), &gate, &claimed);
+    assert_eq!(raised.stance(Port::Write, &target), Stance::Stays(Epoch(2)));
+    fence.close(&group(), "closed");
+    for (epoch, writer) in [(2, None), (2, Some(here()))] {
+        let shut = routes(&view(epoch, writer, &[]), &gate, &claimed);
+        assert!(matches!(shut.stance(Port::Write, &target), Stance::Leaves(_)), "{shut:?}");
+    }
 }
 
 #[test]
@@ -48,16 +65,20 @@ fn a_remote_writer_is_reached_through_its_gateway() {
 }
 
 #[test]
-fn a_remote_session_outlives_doubt_but_not_a_newer_epoch() {
+fn a_remote_session_stays_until_another_region_writes() {
     let gate = Fence::new().gate(&group());
     let now = routes(&view(3, Some(there()), &[]), &gate, &Routes::none());
     let target = now.write.clone().unwrap();
-    let ends = |epoch, writer| routes(&view(epoch, writer, &[]), &gate, &now).unseats(Port::Write, &target);
-    assert_eq!(ends(3, Some(there())), None);
-    assert_eq!(ends(3, None), None, "only unknown");
-    assert!(ends(4, None).is_some(), "claimed");
-    assert!(ends(4, Some(there())).is_some(), "resumed under a new epoch");
-    assert!(ends(4, Some(here())).is_some(), "moved");
+    let stance = |epoch, writer| routes(&view(epoch, writer, &[]), &gate, &now).stance(Port::Write, &target);
+    let stays = |epoch| Stance::Stays(Epoch(epoch));
+    assert_eq!(stance(3, Some(there())), stays(3));
+    assert_eq!(stance(3, None), stays(3), "only unknown");
+    assert_eq!(stance(4, None), stays(3), "claimed, perhaps by the same");
+    assert_eq!(stance(4, Some(there())), stays(4), "raised");
+    let moved = Stance::Leaves("epoch 3 has ended; `us-east-1` writes in epoch 4".to_owned());
+    let open = open().gate(&group());
+    let here = routes(&view(4, Some(here()), &[]), &open, &now);
+    assert_eq!(here.stance(Port::Write, &target), moved);
 }
 
 #[test]
@@ -76,9 +97,9 @@ fn a_reader_stays_while_it_is_listed() {
     let regions: Vec<_> = now.read.iter().map(|t| t.region.clone()).collect();
     assert_eq!(regions, [here(), there()], "the nearest first");
     let local = now.read.first().cloned().unwrap();
-    assert_eq!(now.unseats(Port::Read, &local), None);
+    assert_eq!(now.stance(Port::Read, &local), Stance::Stays(Epoch(1)));
     let later = routes(&view(1, Some(there()), &[there()]), &gate, &now);
-    assert!(later.unseats(Port::Read, &local).is_some());
+    assert!(matches!(later.stance(Port::Read, &local), Stance::Leaves(_)));
 }
 
 #[test]
@@ -97,6 +118,23 @@ fn the_same_again_is_no_news() {
     assert!(routes.borrow_and_update().write.is_ok());
     publish(&group(), &view(1, Some(here()), &[]), &fence.gate(&group()), &routes_out);
     assert!(!routes.has_changed().unwrap());
+}
+
+#[tokio::test]
+async fn the_keeper_tells_of_holds_and_of_their_end() {
+    let (_views_in, views) = watch::channel(view(1, Some(here()), &[]));
+    let fence = open();
+    let (routes_out, mut routes) = watch::channel(Arc::new(Routes::none()));
+    let keeper = tokio::spawn(keep(group(), views, fence.gate(&group()), routes_out));
+    let before = routes.wait_for(|r| r.write.is_ok()).await.unwrap().orders;
+    fence.hold(&group(), Epoch(1), clock::now() + Duration::from_millis(200));
+    let held = routes.wait_for(|r| r.orders != before).await.unwrap().orders;
+    let ended = routes.wait_for(|r| r.orders != held).await.unwrap().orders;
+    assert!(!fence.gate(&group()).hold().holds(Epoch(1)), "by itself");
+    fence.cut(&group());
+    assert!(routes.wait_for(|r| r.orders.cuts > ended.cuts).await.is_ok());
+    drop(routes);
+    keeper.await.unwrap();
 }
 
 #[tokio::test]

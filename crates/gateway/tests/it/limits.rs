@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use meridian_gateway::{Config, Fence, Listen, bind};
+use meridian_gateway::{Config, Credentials, Fence, Listen, bind};
 use meridian_model::database::GatewayLimits;
 use meridian_telemetry::Metrics;
 
@@ -138,7 +138,13 @@ async fn who_waits_when_the_drain_begins_is_told() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_port_in_use_is_named() {
     let (_taken, address) = crate::rig::listener().await;
-    let listen = Listen { group: group(), write: address, read: address, limits: GatewayLimits::default() };
+    let listen = Listen {
+        group: group(),
+        write: address,
+        read: address,
+        limits: GatewayLimits::default(),
+        credentials: Credentials::default(),
+    };
     let config =
         Config { databases: vec![listen], fence: Fence::new(), tls: None, drain: Duration::from_secs(1) };
     let views = crate::rig::no_views();

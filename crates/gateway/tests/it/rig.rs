@@ -5,7 +5,7 @@ use std::process::{Command, Output};
 use std::sync::Arc;
 use std::time::Duration;
 
-use meridian_gateway::{Config, Fence, Listen, Port, Server, bind};
+use meridian_gateway::{Config, Credentials, Fence, Listen, Port, Server, bind};
 use meridian_model::database::GatewayLimits;
 use meridian_model::snapshot::{GroupState, ReaderState};
 use meridian_model::{Epoch, GroupName, Name, RegionName, Snapshot, System};
@@ -45,6 +45,8 @@ pub(crate) struct Rig {
     views: watch::Sender<Arc<View>>,
     stop: watch::Sender<bool>,
     served: JoinHandle<()>,
+    /// The password file of the user whose sessions can be moved.
+    pub(crate) password: tempfile::NamedTempFile,
 }
 
 /// What a rig begins with.
@@ -57,6 +59,8 @@ pub(crate) struct Setup {
     pub(crate) limits: GatewayLimits,
     pub(crate) tls: Option<Arc<rustls::ServerConfig>>,
     pub(crate) drain: Duration,
+    /// The user whose sessions can be moved, and what the gateway believes to be the password.
+    pub(crate) known: Option<(&'static str, &'static str)>,
 }
 
 impl Setup {
@@ -69,7 +73,13 @@ impl Setup {
             limits: GatewayLimits::default(),
             tls: None,
             drain: PATIENCE,
+            known: None,
         }
+    }
+
+    /// A gateway that can move the sessions of [`USER`].
+    pub(crate) fn moving(home_database: SocketAddr) -> Self {
+        Self { known: Some((USER, PASSWORD)), ..Self::new(home_database) }
     }
 
     /// A gateway that knows nothing yet.
@@ -85,7 +95,13 @@ impl Setup {
         let view = View::new(Arc::clone(&system), self.here.clone(), Arc::new(unknown));
         let (views, viewed) = watch::channel(view);
         let (fence, any) = (Fence::new(), SocketAddr::from(([127, 0, 0, 1], 0)));
-        let listen = Listen { group: group(), write: any, read: any, limits: self.limits };
+        let password = tempfile::NamedTempFile::new().unwrap();
+        let known = self.known.map(|(user, word)| {
+            std::fs::write(&password, format!("{word}\n")).unwrap();
+            (user.to_owned(), password.path().to_owned())
+        });
+        let credentials = Credentials::from_files(known);
+        let listen = Listen { group: group(), write: any, read: any, limits: self.limits, credentials };
         let config =
             Config { databases: vec![listen], fence: Arc::clone(&fence), tls: self.tls, drain: self.drain };
         let metrics = Metrics::new(Some(&self.here));
@@ -94,7 +110,7 @@ impl Setup {
         let (write, read) = (address(Port::Write), address(Port::Read));
         let (stop, stopped) = watch::channel(false);
         let served = tokio::spawn(server.serve(stopped));
-        Rig { write, read, fence, metrics, here: self.here, system, views, stop, served }
+        Rig { write, read, fence, metrics, here: self.here, system, views, stop, served, password }
     }
 }
 
@@ -109,6 +125,11 @@ impl Rig {
 
     pub(crate) fn open(&self) {
         self.fence.allow_until(&group(), clock::now() + Duration::from_secs(3_600));
+    }
+
+    /// From now on nothing begins in that epoch.
+    pub(crate) fn hold(&self, epoch: u64) {
+        self.fence.hold(&group(), Epoch(epoch), clock::now() + Duration::from_secs(3_600));
     }
 
     /// Who writes and who may serve reads from now on.
@@ -247,6 +268,19 @@ pub(crate) async fn accept(listener: &TcpListener) -> (TcpStream, Vec<u8>) {
     let mut packet = vec![0; usize::try_from(u32::from_be_bytes(word)).unwrap() - 4];
     tcp.read_exact(&mut packet).await.unwrap();
     (tcp, packet)
+}
+
+/// The next message must be that one.
+pub(crate) async fn expect(tcp: &mut TcpStream, tag: u8, body: &[u8]) {
+    let said = message(tcp).await.expect("a message, not the end");
+    let show = |body: &[u8]| String::from_utf8_lossy(body).into_owned();
+    assert_eq!((char::from(said.0), show(&said.1)), (char::from(tag), show(body)));
+}
+
+/// A message.
+pub(crate) fn frame(tag: u8, body: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(body.len() + 4).unwrap();
+    [&[tag][..], &length.to_be_bytes(), body].concat()
 }
 
 /// AuthenticationOk and ReadyForQuery.

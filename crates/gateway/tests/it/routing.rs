@@ -13,7 +13,7 @@ use crate::rig::{
 };
 
 /// Which of the two servers is it?
-async fn port_of(client: &tokio_postgres::Client) -> u16 {
+pub(crate) async fn port_of(client: &tokio_postgres::Client) -> u16 {
     let said = client.simple_query("select inet_server_port()").await.unwrap();
     let row = said.iter().find_map(|m| if let SimpleQueryMessage::Row(row) = m { Some(row) } else { None });
     row.unwrap().get(0).unwrap().parse().unwrap()

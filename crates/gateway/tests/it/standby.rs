@@ -5,7 +5,7 @@ use std::pin::pin;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::postgres::without_their_standby;
-use crate::rig::{Rig, code_of, committing, connect, listener, message, sqlstate, told, within};
+use crate::rig::{Rig, code_of, committing, connect, frame, listener, message, sqlstate, told, within};
 
 /// What PostgreSQL 17 sends for a cancelled COMMIT, in a French cluster: a warning, then the acknowledgement.
 const WARNING: &[&str] = &[
@@ -20,8 +20,7 @@ const WARNING: &[&str] = &[
 
 fn notice(fields: &[&str]) -> Vec<u8> {
     let body: Vec<u8> = fields.iter().flat_map(|f| [f.as_bytes(), b"\0"].concat()).chain([0]).collect();
-    let length = u32::try_from(body.len() + 4).unwrap();
-    [b"N", &length.to_be_bytes()[..], &body].concat()
+    frame(b'N', &body)
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -25,6 +25,7 @@ pub(crate) fn system(places: &[Place], limits: GatewayLimits) -> System {
     System {
         topology: Topology {
             name: Name::new("test").unwrap(),
+            schedule: Vec::new(),
             pattern: Pattern::ActivePassive,
             objectives: Objectives { rto: 60 * second, rpo: 5 * second },
             regions: (0..).zip(places).map(region).collect(),
@@ -35,6 +36,8 @@ pub(crate) fn system(places: &[Place], limits: GatewayLimits) -> System {
         },
         services: Vec::new(),
         databases: vec![Database {
+            on_rpo_breach: meridian_model::database::OnRpoBreach::default(),
+            switchover: meridian_model::database::SwitchoverLimits::default(),
             name: Name::new("orders").unwrap(),
             dbname: "postgres".to_owned(),
             replication: Replication::Async,
@@ -42,6 +45,7 @@ pub(crate) fn system(places: &[Place], limits: GatewayLimits) -> System {
             members: places.iter().map(member).collect(),
             gateway: limits,
         }],
+        plans: Vec::new(),
         policies: Vec::new(),
     }
 }

@@ -157,8 +157,7 @@ fn recovery_run(runs: &[Run]) -> Option<Run> {
     let epoch = run.epoch;
     for step in run.steps.iter_mut().filter(|s| !matches!(s.state, StepState::Done { .. })) {
         let later = runs.iter().filter(|r| r.epoch > epoch).flat_map(|r| &r.steps);
-        let ended =
-            later.into_iter().find(|s| s.kind == step.kind && matches!(s.state, StepState::Done { .. }));
+        let ended = later.into_iter().find(|s| s.kind() == step.kind() && s.done());
         if let Some(ended) = ended {
             step.state = ended.state.clone();
         }

@@ -140,8 +140,9 @@ fn timeline(spot: Spot<'_>, context: &mut Context<'_>) -> Option<Vec<Timed>> {
 }
 
 /// The verbs of a timeline, of which each entry has one.
-const VERBS: [&str; 7] = ["kill", "freeze", "restore", "partition", "isolate", "slow", "heal"];
-const ENTRY: [&str; 13] = [
+const VERBS: [&str; 8] = ["kill", "freeze", "restore", "partition", "isolate", "slow", "heal", "switchover"];
+const ENTRY: [&str; 14] = [
+    "switchover",
     "at",
     "part",
     "oneWay",
@@ -180,6 +181,7 @@ fn fault(verb: &str, fields: &mut Fields<'_>, context: &mut Context<'_>) -> Opti
         "kill" => Some(Fault::Kill { region: region(value, context)?, part: part(fields, context)? }),
         "freeze" => Some(Fault::Freeze { region: region(value, context)?, part: part(fields, context)? }),
         "restore" => Some(Fault::Restore { region: region(value, context)? }),
+        "switchover" => Some(Fault::Switchover { to: region(value, context)? }),
         "isolate" => Some(Fault::Isolate { region: region(value, context)? }),
         "partition" => {
             let one_way = fields.optional("oneWay").map_or(Some(false), |s| units::truth(s, context.faults));

@@ -205,7 +205,7 @@ fn progress(run: &Run) -> i32 {
     let points = |state: &StepState| match state {
         StepState::Pending => 0,
         StepState::Running { .. } => 1,
-        StepState::Done { .. } => 2,
+        StepState::Done { .. } | StepState::Failed { .. } | StepState::Skipped { .. } => 2,
     };
     run.steps.iter().map(|s| points(&s.state)).sum()
 }

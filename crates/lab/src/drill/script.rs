@@ -119,5 +119,5 @@ impl Ticker {
 
 /// The fault breaks something; the others mend.
 pub(super) fn breaks(fault: &Fault) -> bool {
-    !matches!(fault, Fault::Restore { .. } | Fault::Heal)
+    !matches!(fault, Fault::Restore { .. } | Fault::Heal | Fault::Switchover { .. })
 }

@@ -76,12 +76,15 @@ fn served(name: &'static str, recovery: &Recovery) -> Phase {
 
 /// The end of a step of the run.
 fn step(name: &'static str, run: Option<&Run>, kind: StepKind, clock: ClockPair) -> Phase {
-    let state = run.and_then(|r| r.steps.iter().find(|s| s.kind == kind)).map(|s| &s.state);
+    let state = run.and_then(|r| r.of_kind(kind)).map(|s| &s.state);
     match state {
         Some(StepState::Done { at, detail, .. }) => {
             Phase { name, at: Some(clock.moment(*at)), detail: detail.clone() }
         }
         Some(StepState::Running { .. }) => Phase { name, at: None, detail: "begun, not ended".to_owned() },
+        Some(StepState::Failed { reason, .. } | StepState::Skipped { reason, .. }) => {
+            Phase { name, at: None, detail: reason.clone() }
+        }
         Some(StepState::Pending) => Phase { name, at: None, detail: "not begun".to_owned() },
         None => Phase { name, at: None, detail: String::new() },
     }

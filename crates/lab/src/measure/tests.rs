@@ -176,9 +176,10 @@ fn both_clocks_tell_the_same_instant() {
 
 #[test]
 fn phases_come_from_the_run_and_from_what_users_saw() {
-    let done = |kind, at| Step {
-        kind,
-        state: StepState::Done { since: Timestamp(at - 10), at: Timestamp(at), detail: format!("{kind}") },
+    let done = |kind, at| {
+        let state =
+            StepState::Done { since: Timestamp(at - 10), at: Timestamp(at), detail: format!("{kind}") };
+        Step::plain(kind, state).unwrap()
     };
     let run = Run {
         id: Name::new("orders-2-failover").unwrap(),
@@ -192,8 +193,13 @@ fn phases_come_from_the_run_and_from_what_users_saw() {
         decided_at: Timestamp(15_500),
         steps: vec![
             done(StepKind::Fence, 15_600),
-            Step { kind: StepKind::Promote, state: StepState::Pending },
+            Step::plain(StepKind::Promote, StepState::Pending).unwrap(),
         ],
+        proof: String::new(),
+        plan: None,
+        paused: None,
+        aborted: None,
+        resumed: 0,
         takes_over: None,
     };
     let input = PhaseInput {

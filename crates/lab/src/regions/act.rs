@@ -4,7 +4,12 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
+use http::{Method, StatusCode};
+use meridian_model::order::Wish;
 use meridian_model::{Moment, RegionName, Timestamp};
+use meridian_node::peer::{Question, ask};
+use meridian_node::secret::Secret;
+use meridian_node::{ORDERS, OrderAsked};
 use meridian_telemetry::clock;
 use rustix::process::Signal;
 
@@ -17,6 +22,9 @@ use crate::process::{Identity, Process, Territory};
 /// Rounds of looking for processes that were born while their region was being frozen.
 const FREEZE_ROUNDS: u32 = 20;
 
+/// How long a node may take to take an order.
+const ORDER_WITHIN: Duration = Duration::from_secs(3);
+
 /// Carries `fault` out; faults happen one after the other.
 pub(super) async fn carry_out(lab: &Lab, fault: Fault) -> Result<FaultRecord, LabError> {
     let _one = lab.0.acting.lock().await;
@@ -27,6 +35,7 @@ pub(super) async fn carry_out(lab: &Lab, fault: Fault) -> Result<FaultRecord, La
         Fault::Kill { region, part: Some(part) } => kill_part(lab, region, *part, &mut begun).await?,
         Fault::Freeze { region, part } => freeze(lab, region, *part).await?,
         Fault::Restore { region } => restore(lab, region).await?,
+        Fault::Switchover { to } => switchover(lab, to).await?,
         network => on_network(lab, network)?,
     };
     let region = match &fault {
@@ -34,7 +43,7 @@ pub(super) async fn carry_out(lab: &Lab, fault: Fault) -> Result<FaultRecord, La
         | Fault::Freeze { region, .. }
         | Fault::Restore { region }
         | Fault::Isolate { region } => Some(region.clone()),
-        Fault::Partition { .. } | Fault::Slow { .. } | Fault::Heal => None,
+        Fault::Partition { .. } | Fault::Slow { .. } | Fault::Heal | Fault::Switchover { .. } => None,
     };
     lab.tell(region.as_ref(), format!("{fault}: {detail}"));
     Ok(FaultRecord { fault, at: begun.at, done_at: clock::now(), wall: begun.wall, detail })
@@ -83,6 +92,29 @@ fn territory(lab: &Lab, region: &RegionName) -> Result<(usize, Territory), LabEr
     let i = index(lab, region)?;
     let none = || LabError::NoRegion { name: region.to_string(), known: String::new() };
     Ok((i, lab.territory(i).ok_or_else(none)?))
+}
+
+/// Orders the writer to move, as `meridian switchover` does; the first node that answers takes the order.
+async fn switchover(lab: &Lab, to: &RegionName) -> Result<String, LabError> {
+    index(lab, to)?;
+    let refuse = |reason: String| LabError::Fault { fault: format!("switchover to {to}"), reason };
+    let group = lab.system().databases.first().map(|d| d.name.clone());
+    let group = group.ok_or_else(|| refuse("the system has no database".to_owned()))?;
+    let addresses = lab.addresses();
+    let secret = Secret::read(&addresses.control_secret_file).map_err(|e| refuse(e.to_string()))?;
+    let wish = Wish::Switchover { to: to.clone() };
+    let order = OrderAsked { group, wish, by: "drill".to_owned(), lasts_ms: None };
+    let body = serde_json::to_vec(&order).map_err(|e| refuse(e.to_string()))?;
+    let mut last = "no node answers".to_owned();
+    for region in &addresses.regions {
+        let question = Question { method: Method::POST, path: ORDERS, body: body.clone() };
+        match ask(region.control, &secret, question, ORDER_WITHIN).await {
+            Ok((StatusCode::OK, _)) => return Ok(format!("the node of {} took the order", region.region)),
+            Ok((_, words)) => last = String::from_utf8_lossy(&words).trim().to_owned(),
+            Err(error) => last = error.to_string(),
+        }
+    }
+    Err(refuse(last))
 }
 
 async fn kill_region(lab: &Lab, region: &RegionName, begun: &mut Begun) -> Result<String, LabError> {

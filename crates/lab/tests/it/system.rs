@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use meridian_model::database::{GatewayLimits, Member, PostgresMember, Replication};
+use meridian_model::database::{
+    GatewayLimits, Member, OnRpoBreach, PostgresMember, Replication, SwitchoverLimits,
+};
 use meridian_model::topology::{
     Coordination, Dial, Location, NodeAddresses, Objectives, Pattern, Population, Provider, Region, Role,
     Topology,
@@ -28,6 +30,7 @@ pub(crate) fn three_regions(topology: &str) -> System {
         topology: Topology {
             name: name(topology),
             pattern: Pattern::ActivePassive,
+            schedule: Vec::new(),
             objectives: Objectives { rto: Duration::from_secs(60), rpo: Duration::from_secs(5) },
             regions,
             users: vec![Population {
@@ -49,10 +52,13 @@ pub(crate) fn three_regions(topology: &str) -> System {
             dbname: "orders".to_owned(),
             replication: Replication::Async,
             max_read_lag: Duration::from_secs(10),
+            on_rpo_breach: OnRpoBreach::default(),
+            switchover: SwitchoverLimits::default(),
             members,
             gateway: GatewayLimits::default(),
         }],
         policies: Vec::new(),
+        plans: Vec::new(),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// `300ms`, `2s`, `5m`.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let units = [("ms", 0.001), ("s", 1.0), ("m", 60.0)];
     let seconds = amount(text, &units).ok_or_else(|| wrong(text, "a time such as 300ms, 2s or 5m"))?;
     Duration::try_from_secs_f64(seconds).map_err(|e| format!("`{text}`: {e}"))

@@ -39,7 +39,14 @@ fn every_command_teaches() {
 
 #[test]
 fn the_examples_are_sound() {
-    let specs = ["three-regions", "three-regions-quorum", "two-regions-witness", "production"];
+    let specs = [
+        "three-regions",
+        "three-regions-quorum",
+        "two-regions-witness",
+        "production",
+        "follow-the-sun",
+        "recovery-plan",
+    ];
     for spec in specs {
         printed(&meridian(&["check", &format!("examples/{spec}.yaml")]), 0);
     }

@@ -2,13 +2,15 @@
 
 use std::sync::Mutex;
 
+use meridian_coordination::{Keys, Memory as Twin};
+
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
 use crate::compute::Compute;
 use crate::knowledge::Knowledge;
 use crate::status::CoordinationStatus;
-use crate::testing::{here, name, secret, view};
+use crate::testing::{here, name, secret, system, view};
 
 /// Longer than anything that works takes.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -27,7 +29,10 @@ async fn serving() -> (SocketAddr, mpsc::Receiver<PromiseAsked>) {
     };
     let (promises, asked) = mpsc::channel(16);
     let groups = vec![(name("orders"), promises, mpsc::channel(1).0)];
-    let control = Control { secret: secret(), metrics: Metrics::new(None), board, groups };
+    let asks = Asks::new(Arc::new(Twin::new()), Keys::new(&name("shop")));
+    let (system, fence) = (Arc::new(system()), Fence::new());
+    let (secret, metrics) = (secret(), Metrics::new(None));
+    let control = Control { system, asks, fence, secret, metrics, board, groups };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = watch::channel(false);

@@ -5,17 +5,21 @@ use std::time::Duration;
 
 use http::{Method, StatusCode};
 use meridian_actuators::DatabaseActuator;
+use meridian_coordination::asks::Asks;
 use meridian_coordination::{Commit, Compare, StoreError, Txn, encode, txns};
 use meridian_failover::{Command, Config, Event, Expect, Outcome, Purpose, Swap};
-use meridian_model::group::{GroupRecord, Promise};
+use meridian_model::group::{DatabaseRole, GroupRecord, Promise};
 use meridian_model::run::Run;
 use meridian_model::{Moment, RegionName};
+use meridian_telemetry::clock;
 use tokio::sync::mpsc;
 
 use super::{STATUS_EVERY, Tools};
 use crate::control::PromiseAnswer;
 use crate::peer::{Question, ask};
 
+/// How often the slot from which lost transactions are decoded is moved on.
+const LEDGER_EVERY: Duration = Duration::from_secs(1);
 /// How long a peer may think about a promise: well under the time that the gateway fence leaves.
 const PROMISE_WITHIN: Duration = Duration::from_millis(1_000);
 
@@ -23,7 +27,7 @@ const PROMISE_WITHIN: Duration = Duration::from_millis(1_000);
 pub(super) fn spawn(command: Command, tools: Arc<Tools>, config: Config, events: mpsc::Sender<Event>) {
     tokio::spawn(async move {
         let event = match command {
-            Command::Swap(swap) => Some(self::swap(&tools, swap).await),
+            Command::Swap(swap) => Some(self::swap(&tools, *swap).await),
             Command::ReadRecord { asked } => read_record(&tools, &config, asked).await,
             Command::Journal { attempt, run } => Some(journal(&tools, attempt, &run).await),
             Command::Report(report) => {
@@ -32,10 +36,17 @@ pub(super) fn spawn(command: Command, tools: Arc<Tools>, config: Config, events:
                 None
             }
             Command::AskPromise { to, promise, sent_at } => ask_promise(&tools, to, &promise, sent_at).await,
-            Command::Step { kind, run } => Some(match tools.steps.carry_out(kind, &run).await {
-                Ok(detail) => Event::StepDone { run: run.id, kind, detail },
-                Err(reason) => Event::StepFailed { run: run.id, kind, reason },
+            Command::Step { step, run } => Some(match tools.steps.carry_out(&step, &run).await {
+                Ok(detail) => Event::StepDone { run: run.id, step, detail },
+                Err(reason) => Event::StepFailed { run: run.id, step, reason },
             }),
+            Command::EndOrder(order) => {
+                let asks = Asks::new(Arc::clone(&tools.store), tools.keys.clone());
+                if let Err(error) = asks.end(&order).await {
+                    tracing::warn!(order = %order.id, %error, "what became of the order could not be written down");
+                }
+                None
+            }
             _ => None,
         };
         if let Some(event) = event {
@@ -108,9 +119,19 @@ async fn ask_promise(tools: &Tools, to: RegionName, promise: &Promise, sent_at: 
     Some(Event::PromiseAnswer { from: to, epoch: promise.epoch, sent_at, granted: answer.granted })
 }
 
+/// Nobody waits for it: without its slot a loss is listed instead of decoded.
+fn advance_ledger(database: Arc<dyn DatabaseActuator>) {
+    tokio::spawn(async move {
+        if let Err(error) = database.advance_ledger_slot().await {
+            tracing::debug!(%error, "the slot from which a loss would be decoded was not moved on");
+        }
+    });
+}
+
 /// Tells the loop how the local database is: regularly, and at once when its process ends.
 pub(super) async fn watch_database(database: Arc<dyn DatabaseActuator>, events: mpsc::Sender<Event>) {
     let mut exits = database.exits();
+    let mut ledger = clock::now();
     loop {
         tokio::select! {
             () = tokio::time::sleep(STATUS_EVERY) => {}
@@ -124,6 +145,10 @@ pub(super) async fn watch_database(database: Arc<dyn DatabaseActuator>, events: 
             }
         }
         let status = database.status().await;
+        if status.role == DatabaseRole::Primary && clock::now().since(ledger) >= LEDGER_EVERY {
+            ledger = clock::now();
+            advance_ledger(Arc::clone(&database));
+        }
         if events.send(Event::Database(status)).await.is_err() {
             return;
         }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use meridian_failover::{Command, DatabaseAction, Event, Machine, Outcome, Purpose, State, Swap};
 use meridian_model::group::{DatabaseRole, DatabaseStatus, Promise};
-use meridian_model::run::{Run, StepKind, StepState};
-use meridian_model::{Epoch, GroupName, Moment, RegionName};
+use meridian_model::run::{Run, Step, StepKind, StepState};
+use meridian_model::{Epoch, GroupName, Moment, Name, RegionName};
 use meridian_telemetry::events::{
     DatabaseFenced, DatabaseRestarted, EpochClaimed, EpochObserved, FenceReason, LeaseRenewalFailed,
     LeaseRenewed, PromiseAnswered, ReplicationMeasured, RunFinished, StepFinished, StepStarted,
@@ -42,7 +42,7 @@ pub(super) struct Teller {
 struct Told {
     run: Run,
     span: Span,
-    step: Option<(StepKind, Span)>,
+    steps: Vec<(Name, Span)>,
 }
 
 impl Teller {
@@ -91,7 +91,7 @@ impl Teller {
             Event::Swapped { attempt, outcome } => self.swapped(*attempt, outcome, now),
             Event::PromiseAsked { ask, promise } => keep(&mut self.asked, *ask, promise.clone()),
             Event::Finished { id, result } => self.finished(*id, result.as_ref().err(), machine, now),
-            Event::StepFailed { kind, reason, .. } => self.step_failed(*kind, reason),
+            Event::StepFailed { step, reason, .. } => self.step_failed(step, reason),
             Event::Database(status) => self.replication(status, machine),
             _ => {}
         }
@@ -138,8 +138,9 @@ impl Teller {
         }
     }
 
-    fn step_failed(&self, step: StepKind, reason: &str) {
+    fn step_failed(&self, step: &Name, reason: &str) {
         let Some(Told { run, .. }) = &self.run else { return };
+        let Some(step) = run.step(step).map(Step::kind) else { return };
         let (group, outcome) = (&self.group, Err(reason));
         StepFinished { group, run: &run.id, epoch: run.epoch, step, took: Duration::ZERO, outcome }
             .emit(&self.metrics);
@@ -167,7 +168,7 @@ impl Teller {
     fn ordered(&mut self, command: &Command, by_promise: Option<Moment>, machine: &Machine, now: Moment) {
         let group = &self.group;
         match command {
-            Command::Swap(swap) => keep(&mut self.swaps, swap.attempt, (swap.clone(), now)),
+            Command::Swap(swap) => keep(&mut self.swaps, swap.attempt, ((**swap).clone(), now)),
             Command::OpenWrites { epoch, until } => {
                 if let Some(sent) = by_promise {
                     LeaseRenewed { group, epoch: *epoch, took: now.since(sent), by_promises: true }
@@ -210,30 +211,28 @@ impl Teller {
         if !same {
             let span = spans::run(&run.id, &self.group, run.kind, run.epoch);
             // The run of an earlier life of this node, or one that has just been made: nothing was told.
-            let fresh = run
-                .steps
-                .iter()
-                .all(|s| !matches!(s.state, StepState::Done { .. }) || s.kind == StepKind::Fence);
+            let fresh = run.steps.iter().all(|s| {
+                !s.done() || matches!(s.kind(), StepKind::Fence | StepKind::Demote | StepKind::Approve)
+            });
             let mut told = run.clone();
             if fresh {
                 told.steps.iter_mut().for_each(|s| s.state = StepState::Pending);
             }
-            self.run = Some(Told { run: told, span, step: None });
+            self.run = Some(Told { run: told, span, steps: Vec::new() });
         }
         let Some(told) = self.run.as_mut().filter(|told| told.run != *run) else { return };
         for (old, new) in told.run.steps.iter().zip(&run.steps) {
-            let (group, id, epoch, step) = (&self.group, &run.id, run.epoch, new.kind);
+            let (group, id, epoch, step) = (&self.group, &run.id, run.epoch, new.kind());
             let begins = old.state == StepState::Pending && new.state != StepState::Pending;
             if begins {
-                told.step = Some((step, told.span.in_scope(|| spans::step(id, group, step))));
+                let span = told.span.in_scope(|| spans::step(id, group, step));
+                told.steps.push((new.work.name.clone(), span));
                 StepStarted { group, run: id, epoch, step }.emit(&self.metrics);
             }
             if let StepState::Done { since, at, detail } = &new.state
                 && !matches!(old.state, StepState::Done { .. })
             {
-                if told.step.as_ref().is_some_and(|(kind, _)| *kind == step) {
-                    told.step = None;
-                }
+                told.steps.retain(|(name, _)| *name != new.work.name);
                 let took = Duration::from_millis(u64::try_from(at.0.saturating_sub(since.0)).unwrap_or(0));
                 StepFinished { group, run: id, epoch, step, took, outcome: Ok(detail) }.emit(&self.metrics);
             }

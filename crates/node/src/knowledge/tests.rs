@@ -63,6 +63,11 @@ fn run(epoch: u64) -> Run {
         detected_at: None,
         decided_at: meridian_model::Timestamp(0),
         steps: Vec::new(),
+        proof: String::new(),
+        plan: None,
+        paused: None,
+        aborted: None,
+        resumed: 0,
         takes_over: None,
     }
 }
@@ -82,5 +87,7 @@ fn only_the_newest_runs_are_kept_and_none_that_a_reset_does_not_show() {
     known.apply(Change::Reset(listing), Moment::ZERO);
     assert_eq!(known.runs.len(), 1);
     let absent = Learned::Record(name("orders"), None, 2);
-    assert_eq!(known.relearn(&name("orders")), [absent, Learned::Run(run(newest))]);
+    let people = [Learned::Order(name("orders"), None), Learned::Maintenance(None)];
+    let all: Vec<Learned> = [absent, Learned::Run(run(newest))].into_iter().chain(people).collect();
+    assert_eq!(known.relearn(&name("orders")), all);
 }

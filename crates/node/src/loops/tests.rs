@@ -55,7 +55,12 @@ fn run(group: &str, epoch: u64) -> Run {
         cause: "a test".to_owned(),
         detected_at: None,
         decided_at: Timestamp(0),
-        steps: vec![Step { kind: StepKind::Fence, state }],
+        steps: vec![Step::plain(StepKind::Fence, state).unwrap()],
+        proof: String::new(),
+        plan: None,
+        paused: None,
+        aborted: None,
+        resumed: 0,
         takes_over: None,
     }
 }

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use meridian_model::database::{Database, GatewayLimits, Member, PostgresMember, Replication};
+use meridian_model::database::{
+    Database, GatewayLimits, Member, OnRpoBreach, PostgresMember, Replication, SwitchoverLimits,
+};
 use meridian_model::health::{Health, Observation, Part, Report};
 use meridian_model::service::{Backend, HealthCheck, Retries, Service};
 use meridian_model::topology::{
@@ -92,6 +94,7 @@ impl World {
             topology: Topology {
                 name: Name::new("shop").unwrap(),
                 pattern: Pattern::ActivePassive,
+                schedule: Vec::new(),
                 objectives: Objectives { rto: Duration::from_secs(60), rpo: Duration::from_secs(5) },
                 regions: vec![
                     self.region(THERE, Role::Primary),
@@ -122,10 +125,13 @@ impl World {
                 dbname: "shop".to_owned(),
                 replication: Replication::Async,
                 max_read_lag: Duration::from_secs(10),
+                on_rpo_breach: OnRpoBreach::default(),
+                switchover: SwitchoverLimits::default(),
                 members: vec![member(THERE), member(HERE)],
                 gateway: GatewayLimits::default(),
             }],
             policies: Vec::new(),
+            plans: Vec::new(),
         }
     }
 

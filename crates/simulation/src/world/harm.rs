@@ -95,7 +95,8 @@ impl Harm {
             | Kind::WallJumps(..)
             | Kind::ClockDrifts(..)
             | Kind::StepDown(_)
-            | Kind::PersonAgrees(_) => {}
+            | Kind::PersonAgrees(_)
+            | Kind::Switchover(_) => {}
         }
     }
 

@@ -58,6 +58,8 @@ pub(crate) struct Node {
     pub(super) inbox: VecDeque<Event>,
     pub(super) tick: Timer,
     pub(crate) gateway: Option<Gate>,
+    /// The gateway holds new transactions of that epoch, until then.
+    pub(super) holds: Option<(Epoch, Us)>,
     pub(super) fence: Timer,
     pub(super) actions: Actions,
     pub(crate) db: Db,
@@ -78,6 +80,7 @@ impl Node {
             inbox: VecDeque::new(),
             tick: Timer::default(),
             gateway: None,
+            holds: None,
             fence: Timer::default(),
             actions: Actions::default(),
             db: Db::default(),
@@ -132,6 +135,7 @@ impl World {
         node.tick.due = None;
         node.fence.due = None;
         node.gateway = None;
+        node.holds = None;
         node.actions.clear();
         self.stop_database(i);
         self.watcher.unable(i, self.now);
@@ -256,7 +260,6 @@ impl World {
     /// The database is killed, which takes so long; a running action is broken off.
     fn fence_fires(&mut self, i: usize, takes: Us) {
         self.say(|_| format!("{}: the database fence is due, PostgreSQL is killed", word(i)));
-        self.break_off_actions(i);
         self.nodes[i].db.kills += 1;
         let kill = self.nodes[i].db.kills;
         if takes == 0 {
@@ -264,6 +267,7 @@ impl World {
         } else {
             self.after(takes, Act::Dead(i, kill));
         }
+        self.break_off_actions(i);
     }
 
     pub(super) fn killed(&mut self, i: usize, kill: u32) {

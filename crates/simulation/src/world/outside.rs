@@ -43,7 +43,18 @@ impl World {
         self.nodes[i].disk.as_mut()
     }
 
+    /// From now on what happens is told.
+    pub fn listen(&mut self) {
+        self.story = Some(Vec::new());
+    }
+
     // === what is asked from outside ===
+
+    /// What was told.
+    #[must_use]
+    pub fn told_so_far(&self) -> &[String] {
+        self.story.as_deref().unwrap_or_default()
+    }
 
     /// How late it is.
     #[must_use]

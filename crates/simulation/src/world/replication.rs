@@ -124,6 +124,7 @@ impl World {
             streaming,
             replay_lag_ms: Some(0),
             standbys: standbys.collect(),
+            acknowledgers: None,
         }
     }
 

@@ -3,8 +3,8 @@
 
 use meridian_failover::{At, Command, Event, Outcome, State};
 use meridian_model::group::{Announcement, GroupRecord, Promise};
-use meridian_model::run::{Run, StepKind};
-use meridian_model::{Epoch, Moment};
+use meridian_model::run::{Run, Step, StepKind};
+use meridian_model::{Epoch, Moment, Name};
 
 use super::etcd::Request;
 use super::node::Gate;
@@ -21,6 +21,10 @@ pub(super) enum Peer {
     Ask { life: u32, promise: Promise, sent_at: Moment },
     /// And answered.
     Answer { life: u32, epoch: Epoch, sent_at: Moment, granted: bool },
+    /// The gateway is to hold new transactions until then; `None`: no longer.
+    Hold { epoch: Epoch, until: Option<Us> },
+    /// It holds, and so many are still under way.
+    Held { epoch: Epoch, busy: u32 },
 }
 
 /// How long a step of a run takes, at most, when nothing is wrong.
@@ -70,7 +74,7 @@ impl World {
 
     fn carry_out(&mut self, i: usize, command: Command) -> Option<Event> {
         match command {
-            Command::Swap(swap) => self.send(i, Request::Swap(swap, self.now)),
+            Command::Swap(swap) => self.send(i, Request::Swap(*swap, self.now)),
             Command::ReadRecord { asked } => self.send(i, Request::Read { asked }),
             Command::Journal { attempt, run } => self.send(i, Request::Journal { attempt, run }),
             Command::Report(report) => self.send(i, Request::Member(report)),
@@ -113,27 +117,38 @@ impl World {
             }
             Command::DatabaseFence { at } => self.arm(i, at),
             Command::Database { id, action } => self.ask_database(i, id, action),
-            Command::Step { kind, run } => self.begin_step(i, kind, run),
+            Command::Step { step, run } => self.begin_step(i, step, run),
+            Command::Hold { epoch, until } => {
+                let until = self.nodes[i].clock.when(until);
+                self.ask_to_hold(i, epoch, Some(until));
+            }
+            Command::Unhold { epoch } => self.ask_to_hold(i, epoch, None),
+            // A write that is under way here goes on until the database stops; safety does not rest on it.
+            Command::CutSessions => {}
+            Command::EndOrder(order) => {
+                self.say(|_| format!("{}: order {} ends: {:?}", word(i), order.id, order.state));
+            }
             Command::Log { text, .. } => self.log(i, &text),
         }
         None
     }
 
     /// A step of a run that is the node's to carry out.
-    fn begin_step(&mut self, i: usize, kind: StepKind, run: Run) {
+    fn begin_step(&mut self, i: usize, step: Name, run: Run) {
+        let kind = run.step(&step).map(Step::kind);
         let holder = self.etcd.record.as_ref().map(|(record, _)| index(&record.holder));
         self.watcher.step(i, holder, run.epoch, self.etcd.epoch);
         let done = match kind {
-            StepKind::Shift => self.nodes[i].sight.writer() == Some(&run.to),
-            StepKind::Verify => self.gateway_open(i) && self.nodes[i].db.is_primary(),
+            Some(StepKind::Shift) => self.nodes[i].sight.writer() == Some(&run.to),
+            Some(StepKind::Verify) => self.gateway_open(i) && self.nodes[i].db.is_primary(),
             _ => true,
         };
         let unlucky = self.draws.steps.percent(self.harm.etcd_trouble / 2);
         let (wait, event) = if done && !unlucky {
             let takes = self.draws.steps.between(5 * MS, STEP_TAKES);
-            (takes, Event::StepDone { run: run.id, kind, detail: "done".to_owned() })
+            (takes, Event::StepDone { run: run.id, step, detail: "done".to_owned() })
         } else {
-            (STEP_WITHIN, Event::StepFailed { run: run.id, kind, reason: "not within 5 s".to_owned() })
+            (STEP_WITHIN, Event::StepFailed { run: run.id, step, reason: "not within 5 s".to_owned() })
         };
         let life = self.nodes[i].life;
         self.after(wait, Act::Deliver(i, life, Box::new(event)));
@@ -152,7 +167,7 @@ impl World {
     // === messages between nodes ===
 
     /// Sends a message: some come late, some twice, some never.
-    fn post(&mut self, from: usize, to: usize, message: Peer) {
+    pub(super) fn post(&mut self, from: usize, to: usize, message: Peer) {
         let trouble = self.harm.message_trouble;
         let draws = &mut self.draws.messages;
         let lost = draws.percent(1 + trouble / 2);
@@ -172,6 +187,8 @@ impl World {
         }
         let event = match message {
             Peer::Announce(announcement) => Event::Announced(announcement),
+            Peer::Hold { epoch, until } => return self.hold(from, to, epoch, until),
+            Peer::Held { epoch, busy } => Event::Held { from: region(from), epoch, busy },
             Peer::Ask { life, promise, sent_at } => {
                 self.next_ask += 1;
                 self.asks.insert(self.next_ask, (from, life, promise.epoch, sent_at));

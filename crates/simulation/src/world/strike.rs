@@ -1,11 +1,14 @@
 //! Faults begin, change and end.
 
 use meridian_failover::Event;
+use meridian_model::order::{Order, OrderState, Wish};
+use meridian_model::{Epoch, Name, Timestamp};
 
 use super::harm::Harm;
 use super::replication::Db;
 use super::{Act, World};
 use crate::schedule::{FOR_GOOD, Kind, SECOND, Us};
+use crate::shape::{group, region};
 use crate::watcher::Reason;
 
 /// A fault that ended this long ago is no reason for a failover any more: a lease, an expired observation, a
@@ -37,6 +40,7 @@ impl World {
             Kind::ClockDrifts(i, ppm) => self.nodes[i].clock.drift(self.now, ppm),
             Kind::StepDown(i) => self.deliver(i, Event::StepDown { reason: "maintenance".to_owned() }),
             Kind::PersonAgrees(accept_data_loss) => self.person_agrees(accept_data_loss),
+            Kind::Switchover(to) => self.person_switches(to),
             _ => {}
         }
         if fault.kind.instant() {
@@ -108,7 +112,29 @@ impl World {
         let epoch = self.etcd.epoch;
         self.watcher.agreed(epoch, accept_data_loss);
         for i in 0..self.shape.members() {
-            self.deliver(i, Event::PersonAgrees { epoch, accept_data_loss });
+            self.deliver(i, Event::Ordered(Some(self.order(Wish::Failover { accept_data_loss }, epoch))));
+        }
+    }
+
+    /// A person wants the writer elsewhere.
+    fn person_switches(&mut self, to: usize) {
+        let order = self.order(Wish::Switchover { to: region(to) }, self.etcd.epoch);
+        for i in 0..self.shape.members() {
+            self.deliver(i, Event::Ordered(Some(order.clone())));
+        }
+    }
+
+    /// An order of now; it does not expire before the schedule ends.
+    fn order(&self, wish: Wish, epoch: Epoch) -> Order {
+        Order {
+            id: Name::new(&format!("order-{}", self.now)).unwrap_or_else(|_| group()),
+            group: group(),
+            wish,
+            epoch,
+            by: "ada".to_owned(),
+            at: Timestamp(i64::try_from(self.now).unwrap_or(i64::MAX)),
+            expires_at: Timestamp(i64::MAX),
+            state: OrderState::Open,
         }
     }
 

@@ -313,6 +313,7 @@ impl FromStr for Url {
     fn from_str(text: &str) -> Result<Self, ()> {
         let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://")).ok_or(())?;
         let host = rest.split('/').next().unwrap_or("");
+        let host = host.rsplit_once('@').map_or(host, |(_user, host)| host);
         let bad = |c: char| c.is_whitespace() || c.is_control();
         let port = host.rsplit_once(':').map(|(_, port)| port).filter(|port| !port.ends_with(']'));
         let port_fits = port.is_none_or(|port| port.parse::<u16>().is_ok());

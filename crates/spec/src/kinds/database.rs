@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use meridian_model::Name;
+use meridian_model::database::OnRpoBreach;
 use serde_json::{Value, json};
 
 use super::word_or;
@@ -25,6 +26,14 @@ form! {
         optional replication "replication": At<ReplicationForm>,
         /// A standby further behind than this serves no reads. Default: 10s.
         optional max_read_lag "maxReadLag": Duration,
+        /// What happens while the objective for data loss is not kept. With `async`, when the lag of the best
+        /// standby passes the RPO: `block`: new writes wait until it is within again; `warn`: an event and a
+        /// metric; `degrade`: the database is read-only until then. With `quorum`, when too few standbys are
+        /// there to acknowledge: `block` and `warn`: commits wait; `degrade`: it goes on asynchronously, and
+        /// no failover happens by itself meanwhile. Default: `warn`.
+        optional on_rpo_breach "onRpoBreach": OnRpoBreach,
+        /// What bounds a switchover. Where a limit is passed, the move is given up and the old writer goes on.
+        optional switchover "switchover": At<SwitchoverForm>,
         /// The members: names of regions, or mappings. Default: every region that is no witness.
         optional members "members": At<Vec<MemberForm>>,
         /// How PostgreSQL is set up, for every member that does not say it itself.
@@ -53,6 +62,24 @@ pub(crate) enum Mode {
 words!(Mode: "a mode that this version knows" {
     "read-replicas" => Mode::ReadReplicas,
 });
+
+words!(OnRpoBreach: "`block`, `warn` or `degrade`" {
+    "block" => OnRpoBreach::Block,
+    "warn" => OnRpoBreach::Warn,
+    "degrade" => OnRpoBreach::Degrade,
+});
+
+form! {
+    /// What bounds a switchover.
+    pub(crate) struct SwitchoverForm {
+        /// How long running transactions may still take; then they are cut. Default: 2s.
+        optional drain "drain": Duration,
+        /// How long the target may take to replay what is left. Default: 2s.
+        optional catch_up "catchUp": Duration,
+        /// It is not begun while the target lags more than this. Default: 1s.
+        optional max_lag "maxLag": Duration,
+    }
+}
 
 /// `async`, `quorum`, or a mapping.
 #[derive(Debug, Clone)]

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use meridian_model::schedule::{TimeOfDay, Weekday};
 use meridian_model::topology::{Dial, Pattern, Provider, Role};
 use meridian_model::{Name, Share};
 use serde_json::{Value, json};
@@ -18,6 +19,8 @@ form! {
     pub(crate) struct TopologyForm {
         /// How regions share the work.
         required pattern "pattern": At<Pattern>,
+        /// With `follow-the-sun`, and only then: at which hour of which place the writer moves where.
+        optional schedule "schedule": At<Vec<At<ScheduledForm>>>,
         /// What recovery must achieve.
         required objectives "objectives": ObjectivesForm,
         /// The places that run a copy, or vote.
@@ -38,6 +41,71 @@ words!(Pattern: "a pattern" {
     "active-active" => Pattern::ActiveActive,
     "follow-the-sun" => Pattern::FollowTheSun,
 });
+
+form! {
+    /// At that hour of those days the writer moves to that region, by switchover. Where the clocks go
+    /// forward over the hour, it moves as much later; where they go back over it, once.
+    pub(crate) struct ScheduledForm {
+        /// Where to.
+        required region "region": At<Name>,
+        /// The hour, such as `08:00`.
+        required at "at": TimeOfDay,
+        /// On whose clocks: an IANA name, such as `Europe/Berlin`.
+        required time_zone "timeZone": At<String>,
+        /// On which days there, such as `[mon-fri]`. Default: every day.
+        optional days "days": At<Vec<Days>>,
+    }
+}
+
+impl Form for TimeOfDay {
+    fn parse(node: &Node, problems: &mut Problems) -> Option<Self> {
+        let expected = "a time of day such as `08:00`";
+        let Data::Scalar(text) = &node.data else { return wrong(node, expected, TIME_HINT, problems) };
+        let number = |digits: &str| match digits.bytes().all(|b| b.is_ascii_digit()) {
+            true => digits.parse().ok(),
+            false => None,
+        };
+        let parts = text
+            .split_once(':')
+            .and_then(|(h, m)| Some((number(h)?, number(m)?, h.len() == 2 && m.len() == 2)));
+        let found = parts.and_then(|(hour, minute, whole)| Some((Self::new(hour, minute)?, whole)));
+        match found {
+            Some((time, true)) => Some(time),
+            Some((time, false)) => wrong(node, expected, &format!("write `{time}`"), problems),
+            None => wrong(node, expected, TIME_HINT, problems),
+        }
+    }
+    fn schema() -> Value {
+        json!({ "type": "string", "pattern": "^([01][0-9]|2[0-3]):[0-5][0-9]$", "examples": ["08:00"] })
+    }
+}
+
+/// A day, or several in a row: `mon`, `mon-fri`, `sat-sun`.
+#[derive(Debug, Clone)]
+pub(crate) struct Days(pub(crate) Vec<Weekday>);
+
+impl Form for Days {
+    fn parse(node: &Node, problems: &mut Problems) -> Option<Self> {
+        let expected = "a day or a range of days";
+        let Data::Scalar(text) = &node.data else { return wrong(node, expected, DAYS_HINT, problems) };
+        let place = |word: &str| Weekday::ALL.iter().position(|day| day.to_string() == word);
+        let (from, to) = text.split_once('-').unwrap_or((text, text));
+        let (Some(from), Some(to)) = (place(from), place(to)) else {
+            let _: Option<Self> = wrong(node, expected, DAYS_HINT, problems);
+            // Told: the list that it stands in is not empty for all that.
+            return Some(Self(Vec::new()));
+        };
+        let row = Weekday::ALL.iter().cycle().skip(from).take((to + 7 - from) % 7 + 1);
+        Some(Self(row.copied().collect()))
+    }
+    fn schema() -> Value {
+        let day = "(mon|tue|wed|thu|fri|sat|sun)";
+        json!({ "type": "string", "pattern": format!("^{day}(-{day})?$"), "examples": ["mon-fri"] })
+    }
+}
+
+const TIME_HINT: &str = "hours from 00 to 23, `:`, minutes from 00 to 59";
+const DAYS_HINT: &str = "mon, tue, wed, thu, fri, sat, sun, or two of them with `-` between: `mon-fri`";
 
 form! {
     /// What recovery must achieve.

@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use meridian_model::database::{Database, GatewayLimits, Member, PostgresMember, Replication};
+use meridian_model::database::{
+    Database, GatewayLimits, Member, PostgresMember, Replication, SwitchoverLimits,
+};
 use meridian_model::topology::Role;
 use meridian_model::{GroupName, Name};
 use meridian_planner::Subject;
@@ -14,6 +16,7 @@ use super::{World, twice};
 use crate::form::{At, clip};
 use crate::kinds::{
     Body, DatabaseForm, GatewayForm, MemberForm, PostgresForm, ReplicationForm, ReplicationMode, Resource,
+    SwitchoverForm,
 };
 use crate::source::{Place, Problems};
 
@@ -29,6 +32,8 @@ pub(super) fn database(resource: &Resource, world: &mut World<'_>) -> Option<Dat
         dbname: dbname(form, &name.value, world.problems),
         replication: form.replication.as_ref().map_or(Replication::Async, |r| replication(r, world.problems)),
         max_read_lag: form.max_read_lag.unwrap_or(MAX_READ_LAG),
+        on_rpo_breach: form.on_rpo_breach.unwrap_or_default(),
+        switchover: form.switchover.as_ref().map(|s| switchover(&s.value)).unwrap_or_default(),
         members: made,
         gateway: form.gateway.as_ref().map(|g| gateway(&g.value)).unwrap_or_default(),
     })
@@ -41,6 +46,7 @@ fn remember_places(form: &DatabaseForm, name: &At<Name>, world: &mut World<'_>) 
     remember(Subject::Replication, form.replication.as_ref().map(|r| r.place));
     remember(Subject::Members, form.members.as_ref().map(|m| m.place));
     remember(Subject::Gateway, form.gateway.as_ref().map(|g| g.place));
+    remember(Subject::Switchover, form.switchover.as_ref().map(|s| s.place));
 }
 
 fn dbname(form: &DatabaseForm, name: &Name, problems: &mut Problems) -> String {
@@ -149,6 +155,15 @@ fn has_primary(made: &[Member], form: &DatabaseForm, place: Place, world: &mut W
         let place = form.members.as_ref().map_or(place, |m| m.place);
         let hint = format!("add `{}` to the members", first.name);
         world.problems.error(place, "no member is in a primary region: nobody would write", hint);
+    }
+}
+
+fn switchover(form: &SwitchoverForm) -> SwitchoverLimits {
+    let standard = SwitchoverLimits::default();
+    SwitchoverLimits {
+        drain: form.drain.unwrap_or(standard.drain),
+        catch_up: form.catch_up.unwrap_or(standard.catch_up),
+        max_lag: form.max_lag.unwrap_or(standard.max_lag),
     }
 }
 

@@ -261,7 +261,7 @@ fn check_command(form: &ComputeForm, problems: &mut Problems) {
             );
         }
         for word in &command.value {
-            check_placeholders(word, problems);
+            check_placeholders(word, &PLACEHOLDERS, problems);
         }
     }
     let most = u32::from(INSTANCES_MAX);
@@ -272,18 +272,24 @@ fn check_command(form: &ComputeForm, problems: &mut Problems) {
     }
 }
 
-fn check_placeholders(word: &At<String>, problems: &mut Problems) {
-    for part in word.value.split('{').skip(1) {
+/// Tells what stands in braces like a placeholder and is none of the known ones.
+pub(super) fn check_placeholders(text: &At<String>, known: &[&str], problems: &mut Problems) {
+    for part in text.value.split('{').skip(1) {
         let Some((name, _)) = part.split_once('}') else { continue };
         let word_like = !name.is_empty() && name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
-        if !word_like || PLACEHOLDERS.contains(&name) {
+        if !word_like || known.contains(&name) {
             continue;
         }
-        let hint = match closest(name, PLACEHOLDERS) {
-            Some(near) => format!("did you mean `{{{near}}}`?"),
-            None => format!("known: {}", PLACEHOLDERS.map(|p| format!("{{{p}}}")).join(", ")),
+        let braced = |name: &str| format!("{{{name}}}");
+        let hint = match closest(name, known.iter().copied()) {
+            Some(near) => format!("did you mean `{}`?", braced(near)),
+            None => format!("known: {}", known.iter().map(|p| braced(p)).collect::<Vec<_>>().join(", ")),
         };
-        problems.error(word.place, format!("nothing is filled in for `{{{}}}`", clip(name)), hint);
+        problems.error(
+            text.place,
+            format!("nothing is filled in for `{}`", braced(clip(name).as_str())),
+            hint,
+        );
     }
 }
 

@@ -10,7 +10,7 @@ use meridian_model::{Name, Share};
 use meridian_planner::Subject;
 
 use super::regions::{location, ports, regions};
-use super::{World, timers, twice};
+use super::{World, schedule, timers, twice};
 use crate::form::{At, clip};
 use crate::kinds::{CoordinationForm, ObjectivesForm, PopulationForm, ServiceForm, TopologyForm};
 use crate::source::{Place, Problems};
@@ -30,6 +30,7 @@ pub(super) fn topology(
     Topology {
         name,
         pattern: pattern.unwrap_or(Pattern::ActivePassive),
+        schedule: schedule::schedule(form, world),
         objectives: objectives(form.objectives.as_ref()),
         regions,
         users: form.users.as_ref().map(|u| users(u, world.problems)).unwrap_or_default(),

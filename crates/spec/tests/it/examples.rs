@@ -1,12 +1,15 @@
 //! The examples are right, and the README's says what the README says.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
 use meridian_model::System;
 use meridian_model::database::Replication;
-use meridian_model::topology::Role;
+use meridian_model::run::StepKind;
+use meridian_model::topology::{Pattern, Role};
+use meridian_planner::{derive, freeze, lint, predict};
 use meridian_spec::{SourceFile, inspect};
 
 fn example(name: &str) -> System {
@@ -55,6 +58,38 @@ fn the_witness_holds_nothing() {
     let witness = system.topology.regions.iter().find(|r| r.role == Role::Witness).expect("a witness");
     assert!(system.databases.iter().all(|d| d.member(&witness.name).is_none()));
     assert!(system.services.iter().flat_map(|s| &s.backends).all(|b| b.region != witness.name));
+}
+
+#[test]
+fn the_writer_follows_the_sun_to_three_mornings() {
+    let system = example("follow-the-sun.yaml");
+    assert_eq!(system.topology.pattern, Pattern::FollowTheSun);
+    let moves: Vec<_> =
+        system.topology.schedule.iter().map(|m| (m.region.as_str(), m.at.to_string())).collect();
+    let morning = "08:00".to_owned();
+    assert_eq!(
+        moves,
+        [("ap-northeast-1", morning.clone()), ("eu-central-1", morning.clone()), ("us-east-1", morning)]
+    );
+    assert_eq!(system.topology.schedule[1].days.len(), 5);
+}
+
+#[test]
+fn the_plan_has_every_kind_of_step_and_runs_in_both_forms() {
+    let system = example("recovery-plan.yaml");
+    let [plan] = system.plans.as_slice() else { panic!("one plan") };
+    let works = [true, false].map(|graceful| freeze(plan, graceful));
+    let kinds: BTreeSet<StepKind> = works.iter().flatten().map(|w| w.task.kind()).collect();
+    assert_eq!(kinds.len(), 13, "{kinds:?}");
+    assert_eq!(works.each_ref().map(|w| lint(w)), [vec![], vec![]]);
+    assert!(works[0].iter().any(|w| w.name.as_str() == "told-pager"), "the part is inlined");
+    assert!(predict(&system, &works[1], &[]).total() < Duration::from_secs(60));
+}
+
+#[test]
+fn a_database_without_a_plan_gets_the_derived_one() {
+    let system = example("three-regions.yaml");
+    assert_eq!(system.plans, [derive(&system, &system.databases[0])]);
 }
 
 #[test]

@@ -4,12 +4,17 @@ use std::fmt::Write;
 
 use meridian_spec::{Diagnostic, SourceFile, inspect};
 use proptest::prelude::*;
+use proptest::sample::Index;
 
 fn told(text: &str) -> Vec<Diagnostic> {
     inspect(&[SourceFile { name: "x.yaml".to_owned(), text: text.to_owned() }]).diagnostics
 }
 
-const GOOD: &str = include_str!("../../../../examples/three-regions.yaml");
+/// Together they have every kind.
+const GOOD: [&str; 2] = [
+    include_str!("../../../../examples/three-regions.yaml"),
+    include_str!("../../../../examples/recovery-plan.yaml"),
+];
 
 /// Every diagnostic stands where the text is.
 fn well_placed(text: &str) -> Result<(), TestCaseError> {
@@ -41,16 +46,17 @@ proptest! {
     }
 
     #[test]
-    fn a_good_spec_with_a_piece_replaced(at in 0..GOOD.len(), cut in 0..40_usize, put in "[a-z0-9:\\-\\[\\]{}\"'%*&\n\t ]{0,12}") {
-        let bytes = GOOD.as_bytes();
+    fn a_good_spec_with_a_piece_replaced(good in 0..2_usize, at in any::<Index>(), cut in 0..40_usize, put in "[a-z0-9:\\-\\[\\]{}\"'%*&\n\t ]{0,12}") {
+        let bytes = GOOD[good].as_bytes();
+        let at = at.index(bytes.len());
         let end = (at + cut).min(bytes.len());
         let changed = [&bytes[..at], put.as_bytes(), &bytes[end..]].concat();
         well_placed(&String::from_utf8_lossy(&changed))?;
     }
 
     #[test]
-    fn a_good_spec_with_a_line_removed(line in 0..90_usize) {
-        let left: Vec<&str> = GOOD.lines().enumerate().filter(|(i, _)| *i != line).map(|(_, l)| l).collect();
+    fn a_good_spec_with_a_line_removed(good in 0..2_usize, line in 0..180_usize) {
+        let left: Vec<&str> = GOOD[good].lines().enumerate().filter(|(i, _)| *i != line).map(|(_, l)| l).collect();
         well_placed(&left.join("\n"))?;
     }
 }
@@ -106,4 +112,14 @@ fn nothing_at_all_is_no_spec() {
         assert!(told(text).iter().any(|d| d.message.contains("no Topology")), "{text:?}");
     }
     assert!(!inspect(&[]).diagnostics.is_empty());
+}
+
+#[test]
+fn a_plan_of_too_many_steps_is_refused_before_they_are_looked_at() {
+    let steps: String =
+        (0..1000).map(|n| format!("    - {{ name: s{n}, wait: 1s, after: [x{n}] }}\n")).collect();
+    let plan = format!("kind: RecoveryPlan\nmetadata: {{ name: p }}\nspec:\n  steps:\n{steps}");
+    let told = told(&format!("{}---\napiVersion: meridian.dev/v1alpha1\n{plan}", GOOD[0]));
+    assert!(told.iter().any(|d| d.message.contains("more than 100 steps")), "{told:?}");
+    assert!(told.len() < 5, "{told:?}");
 }

@@ -5,19 +5,25 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use meridian_model::database::{Database, GatewayLimits, Member, PostgresMember, Replication};
+use meridian_model::database::{
+    Database, GatewayLimits, Member, OnRpoBreach, PostgresMember, Replication, SwitchoverLimits,
+};
 use meridian_model::policy::{Audit, DataResidencyPolicy, Encryption};
+use meridian_model::schedule::{ScheduledMove, TimeOfDay, Weekday};
 use meridian_model::service::{Backend, HealthCheck, ProcessCompute, Retries, Service, TlsFiles};
 use meridian_model::topology::{
     Coordination, Dial, Location, NodeAddresses, Objectives, Pattern, Population, Provider, Region, Role,
 };
 use meridian_model::{Name, Share, System, Timers, Topology};
+use meridian_planner::derive;
 use meridian_spec::{SourceFile, inspect, schema, write};
 use proptest::prelude::*;
 use saphyr_parser::{Event, Parser, ScalarStyle};
 use serde_json::Value;
 
-fn name(prefix: &str, number: usize) -> Name {
+use super::plans;
+
+pub(crate) fn name(prefix: &str, number: usize) -> Name {
     Name::new(&format!("{prefix}-{number}")).expect("a name")
 }
 
@@ -25,7 +31,7 @@ fn location() -> impl Strategy<Value = Location> {
     (-90.0..=90.0, -180.0..=180.0).prop_map(|(latitude, longitude)| Location { latitude, longitude })
 }
 
-fn path() -> impl Strategy<Value = PathBuf> {
+pub(crate) fn path() -> impl Strategy<Value = PathBuf> {
     "/[a-z]{1,8}/[a-zA-Z0-9 ._:#é-]{0,10}x".prop_map(PathBuf::from)
 }
 
@@ -36,7 +42,7 @@ fn nanos(most: u64) -> impl Strategy<Value = Duration> {
     ]
 }
 
-fn share() -> impl Strategy<Value = Share> {
+pub(crate) fn share() -> impl Strategy<Value = Share> {
     (0..=1_000_000_u32).prop_map(|m| Share::from_percent(f64::from(m) / 10_000.0).expect("in range"))
 }
 
@@ -130,6 +136,19 @@ fn users() -> impl Strategy<Value = Vec<Population>> {
     )
 }
 
+/// Hours of the day for one region after the other.
+fn schedule(regions: &[Region], days: &[Weekday]) -> Vec<ScheduledMove> {
+    let zones = ["Europe/Berlin", "America/New_York", "Asia/Tokyo", "UTC"];
+    let moved = |(hour, (region, zone)): (u8, (&Region, &str))| ScheduledMove {
+        region: region.name.clone(),
+        at: TimeOfDay::new(hour, hour * 14).expect("in range"),
+        time_zone: zone.to_owned(),
+        days: days.to_vec(),
+    };
+    let data = regions.iter().filter(|r| r.role != Role::Witness);
+    (0..).zip(data.zip(zones)).map(moved).collect()
+}
+
 fn topology() -> impl Strategy<Value = Topology> {
     let regions = (prop_oneof![Just(1), Just(3), Just(4)], any::<bool>())
         .prop_flat_map(|(count, placed)| (0..count).map(|n| region(n, placed)).collect::<Vec<_>>());
@@ -139,11 +158,22 @@ fn topology() -> impl Strategy<Value = Topology> {
     let otlp = proptest::option::of(Just("http://[fd00::1]:4317/v1".to_owned()));
     let objectives = (3_000_000..4_000_000_u64, 60..1000_u64)
         .prop_map(|(rto, rpo)| Objectives { rto: Duration::from_secs(rto), rpo: Duration::from_secs(rpo) });
-    (regions, users(), pattern, objectives, timers(), endpoints, path(), otlp).prop_map(
-        |(regions, users, pattern, objectives, timers, endpoints, control_secret_file, otlp_endpoint)| {
+    let days = proptest::sample::subsequence(Weekday::ALL.to_vec(), 1..=7);
+    let rest = (endpoints, path(), otlp, days);
+    (regions, users(), pattern, objectives, timers(), rest).prop_map(
+        |(
+            regions,
+            users,
+            pattern,
+            objectives,
+            timers,
+            (endpoints, control_secret_file, otlp_endpoint, days),
+        )| {
+            let moves = pattern == Pattern::FollowTheSun;
             Topology {
                 name: name("system", regions.len()),
                 pattern,
+                schedule: if moves { schedule(&regions, &days) } else { Vec::new() },
                 objectives,
                 regions,
                 users,
@@ -204,6 +234,12 @@ fn limits() -> impl Strategy<Value = GatewayLimits> {
     )
 }
 
+fn breach() -> impl Strategy<Value = (OnRpoBreach, SwitchoverLimits)> {
+    let on = prop_oneof![Just(OnRpoBreach::Block), Just(OnRpoBreach::Warn), Just(OnRpoBreach::Degrade)];
+    (on, nanos(1 << 50), (1..=1_u64 << 50).prop_map(Duration::from_nanos), nanos(1 << 50))
+        .prop_map(|(on, drain, catch_up, max_lag)| (on, SwitchoverLimits { drain, catch_up, max_lag }))
+}
+
 fn policy() -> impl Strategy<Value = DataResidencyPolicy> {
     (proptest::collection::vec("\\PC{0,10}", 0..3), any::<[bool; 4]>(), any::<u32>()).prop_map(
         |(data_classes, [a, b, c, d], retention_days)| DataResidencyPolicy {
@@ -219,9 +255,10 @@ fn policy() -> impl Strategy<Value = DataResidencyPolicy> {
 
 /// Every system that a spec can be accepted for, in all its fields.
 fn system() -> impl Strategy<Value = System> {
-    let database = ("\\PC{1,15}", any::<bool>(), nanos(1 << 60), postgres(), limits());
-    (topology(), service_knobs(), database, proptest::option::of(policy())).prop_map(
-        |(topology, service, (dbname, quorum, max_read_lag, postgres, gateway), policy)| {
+    let database = ("\\PC{1,15}", any::<bool>(), nanos(1 << 60), postgres(), limits(), breach());
+    let plan = proptest::option::of((plans::any_steps(), plans::triggers()));
+    (topology(), service_knobs(), database, proptest::option::of(policy()), plan).prop_map(
+        |(topology, service, (dbname, quorum, max_read_lag, postgres, gateway, breach), policy, plan)| {
             let data: Vec<Region> =
                 topology.regions.iter().filter(|r| r.role != Role::Witness).cloned().collect();
             let quorum = quorum && data.len() > 2;
@@ -234,11 +271,22 @@ fn system() -> impl Strategy<Value = System> {
                     Replication::Async
                 },
                 max_read_lag,
+                on_rpo_breach: breach.0,
+                switchover: breach.1,
                 members: data.iter().map(|r| member(r, &postgres)).collect(),
                 gateway,
             };
             let services = vec![make_service(&data, service)];
-            System { topology, services, databases: vec![database], policies: policy.into_iter().collect() }
+            let written = |(steps, triggers)| plans::plan(plans::in_order(steps), triggers, &breach.1);
+            let mut system = System {
+                topology,
+                services,
+                databases: vec![database.clone()],
+                policies: policy.into_iter().collect(),
+                plans: Vec::new(),
+            };
+            system.plans = vec![plan.map_or_else(|| derive(&system, &database), written)];
+            system
         },
     )
 }
@@ -332,9 +380,10 @@ proptest! {
 #[test]
 fn the_examples_fit_the_schema() {
     let examples = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
-    for name in
-        ["three-regions.yaml", "three-regions-quorum.yaml", "two-regions-witness.yaml", "production.yaml"]
-    {
-        fits_the_schema(&std::fs::read_to_string(examples.join(name)).expect("readable"));
+    let files = std::fs::read_dir(examples).expect("examples").map(|entry| entry.expect("an entry").path());
+    let specs: Vec<_> = files.filter(|p| p.extension().is_some_and(|e| e == "yaml")).collect();
+    assert!(specs.len() >= 4, "{specs:?}");
+    for spec in specs {
+        fits_the_schema(&std::fs::read_to_string(spec).expect("readable"));
     }
 }

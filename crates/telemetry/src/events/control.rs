@@ -365,13 +365,19 @@ impl RunFinished<'_> {
 
 fn step_word(step: StepKind) -> Word {
     Word::Fixed(match step {
+        StepKind::Approve => "approve",
+        StepKind::Demote => "demote",
         StepKind::Fence => "fence",
         StepKind::Promote => "promote",
         StepKind::Repoint => "repoint",
         StepKind::Scale => "scale",
         StepKind::Shift => "shift",
+        StepKind::Dns => "dns",
         StepKind::Verify => "verify",
         StepKind::Protect => "protect",
+        StepKind::Wait => "wait",
+        StepKind::Notify => "notify",
+        StepKind::Exec => "exec",
     })
 }
 
@@ -379,6 +385,7 @@ fn kind_word(kind: RunKind) -> Word {
     Word::Fixed(match kind {
         RunKind::Start => "start",
         RunKind::Failover => "failover",
+        RunKind::Switchover => "switchover",
         RunKind::Resume => "resume",
     })
 }

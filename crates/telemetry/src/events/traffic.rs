@@ -95,6 +95,8 @@ impl Metrics {
             port,
             open: traffic.gateway_sessions.at([group.into(), word.clone()]),
             waiting: traffic.gateway_waiting.at([group.into()]),
+            held: self.moves().held.at([group.into()]),
+            held_seconds: self.moves().held_seconds.at([group.into()]),
             to_server: bytes("to-server"),
             to_client: bytes("to-client"),
         }
@@ -239,10 +241,12 @@ impl GatewayPort {
 /// Counts the sessions of one port of the gateway.
 #[derive(Debug, Clone)]
 pub struct GatewayMeter {
-    group: GroupName,
+    pub(super) group: GroupName,
     port: GatewayPort,
     open: Gauge,
     waiting: Gauge,
+    pub(super) held: Gauge,
+    pub(super) held_seconds: Histogram,
     to_server: Counter,
     to_client: Counter,
 }
@@ -336,7 +340,7 @@ impl GatewaySessionRefused {
 /// A session ended.
 #[derive(Debug)]
 pub struct GatewaySessionClosed {
-    /// A fixed word: `client`, `server`, `fenced`, `writer-moved`, `shutdown`, `error` ...
+    /// A fixed word: `client`, `server`, `fenced`, `writer-moved`, `cut`, `shutdown`, `error` ...
     pub reason: &'static str,
 }
 

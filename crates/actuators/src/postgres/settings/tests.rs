@@ -35,7 +35,7 @@ fn config(replication: Replication) -> PostgresConfig {
 #[test]
 fn a_follower_names_its_upstream_its_slot_and_its_password_file() {
     let upstream = Some("10.0.0.1:5433".parse().unwrap());
-    let text = meridian_conf(&config(Replication::Async), upstream, Path::new("/it's/pass"));
+    let text = meridian_conf(&config(Replication::Async), upstream, None, Path::new("/it's/pass"));
     let line = text.lines().find(|l| l.starts_with("primary_conninfo")).unwrap();
     assert!(line.contains("host=''10.0.0.1'' port=''5433''"), "{line}");
     assert!(line.contains("application_name=''eu-central-1''"), "{line}");
@@ -47,13 +47,31 @@ fn a_follower_names_its_upstream_its_slot_and_its_password_file() {
 
 #[test]
 fn quorum_waits_for_any_of_the_others_and_nobody_is_followed_without_an_upstream() {
-    let text = meridian_conf(&config(Replication::Quorum { acknowledgers: 1 }), None, Path::new("/p"));
+    let text = meridian_conf(&config(Replication::Quorum { acknowledgers: 1 }), None, None, Path::new("/p"));
     assert!(
         text.contains("synchronous_standby_names = 'ANY 1 (\"us-east-1\",\"ap-southeast-1\")'\n"),
         "{text}"
     );
     assert!(text.contains("primary_conninfo = ''\n"));
     assert!(text.contains("primary_slot_name = ''\n"));
+}
+
+#[test]
+fn the_number_of_acknowledgers_is_written_and_read() {
+    let quorum = config(Replication::Quorum { acknowledgers: 1 });
+    let text = meridian_conf(&quorum, None, Some(""), Path::new("/p"));
+    assert!(text.contains("synchronous_standby_names = ''\n"), "{text}");
+    assert_eq!(any_of(2, ["a", "b\"c"].into_iter()), "ANY 2 (\"a\",\"b\"\"c\")");
+    for (value, number) in [
+        ("", Some(0)),
+        ("ANY 2 (\"a\",\"b\")", Some(2)),
+        ("first 1 (a, b)", Some(1)),
+        ("3 (a, b, c)", Some(3)),
+        ("a, b", Some(1)),
+        ("ANY x (a)", None),
+    ] {
+        assert_eq!(acknowledgers_of(value), number, "{value}");
+    }
 }
 
 #[test]

@@ -28,12 +28,17 @@ fn a_message_is_cleared_only_when_it_is_whole() {
 fn a_long_message_passes_as_it_arrives_and_is_torn_meanwhile() {
     let bytes = message(b'D', WHOLE_MAX);
     let mut frames = Frames::default();
-    frames.scan(&bytes[..100], |_, body| assert!(body.is_empty())).unwrap();
-    assert_eq!(frames.cleared(), 100);
-    frames.sent(&bytes[..100], 100);
+    let begun = HEAD + LOOK_MIN;
+    frames.scan(&bytes[..begun - 1], |_, _| panic!("told too early")).unwrap();
+    let told = frames.scan_while(&bytes[..begun], |_, body, whole| {
+        assert!(body.len() == LOOK_MIN && !whole);
+        true
+    });
+    assert_eq!((told, frames.cleared()), (Ok(true), begun));
+    frames.sent(&bytes[..begun], begun);
     assert!(!frames.at_boundary());
-    frames.scan(&bytes[100..], |_, _| panic!("told twice")).unwrap();
-    frames.sent(&bytes[100..], bytes.len() - 100);
+    frames.scan(&bytes[begun..], |_, _| panic!("told twice")).unwrap();
+    frames.sent(&bytes[begun..], bytes.len() - begun);
     assert!(frames.at_boundary());
     assert_eq!(frames, Frames::default());
 }

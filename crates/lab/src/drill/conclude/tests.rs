@@ -46,6 +46,7 @@ fn system() -> System {
         topology: Topology {
             name: name("shop"),
             pattern: Pattern::ActivePassive,
+            schedule: Vec::new(),
             objectives: Wanted { rto: Duration::from_secs(60), rpo: Duration::from_secs(5) },
             regions: ["us", "eu"].map(region).to_vec(),
             users: vec![people("north-america"), people("europe")],
@@ -56,6 +57,7 @@ fn system() -> System {
         services: Vec::new(),
         databases: Vec::new(),
         policies: Vec::new(),
+        plans: Vec::new(),
     }
 }
 
@@ -113,10 +115,21 @@ fn played() -> Played {
     Played { faults: vec![record], reached: true }
 }
 
+/// The steps of a failover, one after the other.
+const STEPS: [StepKind; 7] = [
+    StepKind::Fence,
+    StepKind::Promote,
+    StepKind::Repoint,
+    StepKind::Scale,
+    StepKind::Shift,
+    StepKind::Verify,
+    StepKind::Protect,
+];
+
 fn run() -> Run {
-    let done = |kind, ms| Step {
-        kind,
-        state: StepState::Done { since: wall(ms - 10), at: wall(ms), detail: String::new() },
+    let done = |kind, ms| {
+        let state = StepState::Done { since: wall(ms - 10), at: wall(ms), detail: String::new() };
+        Step::plain(kind, state).unwrap()
     };
     Run {
         id: name("orders-2"),
@@ -128,13 +141,19 @@ fn run() -> Run {
         cause: "us is down".to_owned(),
         detected_at: Some(wall(FAULT + 4_000)),
         decided_at: wall(FAULT + 5_000),
-        steps: StepKind::ALL
+        steps: STEPS
             .into_iter()
             .zip([5_100, 5_500].map(Some).into_iter().chain(std::iter::repeat(None)))
             .map(|(kind, ms)| {
-                ms.map_or(Step { kind, state: StepState::Pending }, |ms| done(kind, FAULT + ms))
+                let pending = Step::plain(kind, StepState::Pending).unwrap();
+                ms.map_or(pending, |ms| done(kind, FAULT + ms))
             })
             .collect(),
+        proof: String::new(),
+        plan: None,
+        paused: None,
+        aborted: None,
+        resumed: 0,
         takes_over: None,
     }
 }
@@ -263,11 +282,11 @@ fn without_a_failover_only_what_was_seen_is_a_phase() {
 #[test]
 fn a_step_that_a_later_run_ended_is_a_phase_of_the_recovery() {
     let mut seen = seen(FAULT - 3);
-    let done = |kind| Step {
-        kind,
-        state: StepState::Done { since: wall(FAULT), at: wall(FAULT + 20_000), detail: String::new() },
+    let done = |kind| {
+        let (since, at) = (wall(FAULT), wall(FAULT + 20_000));
+        Step::plain(kind, StepState::Done { since, at, detail: String::new() }).unwrap()
     };
-    let steps = StepKind::ALL.map(done).to_vec();
+    let steps = STEPS.map(done).to_vec();
     let decided_at = wall(FAULT + 19_000);
     let later =
         Run { id: name("orders-3"), kind: RunKind::Resume, epoch: Epoch(3), decided_at, steps, ..run() };

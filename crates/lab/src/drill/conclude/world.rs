@@ -99,7 +99,11 @@ fn hit(fault: &Fault) -> Option<(&RegionName, bool)> {
             Some((region, !matches!(part, Some(FaultPart::Etcd | FaultPart::App))))
         }
         Fault::Isolate { region } => Some((region, true)),
-        Fault::Partition { .. } | Fault::Slow { .. } | Fault::Restore { .. } | Fault::Heal => None,
+        Fault::Partition { .. }
+        | Fault::Slow { .. }
+        | Fault::Restore { .. }
+        | Fault::Heal
+        | Fault::Switchover { .. } => None,
     }
 }
 

@@ -31,6 +31,7 @@ fn status(region: &str, role: DatabaseRole, standbys: &[&str]) -> NodeStatus {
         members: Vec::new(),
         rules: Vec::new(),
         runs: Vec::new(),
+        order: None,
     };
     NodeStatus {
         region: name(region),
@@ -40,6 +41,7 @@ fn status(region: &str, role: DatabaseRole, standbys: &[&str]) -> NodeStatus {
         coordination: CoordinationStatus::default(),
         verdicts: Vec::new(),
         groups: vec![group],
+        maintenance: None,
         compute: Vec::new(),
         traffic: Vec::new(),
     }
@@ -104,7 +106,12 @@ fn run(epoch: u64, kind: RunKind, state: StepState) -> Run {
         cause: String::new(),
         detected_at: None,
         decided_at: Timestamp(0),
-        steps: vec![Step { kind: StepKind::Fence, state }],
+        steps: vec![Step::plain(StepKind::Fence, state).unwrap()],
+        proof: String::new(),
+        plan: None,
+        paused: None,
+        aborted: None,
+        resumed: 0,
         takes_over: None,
     }
 }

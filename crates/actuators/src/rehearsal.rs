@@ -1,0 +1,184 @@
+//! A rehearsal: the standby's clone is promoted and written to, and production does not notice.
+//!
+//! The clone has nothing to do with the group any more: it listens on loopback, follows nobody, lets nobody
+//! follow it, archives nothing and applies no subscription. It reads the standby once, over the
+//! standby's own port; the primary is not asked.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use meridian_telemetry::clock;
+use rustix::process::Signal;
+use serde::{Deserialize, Serialize};
+
+use crate::error::ActuatorError;
+use crate::execute::BoxFuture;
+use crate::postgres::kill_cluster;
+use crate::process::Child;
+
+/// What was measured up to the first write.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rehearsed {
+    /// Copying the standby.
+    pub clone_took: Duration,
+    /// From starting the clone to its first answer, with the log replayed that came with it.
+    pub start_took: Duration,
+    /// From the order to promote to the end of recovery.
+    pub promote_took: Duration,
+    /// A write and a read.
+    pub write_took: Duration,
+    /// The size of the clone on disk.
+    pub bytes: u64,
+    /// What was free on that disk before.
+    pub free_bytes: u64,
+}
+
+/// What a rehearsal left behind: nothing, as was looked up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Removed {
+    /// Stopping and removing.
+    pub took: Duration,
+    /// Processes of the clone that are left.
+    pub processes: usize,
+    /// The clone's folder is still there.
+    pub folder: bool,
+    /// Slots of the standby that were not there before.
+    pub new_slots: Vec<String>,
+    /// The standby streams from its upstream.
+    pub streaming: bool,
+}
+
+impl Removed {
+    /// Nothing is left, and the standby goes on as before.
+    #[must_use]
+    pub fn clean(&self) -> bool {
+        self.processes == 0 && !self.folder && self.new_slots.is_empty() && self.streaming
+    }
+}
+
+/// Looks at the standby after the clone is gone: new slots, and whether it streams.
+pub(crate) type Look =
+    Box<dyn FnOnce() -> BoxFuture<'static, Result<(Vec<String>, bool), ActuatorError>> + Send>;
+
+/// A clone that runs, takes writes and can be looked at. It is gone when this is dropped, at the latest.
+pub struct Rehearsal {
+    /// What was measured.
+    pub rehearsed: Rehearsed,
+    /// Where the clone listens: loopback, with the same users and passwords.
+    pub address: SocketAddr,
+    pub(crate) clone: Clone,
+    pub(crate) look: Look,
+}
+
+impl Rehearsal {
+    /// Stops and removes the clone, and looks whether anything is left.
+    ///
+    /// # Errors
+    /// It cannot be removed, or the standby does not answer.
+    pub async fn end(self) -> Result<Removed, ActuatorError> {
+        let began = clock::now();
+        let Self { mut clone, look, .. } = self;
+        let folder = clone.folder.clone();
+        let removed = tokio::task::spawn_blocking(move || clone.remove());
+        let processes = removed.await.map_err(|_| ActuatorError::ThreadGone("removing"))??;
+        let took = clock::now().since(began);
+        let (new_slots, streaming) = look().await?;
+        Ok(Removed { took, processes, folder: folder.exists(), new_slots, streaming })
+    }
+}
+
+/// The files and processes of a clone; removed when dropped.
+pub(crate) struct Clone {
+    pub(crate) folder: PathBuf,
+    /// Says where the folder is, for a next life of this node.
+    note: PathBuf,
+    pub(crate) child: Option<Child>,
+    busy: Arc<AtomicBool>,
+    removed: bool,
+}
+
+impl Clone {
+    /// Notes the folder down before it is there; takes what an earlier rehearsal left away.
+    pub(crate) fn begin(
+        workspace: &Path,
+        name: &str,
+        note: PathBuf,
+        busy: &Arc<AtomicBool>,
+    ) -> Result<Self, ActuatorError> {
+        if busy.swap(true, Ordering::SeqCst) {
+            let problem = "another rehearsal is under way".to_owned();
+            return Err(ActuatorError::WrongState { command: "rehearse", problem });
+        }
+        // From here on the end of this value frees it again.
+        let mut clone =
+            Self { folder: PathBuf::new(), note, child: None, busy: Arc::clone(busy), removed: true };
+        remove_noted(&clone.note)?;
+        fs::create_dir_all(workspace).map_err(|e| ActuatorError::file("making the folder", workspace, e))?;
+        let workspace = workspace.canonicalize().map_err(|e| ActuatorError::file("finding", workspace, e))?;
+        clone.folder = workspace.join(format!("meridian-rehearsal-{name}"));
+        if clone.folder.exists() {
+            let problem = format!("{} is there and not ours; remove it", clone.folder.display());
+            return Err(ActuatorError::WrongState { command: "rehearse", problem });
+        }
+        fs::write(&clone.note, clone.folder.as_os_str().as_encoded_bytes())
+            .map_err(|e| ActuatorError::file("writing", &clone.note, e))?;
+        clone.removed = false;
+        fs::create_dir(&clone.folder)
+            .map_err(|e| ActuatorError::file("making the folder", &clone.folder, e))?;
+        Ok(clone)
+    }
+
+    pub(crate) fn data_dir(&self) -> PathBuf {
+        self.folder.join("data")
+    }
+
+    /// Kills it and removes its folder; the number of processes that are left.
+    fn remove(&mut self) -> Result<usize, ActuatorError> {
+        if let Some(child) = self.child.take() {
+            child.signal(Signal::KILL);
+        }
+        let left = remove_folder_of(&self.folder)?;
+        fs::remove_file(&self.note).map_err(|e| ActuatorError::file("removing", &self.note, e))?;
+        self.removed = true;
+        Ok(left)
+    }
+}
+
+impl Drop for Clone {
+    fn drop(&mut self) {
+        if !self.removed
+            && let Err(error) = self.remove()
+        {
+            tracing::warn!(%error, "the next start removes what a rehearsal has left");
+        }
+        self.busy.store(false, Ordering::SeqCst);
+    }
+}
+
+/// Removes the clone that a note speaks of, if there is one.
+pub(crate) fn remove_noted(note: &Path) -> Result<(), ActuatorError> {
+    let folder = match fs::read_to_string(note) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        read => PathBuf::from(read.map_err(|e| ActuatorError::file("reading", note, e))?),
+    };
+    let ours = |name: &std::ffi::OsStr| name.to_string_lossy().starts_with("meridian-rehearsal-");
+    if folder.is_absolute() && folder.file_name().is_some_and(ours) {
+        remove_folder_of(&folder)?;
+    }
+    fs::remove_file(note).map_err(|e| ActuatorError::file("removing", note, e))
+}
+
+fn remove_folder_of(folder: &Path) -> Result<usize, ActuatorError> {
+    let looking = |e| ActuatorError::file("looking for the processes of", folder, e);
+    let left = kill_cluster(&folder.join("data"), KILL_WITHIN).map_err(looking)?;
+    match fs::remove_dir_all(folder) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(ActuatorError::file("removing", folder, e)),
+        _ => Ok(left),
+    }
+}
+
+const KILL_WITHIN: Duration = Duration::from_secs(10);

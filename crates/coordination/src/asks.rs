@@ -1,0 +1,194 @@
+//! What people ask for, put where whoever carries it out sees it: orders, words to runs, maintenance.
+//!
+//! Each is one key, changed by compare-and-set against what was read just before: two people who ask at the
+//! same time do not undo each other, the second is told so.
+
+use std::sync::Arc;
+
+use meridian_model::group::GroupRecord;
+use meridian_model::order::{Maintenance, Order, OrderState, RunWords, Wish, Word};
+use meridian_model::run::{Run, StepKind, StepState};
+use meridian_model::{GroupName, Name, RunId, Timestamp};
+use serde::de::DeserializeOwned;
+
+use crate::codec::{DecodeError, decode, encode};
+use crate::keys::Keys;
+use crate::store::{Commit, Compare, Store, StoreError, Txn};
+
+/// Takes what people ask for.
+#[derive(Clone)]
+pub struct Asks {
+    store: Arc<dyn Store>,
+    keys: Keys,
+}
+
+/// Why something asked for was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    /// It makes no sense now.
+    #[error("{0}")]
+    Refused(String),
+    /// Somebody else asked for something at the same moment.
+    #[error("somebody else asked for something at the same moment: look, and ask again")]
+    Raced,
+    /// Etcd did not answer: whether it was taken is unknown. Asking again is harmless.
+    #[error(transparent)]
+    Unknown(#[from] StoreError),
+    /// What stands there cannot be read.
+    #[error(transparent)]
+    Unreadable(#[from] DecodeError),
+}
+
+/// What a person says to a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Say {
+    /// Begin nothing new.
+    Pause,
+    /// Go on, and try again what has failed.
+    Resume,
+    /// End it.
+    Abort,
+    /// Agree to that step.
+    Approve(Name),
+}
+
+impl Asks {
+    /// Those of one system.
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>, keys: Keys) -> Self {
+        Self { store, keys }
+    }
+
+    /// Puts an order to a group, in its present reign.
+    ///
+    /// # Errors
+    /// [`AskError::Refused`] when there is no reign yet, or another order is open.
+    pub async fn order(
+        &self,
+        group: &GroupName,
+        wish: Wish,
+        word: Word,
+        lasts_ms: i64,
+    ) -> Result<Order, AskError> {
+        let (record, _) = self.read::<GroupRecord>(&self.keys.record(group)).await?;
+        let record = record.ok_or_else(|| refused(format!("{group} has never had a writer")))?;
+        let key = self.keys.order(group);
+        let (before, revision) = self.read::<Order>(&key).await?;
+        let open =
+            |o: &Order| o.state == OrderState::Open && o.epoch == record.epoch && o.expires_at > word.at;
+        if let Some(other) = before.filter(open) {
+            return Err(refused(format!("order {} of {} is still open", other.id, other.by)));
+        }
+        let id = format!("{}-{}", record.epoch, word.at.0.unsigned_abs());
+        let order = Order {
+            id: Name::new(&id).map_err(|e| refused(e.to_string()))?,
+            group: group.clone(),
+            wish,
+            epoch: record.epoch,
+            by: word.by,
+            expires_at: Timestamp(word.at.0.saturating_add(lasts_ms)),
+            at: word.at,
+            state: OrderState::Open,
+        };
+        self.write(key, encode(&order), revision).await?;
+        Ok(order)
+    }
+
+    /// Says what became of an order, if it is still the one that stands there.
+    ///
+    /// # Errors
+    /// [`AskError`]; a newer order is left alone.
+    pub async fn end(&self, order: &Order) -> Result<(), AskError> {
+        let key = self.keys.order(&order.group);
+        let (before, revision) = self.read::<Order>(&key).await?;
+        match before {
+            Some(before) if before.id == order.id => self.write(key, encode(order), revision).await,
+            _ => Ok(()),
+        }
+    }
+
+    /// Says something to a run.
+    ///
+    /// # Errors
+    /// [`AskError::Refused`] when there is no such run, it is over, or it waits for nothing of the kind.
+    pub async fn say(&self, run: &RunId, say: Say, word: Word) -> Result<RunWords, AskError> {
+        let (found, _) = self.read::<Run>(&self.keys.run(run)).await?;
+        let found = found.ok_or_else(|| refused(format!("there is no run {run}")))?;
+        if found.finished() {
+            return Err(refused(format!("run {run} is over")));
+        }
+        let key = self.keys.words(run);
+        let (words, revision) = self.read::<RunWords>(&key).await?;
+        let mut words = words.unwrap_or_else(|| RunWords::none(run.clone()));
+        match say {
+            Say::Pause => words.paused = Some(word),
+            Say::Resume => {
+                words.paused = None;
+                words.resumed = words.resumed.max(found.resumed).saturating_add(1);
+            }
+            Say::Abort => words.aborted = Some(word),
+            Say::Approve(step) => {
+                approvable(&found, &step)?;
+                words.approved.retain(|(name, _)| *name != step);
+                words.approved.push((step, word));
+            }
+        }
+        self.write(key, encode(&words), revision).await?;
+        Ok(words)
+    }
+
+    /// Begins maintenance, or ends it.
+    ///
+    /// # Errors
+    /// [`AskError`].
+    pub async fn maintain(&self, maintenance: Option<&Maintenance>) -> Result<(), AskError> {
+        let key = self.keys.maintenance();
+        let (_, revision) = self.read::<Maintenance>(&key).await?;
+        match (maintenance, revision) {
+            (Some(maintenance), _) => self.write(key, encode(maintenance), revision).await,
+            (None, None) => Err(refused("there is no maintenance".to_owned())),
+            (None, Some(_)) => {
+                let txn = Txn { delete: vec![key], ..Txn::default() };
+                self.store.commit(txn).await?;
+                Ok(())
+            }
+        }
+    }
+
+    /// A value and its revision, as they stand now.
+    async fn read<T: DeserializeOwned>(&self, key: &str) -> Result<(Option<T>, Option<i64>), AskError> {
+        let listing = self.store.list(key).await?;
+        let Some(entry) = listing.items.iter().find(|entry| entry.key == key) else {
+            return Ok((None, None));
+        };
+        Ok((Some(decode(entry)?), Some(entry.revision)))
+    }
+
+    async fn write(&self, key: String, value: Vec<u8>, seen: Option<i64>) -> Result<(), AskError> {
+        let compare = match seen {
+            Some(revision) => Compare::Revision(key.clone(), revision),
+            None => Compare::Absent(key.clone()),
+        };
+        let txn = Txn { compare: vec![compare], put: vec![(key, value)], delete: Vec::new() };
+        match self.store.commit(txn).await? {
+            Commit::Done { .. } => Ok(()),
+            Commit::Lost => Err(AskError::Raced),
+        }
+    }
+}
+
+fn approvable(run: &Run, step: &Name) -> Result<(), AskError> {
+    let waits = |s: &&meridian_model::run::Step| {
+        s.kind() == StepKind::Approve && matches!(s.state, StepState::Pending | StepState::Running { .. })
+    };
+    if run.step(step).filter(waits).is_some() {
+        return Ok(());
+    }
+    let names: Vec<&str> = run.steps.iter().filter(waits).map(|s| s.work.name.as_str()).collect();
+    let waiting = if names.is_empty() { "nothing".to_owned() } else { names.join(", ") };
+    Err(refused(format!("run {} waits for no approval of `{step}`; it waits for {waiting}", run.id)))
+}
+
+fn refused(why: String) -> AskError {
+    AskError::Refused(why)
+}

@@ -1,0 +1,362 @@
+//! A switchover, from both sides: nothing is lost, and nobody waits longer than a pause.
+//!
+//! The old writer prepares a short stop, has all gateways hold new transactions, lets the running ones
+//! end, waits until the successor has everything, stops in good order and gives the lease to the successor
+//! by a token that stands in the record. Until the stop, calling off costs nothing: the held transactions go
+//! on where they were. After it, the database is started again. The successor replays what it has
+//! received beyond the place in the token, claims and promotes.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use meridian_model::group::{DatabaseRole, GroupRecord, WalPosition};
+use meridian_model::health::Health;
+use meridian_model::name::{Name, RegionName};
+use meridian_model::order::{Handover, Order, OrderState, Wish};
+use meridian_model::{Moment, Timestamp};
+
+use super::Machine;
+use super::rules::{Blocked, Ruling, no, secs};
+use crate::command::{Command, DatabaseAction as Action, Level};
+use crate::explain::{Rule, RuleState};
+use crate::limits::{HOLD_BEYOND, ORDERS_ENDED_MAX, STOP_IN_ORDER};
+use crate::table::{State, Trigger};
+
+/// What the holder knows of orders, and of the one that it is carrying out.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Handing {
+    /// The order as etcd has it.
+    pub(super) order: Option<Order>,
+    /// Orders that have been ended here, though etcd may still show them open.
+    ended: VecDeque<Name>,
+    pub(super) now: Option<Hand>,
+}
+
+/// A switchover that is being carried out.
+#[derive(Debug, Clone)]
+pub(super) struct Hand {
+    order: Order,
+    pub(super) to: RegionName,
+    pub(super) prepared: bool,
+    pub(super) caught_up: bool,
+    /// Where the shutdown checkpoint begins.
+    pub(super) stopped: Option<(WalPosition, Timestamp)>,
+    pub(super) failed: Option<String>,
+    held_since: Moment,
+    held_at: Timestamp,
+    asked: bool,
+    /// Sessions inside a transaction, by the gateway that told it.
+    busy: BTreeMap<RegionName, u32>,
+    /// Sessions that were cut.
+    cut: Option<u32>,
+}
+
+/// What must hold before a switchover is begun.
+type Judge = fn(&Machine, &Order, Moment) -> Ruling;
+const SWITCHOVER_RULES: [(Rule, Judge); 5] = [
+    (Rule::OrderIsForThisReign, Machine::order_is_current),
+    (Rule::CoordinationReachable, |machine, _, _| machine.coordination_answers()),
+    (Rule::NoOtherRun, Machine::no_other_run),
+    (Rule::SuccessorWell, Machine::successor_well),
+    (Rule::Approved, Machine::order_is_approved),
+];
+
+impl Handing {
+    /// The order, if it is open and nobody has ended it here.
+    fn open(&self) -> Option<&Order> {
+        self.order.as_ref().filter(|o| o.state == OrderState::Open && !self.ended.contains(&o.id))
+    }
+
+    /// Where this member hands over to.
+    pub(super) fn token(&self) -> Option<Handover> {
+        let hand = self.now.as_ref()?;
+        let (end, stopped_at) = hand.stopped?;
+        Some(Handover {
+            order: hand.order.id.clone(),
+            by: hand.order.by.clone(),
+            to: hand.to.clone(),
+            end,
+            held_at: hand.held_at,
+            stopped_at,
+            cut: hand.cut.unwrap_or(0),
+        })
+    }
+}
+
+impl Machine {
+    // === orders ===
+
+    pub(super) fn ordered(&mut self, order: Option<Order>) {
+        self.handing.order = order.filter(|o| o.group == self.config.group);
+    }
+
+    /// The rules of a switchover, for whoever asks why it does not begin.
+    pub(super) fn explain_order(&self, now: Moment) -> Vec<RuleState> {
+        let Some(order) = self.handing.open() else { return Vec::new() };
+        if !matches!(order.wish, Wish::Switchover { .. }) || self.state != State::Leading {
+            return Vec::new();
+        }
+        let judged = SWITCHOVER_RULES.iter().map(|(rule, judge)| {
+            let (allows, evidence) = match judge(self, order, now) {
+                Ok(evidence) => (true, evidence),
+                Err(blocked) => (false, blocked.evidence),
+            };
+            RuleState { rule: *rule, allows, evidence }
+        });
+        judged.collect()
+    }
+
+    /// The writer looks whether it is to move: it begins, or the order is refused with the reason.
+    pub(super) fn consider_order(&mut self) {
+        let Some(order) = self.handing.open().cloned() else { return };
+        let Wish::Switchover { to } = &order.wish else { return };
+        // Whoever gave it sees that another reign has begun; perhaps by this very order.
+        if order.epoch < self.memory.epoch {
+            return;
+        }
+        let refused = SWITCHOVER_RULES.iter().find_map(|(_, judge)| judge(self, &order, self.at.now).err());
+        if let Some(blocked) = refused {
+            return self.end_order(&order, Some(blocked.evidence));
+        }
+        self.handing.now = Some(Hand {
+            to: to.clone(),
+            order,
+            prepared: false,
+            caught_up: false,
+            stopped: None,
+            failed: None,
+            held_since: self.at.now,
+            held_at: self.at.wall,
+            asked: false,
+            busy: BTreeMap::new(),
+            cut: None,
+        });
+        self.go(Trigger::SwitchoverOrdered, State::Preparing);
+    }
+
+    /// Says what became of an order.
+    fn end_order(&mut self, order: &Order, refused: Option<String>) {
+        let ended_at = self.at.wall;
+        let state = match refused {
+            Some(reason) => {
+                self.log(Level::Warn, format!("order {} is refused: {reason}", order.id));
+                OrderState::Refused { ended_at, reason }
+            }
+            None => OrderState::Done { ended_at },
+        };
+        self.handing.ended.push_back(order.id.clone());
+        while self.handing.ended.len() > ORDERS_ENDED_MAX {
+            self.handing.ended.pop_front();
+        }
+        self.answers.push(Command::EndOrder(Order { state, ..order.clone() }));
+    }
+
+    /// The switchover is over, one way or the other.
+    pub(super) fn end_handing(&mut self, refused: Option<String>) {
+        let Some(hand) = self.handing.now.take() else { return };
+        if hand.asked
+            && refused.is_some()
+            && let Some(reign) = &self.lease.reign
+        {
+            self.answers.push(Command::Unhold { epoch: reign.epoch });
+        }
+        self.end_order(&hand.order, refused);
+    }
+
+    // === rules ===
+
+    fn order_is_current(&self, order: &Order, _: Moment) -> Ruling {
+        let epoch = self.memory.epoch;
+        if order.epoch != epoch {
+            return Err(no(format!("it was given in epoch {}, now it is {epoch}", order.epoch)));
+        }
+        if self.at.wall > order.expires_at {
+            return Err(no("it has expired"));
+        }
+        Ok(format!("{} ordered it in this epoch", order.by))
+    }
+
+    fn no_other_run(&self, _: &Order, _: Moment) -> Ruling {
+        match self.run().filter(|run| !run.finished()) {
+            Some(run) => Err(no(format!("run {} is not finished", run.id))),
+            None => Ok("no run is under way".to_owned()),
+        }
+    }
+
+    fn order_is_approved(&self, order: &Order, _: Moment) -> Ruling {
+        let by_itself = matches!(order.by.as_str(), "schedule" | "alert");
+        if by_itself && let Some(maintenance) = self.maintenance() {
+            return Err(no(maintenance));
+        }
+        if by_itself && self.config.plan.approval {
+            return Err(no("the plan wants a person's approval: `meridian switchover` is one"));
+        }
+        Ok(format!("{} ordered it", order.by))
+    }
+
+    fn successor_well(&self, order: &Order, now: Moment) -> Ruling {
+        let Wish::Switchover { to } = &order.wish else { return Err(no("it names no successor")) };
+        if *to == self.config.me {
+            return Err(no(format!("{to} is the writer already")));
+        }
+        let Some(seen) = self.facts.members.get(to).filter(|_| self.others.contains(to)) else {
+            return Err(no(format!("{to} has no database of {}", self.config.group)));
+        };
+        let ttl = self.config.timers.observation_ttl;
+        let health = self.facts.health(to, now, ttl);
+        if health != Health::Up {
+            return Err(no(format!("{to} is {health}: {}", self.facts.verdict(to))));
+        }
+        let database = &seen.report.database;
+        if now.since(seen.at) > ttl || database.role != DatabaseRole::Standby || !database.streaming {
+            return Err(no(format!("{to} is no standby that streams from here")));
+        }
+        let lag = Duration::from_millis(database.replay_lag_ms.unwrap_or(u64::MAX));
+        if lag > self.config.switchover.max_lag {
+            let most = secs(self.config.switchover.max_lag);
+            return Err(no(format!("{to} is {} behind, at most {most} is begun with", secs(lag))));
+        }
+        Ok(format!("{to} is up, streams and is {} behind", secs(lag)))
+    }
+
+    // === the old writer ===
+
+    /// One look at a switchover under way. The caller has looked at the lease and the database.
+    pub(super) fn hand_over(&mut self) {
+        let Some(hand) = &self.handing.now else {
+            return self.go(Trigger::CalledOff, State::Leading);
+        };
+        if let Some(reason) = hand.failed.clone() {
+            let to = if self.state == State::HandingOver { State::Restarting } else { State::Leading };
+            self.end_handing(Some(reason));
+            return self.go(Trigger::CalledOff, to);
+        }
+        match self.state {
+            State::Preparing if hand.prepared => self.go(Trigger::Prepared, State::Draining),
+            State::Draining if hand.caught_up => self.go(Trigger::Drained, State::HandingOver),
+            State::Draining => self.wait_for_quiet(),
+            State::HandingOver if hand.stopped.is_some() => {
+                self.go(Trigger::StoppedInOrder, State::Releasing);
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn begin_draining(&mut self) {
+        let (now, wall) = (self.at.now, self.at.wall);
+        if let Some(hand) = &mut self.handing.now {
+            (hand.held_since, hand.held_at) = (now, wall);
+        }
+    }
+
+    /// The gateways are asked to hold, once.
+    pub(super) fn hold(&mut self) -> Option<Command> {
+        let epoch = self.lease.reign.as_ref()?.epoch;
+        let most = self.config.switchover.drain
+            + self.config.switchover.catch_up
+            + STOP_IN_ORDER
+            + self.config.timers.lease_ttl.saturating_mul(2)
+            + HOLD_BEYOND;
+        let hand = self.handing.now.as_mut().filter(|hand| !hand.asked)?;
+        if self.state != State::Draining {
+            return None;
+        }
+        hand.asked = true;
+        Some(Command::Hold { epoch, until: hand.held_since + most })
+    }
+
+    pub(super) fn held(&mut self, from: RegionName, epoch: meridian_model::Epoch, busy: u32) {
+        let ours = self.lease.reign.as_ref().is_some_and(|reign| reign.epoch == epoch);
+        if let Some(hand) = self.handing.now.as_mut().filter(|_| ours) {
+            hand.busy.insert(from, busy);
+        }
+    }
+
+    fn wait_for_quiet(&mut self) {
+        let (ttl, now) = (self.config.timers.observation_ttl, self.at.now);
+        let Some(hand) = &self.handing.now else { return };
+        let end = hand.held_since + self.config.switchover.drain;
+        let loud = |region: &&RegionName| {
+            let gone = **region != self.config.me && self.facts.health(region, now, ttl) == Health::Down;
+            !gone && hand.busy.get(*region) != Some(&0)
+        };
+        let quiet = !self.config.gateways.iter().any(|region| loud(&region));
+        if quiet || hand.cut.is_some() || !self.due(end, "running transactions are cut") {
+            return;
+        }
+        let Some(hand) = &mut self.handing.now else { return };
+        let cut = hand.busy.values().sum();
+        hand.cut = Some(cut);
+        self.log(Level::Warn, format!("{cut} sessions are still inside a transaction: they are cut"));
+        self.answers.push(Command::CutSessions);
+    }
+
+    /// Nothing new can be written any more but by who goes past the gateways.
+    fn is_quiet(&self) -> bool {
+        let Some(hand) = &self.handing.now else { return false };
+        let (ttl, now) = (self.config.timers.observation_ttl, self.at.now);
+        let quiet = |region: &RegionName| {
+            let gone = *region != self.config.me && self.facts.health(region, now, ttl) == Health::Down;
+            gone || hand.busy.get(region) == Some(&0)
+        };
+        hand.cut.is_some() || self.config.gateways.iter().all(quiet)
+    }
+
+    /// What the database is to do for it.
+    pub(super) fn handing_goal(&self) -> Option<Action> {
+        let hand = self.handing.now.as_ref().filter(|hand| hand.failed.is_none())?;
+        let (to, limits) = (hand.to.clone(), self.config.switchover);
+        match self.state {
+            State::Preparing if !hand.prepared => Some(Action::PrepareHandover { to }),
+            State::Draining if !hand.caught_up && self.is_quiet() => {
+                Some(Action::CatchUp { to, within: limits.catch_up })
+            }
+            State::HandingOver if hand.stopped.is_none() => {
+                Some(Action::StopInOrder { within: STOP_IN_ORDER })
+            }
+            _ => None,
+        }
+    }
+
+    // === the successor ===
+
+    /// The token names this member.
+    pub(super) fn handed_to_me(&self, record: &GroupRecord) -> bool {
+        record.released && record.handover.as_ref().is_some_and(|token| token.to == self.config.me)
+    }
+
+    /// A token gives its successor one lease to go on; then the others may.
+    pub(super) fn successor_has_time(&self, record: &GroupRecord, now: Moment) -> Ruling {
+        let Some(token) = record.handover.as_ref().filter(|_| record.released) else {
+            return Ok("the lease was handed to nobody".to_owned());
+        };
+        let end = self.facts.learned_at + self.lease_ttl(record);
+        if now >= end {
+            return Ok(format!("{} was handed the lease and has not taken it", token.to));
+        }
+        let text = format!("the lease was handed to {}, which has {}", token.to, secs(end.since(now)));
+        Err(Blocked { evidence: text, until: Some((end, "the successor's time is over")) })
+    }
+
+    /// Where a member that was handed the lease must get to.
+    pub(super) fn replay_goal(&self) -> Option<Action> {
+        let token = self.facts.record.as_ref()?.handover.as_ref()?;
+        Some(Action::Replay { beyond: token.end, within: self.config.timers.lease_ttl })
+    }
+
+    /// A claim of what was handed over is still under way or worth sending.
+    pub(super) fn claims_what_was_handed_over(&self) -> bool {
+        let handed = self.facts.record.as_ref().is_some_and(|record| self.handed_to_me(record));
+        handed && !(self.lease.claimed && self.lease.pending.is_none())
+    }
+
+    /// The handed-over log is being replayed.
+    pub(super) fn take_over(&mut self) {
+        let handed = self.facts.record.as_ref().is_some_and(|record| self.handed_to_me(record));
+        if !handed {
+            self.go(Trigger::NewEpoch, State::Starting);
+        } else if self.driver.replayed {
+            self.go(Trigger::Replayed, State::Claiming);
+        }
+    }
+}

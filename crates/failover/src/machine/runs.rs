@@ -1,0 +1,197 @@
+//! Runs are made here: with the claim that begins a reign, from the plan, with the evidence for it.
+
+use meridian_model::Epoch;
+use meridian_model::group::GroupRecord;
+use meridian_model::name::{GroupName, Name, RunId};
+use meridian_model::order::Handover;
+use meridian_model::plan::{Task, Work};
+use meridian_model::run::{Run, RunKind, Step, StepKind, StepState};
+
+use super::Machine;
+use super::rules::{place, secs};
+
+impl Machine {
+    /// The run of a failover, with the evidence of every rule.
+    pub(super) fn failover_run(&self, record: &GroupRecord) -> Run {
+        let (holder, epoch) = (&record.holder, record.epoch);
+        let lost = if record.released {
+            format!("{holder} gave the lease up")
+        } else {
+            let age = self.at.now.since(self.facts.learned_at);
+            format!("{holder} is lost: {}; not renewed for {}", self.facts.verdict(holder), secs(age))
+        };
+        let word = match self.consent(epoch) {
+            Some(consent) if consent.accept_data_loss => {
+                format!("; {} accepts the loss of data", consent.by)
+            }
+            Some(consent) => format!("; {} agrees", consent.by),
+            None => String::new(),
+        };
+        let sealed = self.sealed(record);
+        let sealed: Vec<String> = sealed.iter().map(|(who, at)| format!("{who} ({})", place(*at))).collect();
+        let ends = self.config.timers.old_side_stopped_after();
+        let proof = if record.released {
+            "it stopped before it gave the lease up".to_owned()
+        } else {
+            format!("its right to write ended {} after its last renewal", secs(ends))
+        };
+        let fence = format!("epoch {epoch} of {holder}: {proof}; sealed: {}", sealed.join(", "));
+        self.new_run(RunKind::Failover, epoch.next(), format!("{lost}{word}"), fence)
+    }
+
+    /// The run of a switchover: what the old writer has done stands in its token.
+    pub(super) fn switchover_run(&self, record: &GroupRecord, token: &Handover) -> Run {
+        let (holder, epoch) = (&record.holder, record.epoch);
+        let cause = format!("{} ordered the writer to move from {holder} to {}", token.by, token.to);
+        let fence = format!(
+            "epoch {epoch} of {holder}: it stopped in order at {} and gave the lease to {}; all of it is here",
+            place(token.end),
+            token.to
+        );
+        let mut run = self.draft(RunKind::Switchover, epoch.next(), cause, fence);
+        if let Some(step) = run.steps.iter_mut().find(|s| s.kind() == StepKind::Demote) {
+            let cut = match token.cut {
+                0 => "every transaction ended by itself".to_owned(),
+                cut => format!("{cut} sessions were cut at the deadline"),
+            };
+            let (since, at) = (token.held_at, token.stopped_at);
+            step.state = StepState::Done { since, at, detail: format!("new transactions were held; {cut}") };
+        }
+        self.begin_with(&mut run);
+        run
+    }
+
+    /// The run of a new reign. Its fence is proven, and its promotion begins with the claim itself unless
+    /// the plan wants something before, so that nothing stands between winning and promoting.
+    pub(super) fn new_run(&self, kind: RunKind, epoch: Epoch, cause: String, fence: String) -> Run {
+        let mut run = self.draft(kind, epoch, cause, fence);
+        self.begin_with(&mut run);
+        run
+    }
+
+    /// Nothing of it has begun.
+    fn draft(&self, kind: RunKind, epoch: Epoch, cause: String, fence: String) -> Run {
+        let old = self.facts.record.as_ref();
+        let unfinished = self.run().filter(|r| !r.finished());
+        let mut run = Run {
+            id: run_id(&self.config.group, epoch, kind),
+            group: self.config.group.clone(),
+            kind,
+            epoch,
+            from: old.map(|r| r.holder.clone()),
+            to: self.config.me.clone(),
+            cause,
+            proof: fence,
+            detected_at: self.facts.holder_down_since.filter(|_| kind == RunKind::Failover),
+            decided_at: self.at.wall,
+            plan: Some(self.config.plan.name.clone()),
+            steps: self.works(kind).into_iter().map(Step::pending).collect(),
+            paused: None,
+            aborted: None,
+            resumed: 0,
+            takes_over: unfinished.map(|r| r.id.clone()),
+        };
+        if let (RunKind::Resume, Some(before)) = (kind, unfinished) {
+            carry_over(&mut run, before);
+        }
+        run
+    }
+
+    fn works(&self, kind: RunKind) -> Vec<Work> {
+        let plan = &self.config.plan;
+        match kind {
+            RunKind::Switchover => plan.graceful.clone(),
+            RunKind::Failover => plan.ungraceful.clone(),
+            // Nobody was recovered: what the plan tells people and programs is not told.
+            RunKind::Start | RunKind::Resume => without_outside(&plan.ungraceful),
+        }
+    }
+
+    /// What is already so when a reign begins.
+    fn begin_with(&self, run: &mut Run) {
+        let wall = self.at.wall;
+        let replaced = self.facts.record.as_ref().map_or(Epoch::NONE, |r| r.epoch);
+        let agreed = self.consent(replaced).map(|c| c.by.to_owned());
+        let promote = run.of_kind(StepKind::Promote).map(|s| s.work.name.clone());
+        let early = promote.map(|name| before(run, &name)).unwrap_or_default();
+        for step in &mut run.steps {
+            let done = |detail: String| StepState::Done { since: wall, at: wall, detail };
+            match step.work.task {
+                // The rules have asked for it before the claim.
+                Task::Approve { .. } if early.contains(&step.work.name) => {
+                    let by = agreed.clone().unwrap_or_else(|| "whoever ordered it".to_owned());
+                    step.state = done(format!("{by} agreed"));
+                }
+                _ => {}
+            }
+        }
+        // The fence is proven before the claim; it counts as soon as what the plan wants before is over.
+        let proof = run.proof.clone();
+        let fence = run.of_kind(StepKind::Fence).filter(|s| run.ready(s)).map(|s| s.work.name.clone());
+        for step in run.steps.iter_mut().filter(|s| Some(&s.work.name) == fence.as_ref()) {
+            step.state = StepState::Done { since: wall, at: wall, detail: proof.clone() };
+        }
+        let ready: Vec<Name> =
+            run.steps.iter().filter(|s| run.ready(s)).map(|s| s.work.name.clone()).collect();
+        for step in run.steps.iter_mut().filter(|s| ready.contains(&s.work.name)) {
+            if matches!(step.state, StepState::Pending) {
+                step.state = StepState::Running { since: wall };
+            }
+        }
+    }
+}
+
+/// The steps that must be over before `name`, at any distance.
+fn before(run: &Run, name: &Name) -> Vec<Name> {
+    let mut found: Vec<Name> = Vec::new();
+    let mut open = vec![name.clone()];
+    while let Some(step) = open.pop().and_then(|name| run.step(&name)) {
+        for earlier in step.work.after.iter().filter(|n| *n != name) {
+            if !found.contains(earlier) {
+                found.push(earlier.clone());
+                open.push(earlier.clone());
+            }
+        }
+    }
+    found
+}
+
+/// Only the machine's and the node's own steps; what depended on others depends on what those did.
+fn without_outside(works: &[Work]) -> Vec<Work> {
+    let outside = |w: &Work| {
+        matches!(w.task, Task::Approve { .. } | Task::Notify { .. } | Task::Exec(_) | Task::Wait { .. })
+    };
+    let mut kept: Vec<Work> = works.to_vec();
+    while let Some(at) = kept.iter().position(outside) {
+        let gone = kept.remove(at);
+        for work in kept.iter_mut().filter(|w| w.after.contains(&gone.name)) {
+            work.after.retain(|name| *name != gone.name);
+            let new: Vec<Name> = gone.after.iter().filter(|n| !work.after.contains(n)).cloned().collect();
+            work.after.extend(new);
+        }
+    }
+    kept
+}
+
+/// The same writer goes on with a run that its own end had broken off: what was done outside stays done,
+/// what the database and traffic need is done again under the new epoch.
+fn carry_over(run: &mut Run, before: &Run) {
+    let outside = |s: &Step| {
+        matches!(
+            s.kind(),
+            StepKind::Approve | StepKind::Notify | StepKind::Exec | StepKind::Wait | StepKind::Demote
+        )
+    };
+    run.plan.clone_from(&before.plan);
+    run.paused.clone_from(&before.paused);
+    let again = |s: &Step| if outside(s) && s.over() { s.clone() } else { Step::pending(s.work.clone()) };
+    run.steps = before.steps.iter().map(again).collect();
+}
+
+/// Unique: group, epoch and kind. A group whose name is too long for that is left out.
+fn run_id(group: &GroupName, epoch: Epoch, kind: RunKind) -> RunId {
+    let kind = format!("{kind:?}").to_lowercase();
+    Name::new(&format!("{group}-{epoch}-{kind}"))
+        .or_else(|_| Name::new(&format!("run-{epoch}-{kind}")))
+        .unwrap_or_else(|_| group.clone())
+}

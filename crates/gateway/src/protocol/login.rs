@@ -1,0 +1,154 @@
+//! The login of a client, answer by answer: what the gateway says to a new server in a user's place.
+//!
+//! SCRAM-SHA-256 without channel binding (the way to the server is not encrypted) and servers that ask for
+//! nothing. A password is never sent: a server that asks for it in the clear or as MD5 gets nothing.
+
+use bytes::BytesMut;
+use postgres_protocol::authentication::sasl::{ChannelBinding, SCRAM_SHA_256, ScramSha256};
+use postgres_protocol::message::frontend;
+
+/// One login, until the server says that it is done.
+pub struct Login {
+    state: State,
+}
+
+enum State {
+    Asked(Box<ScramSha256>),
+    Answered(Box<ScramSha256>),
+    Proven,
+    Done,
+    Failed,
+}
+
+/// Why a login failed. It names neither the password nor anything made from it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LoginError {
+    /// It asks for something else than SCRAM-SHA-256.
+    #[error("the server asks for an authentication (code {0}) that the gateway does not do for others")]
+    Unsupported(u32),
+    /// What it says is no part of SCRAM, or it could not prove that it knows the password.
+    #[error("the server's part of SCRAM is wrong: {0}")]
+    Scram(String),
+}
+
+const OK: u32 = 0;
+const SASL: u32 = 10;
+const SASL_CONTINUE: u32 = 11;
+const SASL_FINAL: u32 = 12;
+
+impl Login {
+    /// With the password of the user.
+    #[must_use]
+    pub fn new(password: &[u8]) -> Self {
+        let scram = ScramSha256::new(password, ChannelBinding::unsupported());
+        Self { state: State::Asked(Box::new(scram)) }
+    }
+
+    /// The server's part is done.
+    #[must_use]
+    pub const fn is_done(&self) -> bool {
+        matches!(self.state, State::Done)
+    }
+
+    /// Hearing this Authentication message takes milliseconds of computing.
+    #[must_use]
+    pub fn is_heavy(body: &[u8]) -> bool {
+        code(body) == Some(SASL_CONTINUE)
+    }
+
+    /// Hears an Authentication message (`R`); says what to answer, if anything.
+    ///
+    /// # Errors
+    /// [`LoginError`]; the connection is of no use any more.
+    pub fn hear(&mut self, body: &[u8]) -> Result<Vec<u8>, LoginError> {
+        let code = code(body).ok_or(LoginError::Unsupported(u32::MAX))?;
+        let data = body.get(4..).unwrap_or_default();
+        let wrong = |e: std::io::Error| LoginError::Scram(e.to_string());
+        let mut answer = BytesMut::new();
+        let state = match (std::mem::replace(&mut self.state, State::Failed), code) {
+            (State::Asked(_) | State::Proven, OK) => State::Done,
+            (State::Asked(scram), SASL) => {
+                if !data.split(|b| *b == 0).any(|mechanism| mechanism == SCRAM_SHA_256.as_bytes()) {
+                    return Err(LoginError::Unsupported(code));
+                }
+                frontend::sasl_initial_response(SCRAM_SHA_256, scram.message(), &mut answer)
+                    .map_err(wrong)?;
+                State::Answered(scram)
+            }
+            (State::Answered(mut scram), SASL_CONTINUE) => {
+                scram.update(data).map_err(wrong)?;
+                frontend::sasl_response(scram.message(), &mut answer).map_err(wrong)?;
+                State::Answered(scram)
+            }
+            (State::Answered(mut scram), SASL_FINAL) => {
+                scram.finish(data).map_err(wrong)?;
+                State::Proven
+            }
+            (State::Asked(_), code) => return Err(LoginError::Unsupported(code)),
+            _ => return Err(LoginError::Scram(format!("a message with code {code} came out of turn"))),
+        };
+        self.state = state;
+        Ok(answer.to_vec())
+    }
+}
+
+/// Never what it holds.
+impl std::fmt::Debug for Login {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Login").field("done", &self.is_done()).finish_non_exhaustive()
+    }
+}
+
+fn code(body: &[u8]) -> Option<u32> {
+    body.first_chunk().map(|code| u32::from_be_bytes(*code))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn authentication(code: u32, data: &[u8]) -> Vec<u8> {
+        [&code.to_be_bytes()[..], data].concat()
+    }
+
+    #[test]
+    fn a_server_that_asks_for_nothing_is_content() {
+        let mut login = Login::new(b"secret");
+        assert_eq!(login.hear(&authentication(OK, b"")), Ok(Vec::new()));
+        assert!(login.is_done());
+    }
+
+    #[test]
+    fn a_password_is_never_sent() {
+        for code in [3, 5, 7] {
+            let mut login = Login::new(b"secret");
+            assert_eq!(login.hear(&authentication(code, b"salt")), Err(LoginError::Unsupported(code)));
+        }
+        let mut login = Login::new(b"secret");
+        let plus_only = authentication(SASL, b"SCRAM-SHA-256-PLUS\0\0");
+        assert_eq!(login.hear(&plus_only), Err(LoginError::Unsupported(SASL)));
+        assert!(!format!("{login:?}").contains("secret"));
+    }
+
+    #[test]
+    fn a_server_that_proves_nothing_is_not_believed() {
+        let mut login = Login::new(b"secret");
+        let offer = authentication(SASL, b"SCRAM-SHA-256\0\0");
+        assert!(login.hear(&offer).unwrap().starts_with(b"p"));
+        assert!(matches!(login.hear(&authentication(OK, b"")), Err(LoginError::Scram(_))), "not so soon");
+        assert!(!login.is_done());
+        assert!(login.hear(&offer).is_err(), "and not again");
+    }
+
+    proptest! {
+        #[test]
+        fn any_talk_is_survived(talk in proptest::collection::vec((0u32..14, proptest::collection::vec(any::<u8>(), 0..60)), 0..6)) {
+            let mut login = Login::new(b"secret");
+            for (code, data) in talk {
+                let _ = login.hear(&authentication(code, &data));
+            }
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! `meridian explain`: why the system acts, or does not, rule by rule.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use meridian_node::status::NodeStatus;
+use serde_json::json;
+
+use crate::output::{Output, print};
+use crate::system::Which;
+
+/// Why the system acts, or does not: every rule with its evidence, as each region's node sees it.
+#[derive(Args)]
+pub(crate) struct ExplainArgs {
+    #[command(flatten)]
+    which: Which,
+}
+
+pub(crate) fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
+    let nodes = match args.which.nodes()? {
+        Ok(nodes) => nodes,
+        Err(code) => return Ok(code),
+    };
+    let name = args.which.group(&nodes.system)?;
+    let statuses = nodes.statuses();
+    anyhow::ensure!(!statuses.is_empty(), "no node answers: is the system up, and reachable from here?");
+    match args.which.output {
+        Output::Json => {
+            let one = |node: &NodeStatus| {
+                let group = node.groups.iter().find(|g| g.group == name)?;
+                Some(json!({
+                    "region": node.region, "state": group.state, "doing": group.doing, "rules": group.rules,
+                }))
+            };
+            let all: Vec<_> = statuses.iter().filter_map(one).collect();
+            print(&(serde_json::to_string_pretty(&all)? + "\n"));
+        }
+        Output::Table => print(&text(&statuses, &name)),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn text(statuses: &[NodeStatus], name: &meridian_model::GroupName) -> String {
+    let mut out = String::new();
+    for node in statuses {
+        let Some(group) = node.groups.iter().find(|g| &g.group == name) else { continue };
+        out.push_str(&format!("{} ({}): {}\n", node.region, group.state, group.doing));
+        // A writer does not take over from itself; what it says of orders counts.
+        let leads = group.writer.as_ref() == Some(&node.region);
+        let of_orders = ["OrderIsForThisReign", "NoOtherRun", "SuccessorWell"];
+        let told = group.rules.iter().filter(|r| !leads || of_orders.contains(&r.rule.as_str()));
+        for rule in told {
+            let word = if rule.allows { "allows" } else { "blocks" };
+            out.push_str(&format!("    {word}  {:<22} {}\n", rule.rule, rule.evidence));
+        }
+        if leads && group.rules.iter().all(|r| !of_orders.contains(&r.rule.as_str())) {
+            out.push_str("    nothing is ordered, and a writer does not take over from itself\n");
+        }
+    }
+    out
+}

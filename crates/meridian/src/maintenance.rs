@@ -1,0 +1,90 @@
+//! `meridian maintenance`: nothing begins by itself, until a stated end.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use meridian_model::order::Maintenance;
+use meridian_node::{MAINTENANCE, MaintenanceAsked};
+
+use crate::output::{Output, print};
+use crate::system::{Person, Which};
+
+/// Suspend what begins by itself: failovers and scheduled switchovers. A person's orders still count, and
+/// fencing always does.
+#[derive(Args)]
+pub(crate) struct MaintenanceArgs {
+    #[command(subcommand)]
+    command: MaintenanceCommand,
+}
+
+#[derive(Subcommand)]
+enum MaintenanceCommand {
+    /// Begin it; it ends by itself.
+    Begin(BeginArgs),
+    /// End it now.
+    End(EndArgs),
+    /// Is there any?
+    Show(ShowArgs),
+}
+
+#[derive(Args)]
+struct BeginArgs {
+    /// For how long, such as `30m`.
+    #[arg(long = "for", value_name = "DURATION", value_parser = crate::lab::amounts::duration)]
+    lasts: Duration,
+    #[command(flatten)]
+    person: Person,
+    #[command(flatten)]
+    which: Which,
+}
+
+#[derive(Args)]
+struct EndArgs {
+    #[command(flatten)]
+    person: Person,
+    #[command(flatten)]
+    which: Which,
+}
+
+#[derive(Args)]
+struct ShowArgs {
+    #[command(flatten)]
+    which: Which,
+}
+
+pub(crate) fn run(args: &MaintenanceArgs) -> anyhow::Result<ExitCode> {
+    let (which, asked) = match &args.command {
+        MaintenanceCommand::Begin(a) => {
+            let for_ms = u64::try_from(a.lasts.as_millis()).ok();
+            (&a.which, Some((for_ms, &a.person)))
+        }
+        MaintenanceCommand::End(a) => (&a.which, Some((None, &a.person))),
+        MaintenanceCommand::Show(a) => (&a.which, None),
+    };
+    let nodes = match which.nodes()? {
+        Ok(nodes) => nodes,
+        Err(code) => return Ok(code),
+    };
+    let now: Option<Maintenance> = match asked {
+        Some((for_ms, person)) => {
+            let (by, reason) = (person.name(), person.reason.clone());
+            nodes.post(MAINTENANCE, &MaintenanceAsked { for_ms, by, reason })?
+        }
+        None => nodes.statuses().into_iter().next().and_then(|node| node.maintenance),
+    };
+    match which.output {
+        Output::Json => print(&(serde_json::to_string_pretty(&now)? + "\n")),
+        Output::Table => print(&text(now.as_ref())),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn text(maintenance: Option<&Maintenance>) -> String {
+    let Some(maintenance) = maintenance else { return "there is no maintenance\n".to_owned() };
+    let until = jiff::Timestamp::from_millisecond(maintenance.until.0).map(|t| t.to_string());
+    let until = until.unwrap_or_else(|_| format!("{} ms", maintenance.until.0));
+    let word = &maintenance.word;
+    let why = if word.reason.is_empty() { String::new() } else { format!(": {}", word.reason) };
+    format!("maintenance until {until} ({}{why}): nothing begins by itself\n", word.by)
+}

@@ -1,0 +1,213 @@
+//! `meridian switchover`, `failover`, `failback`: a person moves the writer.
+
+use std::collections::BTreeSet;
+use std::io::{IsTerminal, Write as _};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use meridian_model::order::{Order, OrderState, Wish};
+use meridian_model::run::{Run, StepState};
+use meridian_model::topology::Role;
+use meridian_model::{Epoch, GroupName, RegionName, Timestamp};
+use meridian_node::status::GroupStatus;
+use meridian_node::{ORDERS, OrderAsked};
+use meridian_telemetry::clock;
+use serde_json::json;
+
+use crate::output::{No, Output, print};
+use crate::system::{Nodes, Person, Which};
+
+/// How often the system is looked at while it works.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// Move the writer to another region. Nothing is lost, and clients see a pause, no error.
+///
+/// The writer's node checks that the successor is up, streams and is close behind; then it has the
+/// gateways of all regions hold new transactions, stops its database in good order and hands over. What does
+/// not go well is called off, and everything is as before.
+#[derive(Args)]
+pub(crate) struct SwitchoverArgs {
+    /// Where the writer goes.
+    #[arg(long)]
+    to: RegionName,
+    #[command(flatten)]
+    how: How,
+}
+
+/// Bring the writer back to the region that the spec begins with: a switchover.
+#[derive(Args)]
+pub(crate) struct FailbackArgs {
+    #[command(flatten)]
+    how: How,
+}
+
+/// Replace a lost writer although a rule holds that back: the flap window, maintenance, a plan that waits
+/// for a person, or data that may be missing.
+///
+/// It does not shorten what safety needs: the lost writer's right to write must have ended.
+#[derive(Args)]
+pub(crate) struct FailoverArgs {
+    /// Go on without proof that every acknowledged write is there. For this failover only, and recorded.
+    #[arg(long)]
+    accept_data_loss: bool,
+    #[command(flatten)]
+    how: How,
+}
+
+#[derive(Args)]
+struct How {
+    #[command(flatten)]
+    which: Which,
+    #[command(flatten)]
+    person: Person,
+    /// Print the steps and their predicted times, and do nothing.
+    #[arg(long)]
+    dry_run: bool,
+    /// Return when the order was taken, without waiting for its end.
+    #[arg(long)]
+    no_wait: bool,
+    /// How long to wait until the group is protected again.
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    patience: u64,
+}
+
+pub(crate) fn switchover(args: &SwitchoverArgs) -> anyhow::Result<ExitCode> {
+    begin(&args.how, true, |_, _| Ok(Wish::Switchover { to: args.to.clone() }))
+}
+
+pub(crate) fn failback(args: &FailbackArgs) -> anyhow::Result<ExitCode> {
+    begin(&args.how, true, |nodes, group| Ok(Wish::Switchover { to: home(nodes, group)? }))
+}
+
+pub(crate) fn failover(args: &FailoverArgs) -> anyhow::Result<ExitCode> {
+    let accept_data_loss = args.accept_data_loss;
+    begin(&args.how, false, |nodes, group| {
+        if let Some(writer) = nodes.group(group)?.writer {
+            let text =
+                format!("{writer} writes and is well; move it without loss: meridian switchover --to REGION");
+            return Err(No(text).into());
+        }
+        Ok(Wish::Failover { accept_data_loss })
+    })
+}
+
+/// Where the writer is at home.
+fn home(nodes: &Nodes, group: &GroupName) -> anyhow::Result<RegionName> {
+    let primary = nodes.system.topology.regions.iter().find(|r| r.role == Role::Primary);
+    let database = nodes.system.databases.iter().find(|d| &d.name == group);
+    let at_home = primary.filter(|r| database.is_some_and(|d| d.member(&r.name).is_some()));
+    let first = || database.and_then(|d| d.members.first()).map(|m| m.region.clone());
+    at_home.map(|r| r.name.clone()).or_else(first).ok_or_else(|| anyhow::anyhow!("{group} has no home"))
+}
+
+fn begin(
+    how: &How,
+    graceful: bool,
+    wish: impl FnOnce(&Nodes, &GroupName) -> anyhow::Result<Wish>,
+) -> anyhow::Result<ExitCode> {
+    let nodes = match how.which.nodes()? {
+        Ok(nodes) => nodes,
+        Err(code) => return Ok(code),
+    };
+    let group = how.which.group(&nodes.system)?;
+    if how.dry_run {
+        return crate::plan::foretell(&nodes, &group, graceful, how.which.output);
+    }
+    let wish = wish(&nodes, &group)?;
+    let order = OrderAsked { group: group.clone(), wish, by: how.person.name(), lasts_ms: None };
+    let order: Order = nodes.post(ORDERS, &order)?;
+    if how.no_wait {
+        match how.which.output {
+            Output::Json => print(&(serde_json::to_string_pretty(&order)? + "\n")),
+            Output::Table => print(&format!("order {} was taken\n", order.id)),
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let run = follow(&nodes, &order, Duration::from_secs(how.patience))?;
+    match how.which.output {
+        Output::Json => {
+            print(&(serde_json::to_string_pretty(&json!({ "order": order, "run": run }))? + "\n"))
+        }
+        Output::Table => print(&summary(&run)),
+    }
+    Ok(if run.finished() && run.aborted.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Waits for the run that carries an order out, and tells each step as it ends.
+fn follow(nodes: &Nodes, order: &Order, patience: Duration) -> anyhow::Result<Run> {
+    let end = clock::now() + patience;
+    let mut told = BTreeSet::new();
+    loop {
+        let group = nodes.group(&order.group).ok();
+        if let Some(group) = &group {
+            refused(group, order)?;
+            if let Some(run) = run_of(group, order.epoch) {
+                tell(&run, &mut told);
+                if run.finished() || run.paused.is_some() {
+                    return Ok(run);
+                }
+            }
+        }
+        if clock::now() >= end {
+            let last = group.map_or_else(|| "no node answers".to_owned(), |g| g.doing);
+            return Err(No(format!("not finished within {} s: {last}", patience.as_secs())).into());
+        }
+        std::thread::sleep(LOOK_EVERY);
+    }
+}
+
+fn refused(group: &GroupStatus, order: &Order) -> anyhow::Result<()> {
+    let Some(seen) = group.order.as_ref().filter(|seen| seen.id == order.id) else { return Ok(()) };
+    match &seen.state {
+        OrderState::Refused { reason, .. } => Err(No(format!("refused: {reason}")).into()),
+        OrderState::Open if group.epoch == order.epoch && clock::wall() > expired(order) => {
+            Err(No(format!("nobody has begun it within its time; {}", group.doing)).into())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// An order that nobody began: a little after its end, for clocks differ.
+fn expired(order: &Order) -> Timestamp {
+    Timestamp(order.expires_at.0.saturating_add(3_000))
+}
+
+/// The first run of a later reign.
+fn run_of(group: &GroupStatus, epoch: Epoch) -> Option<Run> {
+    group.runs.iter().filter(|run| run.epoch > epoch).min_by_key(|run| run.epoch).cloned()
+}
+
+/// Steps that have ended since the last look, on standard error.
+fn tell(run: &Run, told: &mut BTreeSet<String>) {
+    let mut out = std::io::stderr().lock();
+    let bold = if out.is_terminal() { ("\u{1b}[1m", "\u{1b}[0m") } else { ("", "") };
+    for step in run.steps.iter().filter(|s| !matches!(s.state, StepState::Pending)) {
+        let name = &step.work.name;
+        let line = match &step.state {
+            StepState::Done { since, at, detail } => {
+                format!("{}{name}{} {} ms: {detail}", bold.0, bold.1, at.0 - since.0)
+            }
+            StepState::Failed { reason, .. } => format!("{}{name}{} failed: {reason}", bold.0, bold.1),
+            StepState::Skipped { reason, .. } => format!("{}{name}{} skipped: {reason}", bold.0, bold.1),
+            StepState::Running { .. } | StepState::Pending => continue,
+        };
+        if told.insert(name.to_string()) {
+            let _ = writeln!(out, "{line}");
+        }
+    }
+}
+
+/// The run in two lines.
+fn summary(run: &Run) -> String {
+    let end = match (&run.aborted, &run.paused) {
+        (Some(why), _) => format!("was ended before its end: {why}"),
+        (None, Some(why)) => format!("is paused: {why}"),
+        (None, None) => "is protected again".to_owned(),
+    };
+    let from = run.from.as_ref().map(|from| format!(" from {from}")).unwrap_or_default();
+    format!(
+        "{} moved{from} to {} in epoch {}; it {end}\nmeridian run show {}\n",
+        run.group, run.to, run.epoch, run.id
+    )
+}

@@ -1,0 +1,187 @@
+//! `meridian plan show|check`: what would be done, in which order, and how long it would take.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Subcommand, ValueEnum};
+use meridian_model::plan::{RecoveryPlan, Task, Work};
+use meridian_model::run::{Run, StepState};
+use meridian_model::{GroupName, Name, System};
+use meridian_planner::{Timeline, freeze, lint, predict};
+use serde_json::json;
+
+use crate::output::{Output, print};
+use crate::system::{Nodes, Which};
+
+/// Plans: what is done when a region is lost or the writer moves.
+#[derive(Args)]
+pub(crate) struct PlanArgs {
+    #[command(subcommand)]
+    command: PlanCommand,
+}
+
+#[derive(Subcommand)]
+enum PlanCommand {
+    /// The steps of a plan, with their predicted times.
+    Show(ShowArgs),
+    /// Is the plan sound? Exit code 1 if not.
+    Check(ShowArgs),
+}
+
+#[derive(Args)]
+struct ShowArgs {
+    /// Which form: of a switchover, or of a failover.
+    #[arg(long, value_enum, default_value_t = FormWord::Ungraceful)]
+    form: FormWord,
+    #[command(flatten)]
+    which: Which,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum FormWord {
+    /// The old writer takes part: a switchover.
+    Graceful,
+    /// The old writer is lost: a failover.
+    Ungraceful,
+}
+
+pub(crate) fn run(args: &PlanArgs) -> anyhow::Result<ExitCode> {
+    let (PlanCommand::Show(show) | PlanCommand::Check(show)) = &args.command;
+    let nodes = match show.which.nodes()? {
+        Ok(nodes) => nodes,
+        Err(code) => return Ok(code),
+    };
+    let group = show.which.group(&nodes.system)?;
+    match &args.command {
+        PlanCommand::Show(_) => foretell(&nodes, &group, show.form == FormWord::Graceful, show.which.output),
+        PlanCommand::Check(_) => check(&nodes.system, &group, show.which.output),
+    }
+}
+
+fn plan_of(system: &System, group: &GroupName) -> anyhow::Result<RecoveryPlan> {
+    let found = system.plans.iter().find(|plan| &plan.group == group).cloned();
+    let database = system.databases.iter().find(|d| &d.name == group);
+    found
+        .or_else(|| database.map(|d| meridian_planner::derive(system, d)))
+        .ok_or_else(|| anyhow::anyhow!("the spec has no data group `{group}`"))
+}
+
+/// Prints the steps with their predicted times, from past runs where there are any.
+pub(crate) fn foretell(
+    nodes: &Nodes,
+    group: &GroupName,
+    graceful: bool,
+    output: Output,
+) -> anyhow::Result<ExitCode> {
+    let plan = plan_of(&nodes.system, group)?;
+    let works = freeze(&plan, graceful);
+    let runs = nodes.group(group).map(|g| g.runs).unwrap_or_default();
+    let past = past(&runs);
+    let timeline = predict(&nodes.system, &works, &past);
+    match output {
+        Output::Json => print(&(serde_json::to_string_pretty(&as_json(&plan, &works, &timeline))? + "\n")),
+        Output::Table => print(&table(&plan, &works, &timeline, runs.len())),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// How long each step took before.
+fn past(runs: &[Run]) -> Vec<(Name, Vec<Duration>)> {
+    let mut past: Vec<(Name, Vec<Duration>)> = Vec::new();
+    for step in runs.iter().flat_map(|run| &run.steps) {
+        let StepState::Done { since, at, .. } = &step.state else { continue };
+        let took = Duration::from_millis(u64::try_from(at.0 - since.0).unwrap_or(0));
+        match past.iter_mut().find(|(name, _)| *name == step.work.name) {
+            Some((_, all)) => all.push(took),
+            None => past.push((step.work.name.clone(), vec![took])),
+        }
+    }
+    past
+}
+
+fn table(plan: &RecoveryPlan, works: &[Work], timeline: &Timeline, runs: usize) -> String {
+    let mut out = format!("PLAN {} of {}\n", plan.name, plan.group);
+    out.push_str("  STEP         BEGINS    TAKES     AFTER                 WHAT IS DONE\n");
+    for work in works {
+        let step = timeline.steps.iter().find(|s| s.what == work.name.as_str());
+        let seconds = |d: Duration| format!("{:.2} s", d.as_secs_f64());
+        let (begins, takes) = step.map_or_else(Default::default, |s| (seconds(s.starts), seconds(s.takes)));
+        let after: Vec<&str> = work.after.iter().map(Name::as_str).collect();
+        out.push_str(&format!(
+            "  {:<12} {begins:<9} {takes:<9} {:<21} {}\n",
+            work.name,
+            after.join(", "),
+            done_by(work)
+        ));
+    }
+    let source = match runs {
+        0 => "from the spec and from constants: no run has been seen".to_owned(),
+        n => format!("from the spec and from {n} past runs"),
+    };
+    out.push_str(&format!("  sum          {:.2} s   ({source})\n", timeline.total().as_secs_f64()));
+    out
+}
+
+/// What a step does, exactly: for programs the command, for checks what is asked.
+fn done_by(work: &Work) -> String {
+    match &work.task {
+        Task::Demote => {
+            "holds new transactions everywhere, lets running ones end, stops the old writer in order"
+                .to_owned()
+        }
+        Task::Fence => "proves that the old writer cannot write any more".to_owned(),
+        Task::Promote => "pg_promote() on the successor".to_owned(),
+        Task::Repoint => "primary_conninfo of the other standbys names the new writer".to_owned(),
+        Task::Scale { service, instances } => {
+            let what = service.as_ref().map_or_else(|| "all services".to_owned(), ToString::to_string);
+            let count =
+                instances.map_or_else(|| "as many as a writer's region has".to_owned(), |n| n.to_string());
+            format!("scales {what} to {count}")
+        }
+        Task::Shift { dial, drain } => {
+            let dial = dial.map(|d| format!(", dial {d}")).unwrap_or_default();
+            let drain = if *drain { ", drains the old writer's region" } else { "" };
+            format!("traffic goes by the new writer{dial}{drain}")
+        }
+        Task::Dns => "the name servers answer by the new writer".to_owned(),
+        Task::Verify { checks } if checks.is_empty() => "a write and a read through the gateway".to_owned(),
+        Task::Verify { checks } => format!("{} checks", checks.len()),
+        Task::Protect => "waits until a further loss could be survived".to_owned(),
+        Task::Wait { for_ms } => format!("waits {for_ms} ms"),
+        Task::Approve { question } => format!("asks a person: {question}"),
+        Task::Notify { text, .. } => format!("tells: {text}"),
+        Task::Exec(exec) => format!("runs {}", exec.command.join(" ")),
+    }
+}
+
+fn as_json(plan: &RecoveryPlan, works: &[Work], timeline: &Timeline) -> serde_json::Value {
+    let steps = works.iter().map(|work| {
+        let step = timeline.steps.iter().find(|s| s.what == work.name.as_str());
+        json!({
+            "work": work, "does": done_by(work),
+            "begins_seconds": step.map(|s| s.starts.as_secs_f64()),
+            "takes_seconds": step.map(|s| s.takes.as_secs_f64()),
+            "stuck_after_seconds": step.and_then(|s| s.stuck_after).map(|d| d.as_secs_f64()),
+        })
+    });
+    json!({
+        "plan": plan.name, "group": plan.group, "steps": steps.collect::<Vec<_>>(),
+        "total_seconds": timeline.total().as_secs_f64(),
+    })
+}
+
+/// The linter on both forms.
+fn check(system: &System, group: &GroupName, output: Output) -> anyhow::Result<ExitCode> {
+    let plan = plan_of(system, group)?;
+    let findings: Vec<_> =
+        [true, false].into_iter().flat_map(|graceful| lint(&freeze(&plan, graceful))).collect();
+    match output {
+        Output::Json => {
+            let all: Vec<String> = findings.iter().map(|f| f.message.clone()).collect();
+            print(&(serde_json::to_string_pretty(&json!({ "plan": plan.name, "findings": all }))? + "\n"));
+        }
+        Output::Table if findings.is_empty() => print(&format!("plan {} is sound\n", plan.name)),
+        Output::Table => findings.iter().for_each(|f| print(&format!("{}\n", f.message))),
+    }
+    Ok(if findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

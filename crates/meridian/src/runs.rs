@@ -1,0 +1,236 @@
+//! `meridian run list|show|watch|approve|pause|resume|abort`: the runs of a system, and words to them.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use meridian_model::order::RunWords;
+use meridian_model::run::{Run, StepState};
+use meridian_model::{Name, RunId, Timestamp};
+use meridian_node::{SayWord, WORDS, WordAsked};
+
+use crate::output::{No, Output, print};
+use crate::system::{Nodes, Person, Which};
+
+/// How often `watch` looks.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+#[derive(Subcommand)]
+pub(crate) enum RunCommand {
+    /// The last runs, newest first.
+    List(ListArgs),
+    /// One run with its steps; without a name the newest.
+    Show(OneArgs),
+    /// Show a run until it ends; exit code 1 when it was ended before its end.
+    Watch(OneArgs),
+    /// Agree to a step that waits for a person.
+    Approve(ApproveArgs),
+    /// Begin no further step.
+    Pause(SayArgs),
+    /// Go on; a step that has failed is tried again.
+    Resume(SayArgs),
+    /// End a run before its end; what was done stays done.
+    Abort(SayArgs),
+}
+
+#[derive(Args)]
+pub(crate) struct ListArgs {
+    #[command(flatten)]
+    which: Which,
+}
+
+#[derive(Args)]
+pub(crate) struct OneArgs {
+    /// Which run. None: the newest.
+    run: Option<RunId>,
+    #[command(flatten)]
+    which: Which,
+}
+
+#[derive(Args)]
+pub(crate) struct SayArgs {
+    /// Which run.
+    run: RunId,
+    #[command(flatten)]
+    person: Person,
+    #[command(flatten)]
+    which: Which,
+}
+
+#[derive(Args)]
+pub(crate) struct ApproveArgs {
+    /// The step, as `run show` names it.
+    step: Name,
+    #[command(flatten)]
+    say: SayArgs,
+}
+
+pub(crate) fn run(command: &RunCommand) -> anyhow::Result<ExitCode> {
+    match command {
+        RunCommand::List(args) => list(args),
+        RunCommand::Show(args) => show(args),
+        RunCommand::Watch(args) => watch(args),
+        RunCommand::Approve(args) => say(&args.say, SayWord::Approve, Some(args.step.clone())),
+        RunCommand::Pause(args) => say(args, SayWord::Pause, None),
+        RunCommand::Resume(args) => say(args, SayWord::Resume, None),
+        RunCommand::Abort(args) => say(args, SayWord::Abort, None),
+    }
+}
+
+fn list(args: &ListArgs) -> anyhow::Result<ExitCode> {
+    let nodes = match args.which.nodes()? {
+        Ok(nodes) => nodes,
+        Err(code) => return Ok(code),
+    };
+    let group = args.which.group(&nodes.system)?;
+    let runs = nodes.group(&group)?.runs;
+    match args.which.output {
+        Output::Json => print(&(serde_json::to_string_pretty(&runs)? + "\n")),
+        Output::Table => print(&table(&runs)),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn table(runs: &[Run]) -> String {
+    let mut out = String::from(
+        "RUN                              KIND        EPOCH  TO                  TOOK       STATE\n",
+    );
+    for run in runs {
+        let took = took(run).map_or_else(|| "-".to_owned(), |ms| format!("{:.1} s", ms as f64 / 1_000.0));
+        let kind = format!("{:?}", run.kind).to_lowercase();
+        out.push_str(&format!(
+            "{:<32} {kind:<11} {:<6} {:<19} {took:<10} {}\n",
+            run.id,
+            run.epoch,
+            run.to,
+            state(run)
+        ));
+    }
+    out
+}
+
+/// From the claim to the last step's end, in milliseconds.
+fn took(run: &Run) -> Option<i64> {
+    let ends = run.steps.iter().filter_map(|s| match s.state {
+        StepState::Done { at, .. } | StepState::Failed { at, .. } => Some(at.0),
+        _ => None,
+    });
+    run.finished().then(|| ends.max().unwrap_or(run.decided_at.0) - run.decided_at.0)
+}
+
+fn state(run: &Run) -> String {
+    match (&run.aborted, &run.paused) {
+        (Some(why), _) => format!("aborted: {why}"),
+        (None, Some(why)) => format!("paused: {why}"),
+        (None, None) if run.finished() => "protected again".to_owned(),
+        (None, None) => {
+            let running: Vec<&str> = running(run).collect();
+            format!("running: {}", running.join(", "))
+        }
+    }
+}
+
+fn running(run: &Run) -> impl Iterator<Item = &str> {
+    run.steps.iter().filter(|s| matches!(s.state, StepState::Running { .. })).map(|s| s.work.name.as_str())
+}
+
+fn find(nodes: &Nodes, args: &OneArgs) -> anyhow::Result<Run> {
+    let group = args.which.group(&nodes.system)?;
+    let runs = nodes.group(&group)?.runs;
+    let found = match &args.run {
+        Some(id) => runs.into_iter().find(|run| &run.id == id),
+        None => runs.into_iter().next(),
+    };
+    let name = args.run.as_ref().map_or_else(|| "of that group".to_owned(), |id| format!("`{id}`"));
+    found.ok_or_else(|| No(format!("there is no run {name}; see `meridian run list`")).into())
+}
+
+fn show(args: &OneArgs) -> anyhow::Result<ExitCode> {
+    let nodes = match args.which.nodes()? {
+        Ok(nodes) => nodes,
+        Err(code) => return Ok(code),
+    };
+    let run = find(&nodes, args)?;
+    match args.which.output {
+        Output::Json => print(&(serde_json::to_string_pretty(&run)? + "\n")),
+        Output::Table => print(&whole(&run)),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn watch(args: &OneArgs) -> anyhow::Result<ExitCode> {
+    let nodes = match args.which.nodes()? {
+        Ok(nodes) => nodes,
+        Err(code) => return Ok(code),
+    };
+    let mut last = None;
+    loop {
+        let run = find(&nodes, args)?;
+        if last.as_ref() != Some(&run) {
+            match args.which.output {
+                Output::Json => print(&(serde_json::to_string(&run)? + "\n")),
+                Output::Table => print(&whole(&run)),
+            }
+        }
+        if run.finished() {
+            return Ok(if run.aborted.is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS });
+        }
+        last = Some(run);
+        std::thread::sleep(LOOK_EVERY);
+    }
+}
+
+/// A run and its steps, times counted from the decision.
+fn whole(run: &Run) -> String {
+    let kind = format!("{:?}", run.kind).to_lowercase();
+    let from = run.from.as_ref().map(|from| format!(" from {from}")).unwrap_or_default();
+    let mut out =
+        format!("RUN {}: {kind}{from} to {} in epoch {}; {}\n", run.id, run.to, run.epoch, state(run));
+    out.push_str(&format!("  why     {}\n", run.cause));
+    if let Some(plan) = &run.plan {
+        out.push_str(&format!("  plan    {plan}\n"));
+    }
+    if let Some(before) = &run.takes_over {
+        out.push_str(&format!("  takes over {before}\n"));
+    }
+    out.push_str("  STEP         BEGAN      TOOK       STATE     WHAT WAS SEEN\n");
+    for step in &run.steps {
+        let after = |t: Timestamp| format!("{:+.2} s", (t.0 - run.decided_at.0) as f64 / 1_000.0);
+        let took = |a: Timestamp, b: Timestamp| format!("{:.2} s", (b.0 - a.0) as f64 / 1_000.0);
+        let (began, took, word, detail) = match &step.state {
+            StepState::Pending => (String::new(), String::new(), "pending", waits(run, &step.work.after)),
+            StepState::Running { since } => (after(*since), String::new(), "running", String::new()),
+            StepState::Done { since, at, detail } => {
+                (after(*since), took(*since, *at), "done", detail.clone())
+            }
+            StepState::Failed { since, at, reason } => {
+                (after(*since), took(*since, *at), "failed", reason.clone())
+            }
+            StepState::Skipped { at, reason } => (after(*at), String::new(), "skipped", reason.clone()),
+        };
+        out.push_str(&format!("  {:<12} {began:<10} {took:<10} {word:<9} {detail}\n", step.work.name));
+    }
+    out
+}
+
+/// What a step waits for.
+fn waits(run: &Run, after: &[Name]) -> String {
+    let open = after.iter().filter(|name| run.step(name).is_some_and(|s| !s.over()));
+    let open: Vec<&str> = open.map(Name::as_str).collect();
+    if open.is_empty() { String::new() } else { format!("after {}", open.join(", ")) }
+}
+
+fn say(args: &SayArgs, say: SayWord, step: Option<Name>) -> anyhow::Result<ExitCode> {
+    let nodes = match args.which.nodes()? {
+        Ok(nodes) => nodes,
+        Err(code) => return Ok(code),
+    };
+    let (by, reason) = (args.person.name(), args.person.reason.clone());
+    let word = WordAsked { run: args.run.clone(), say, step, by, reason };
+    let words: RunWords = nodes.post(WORDS, &word)?;
+    match args.which.output {
+        Output::Json => print(&(serde_json::to_string_pretty(&words)? + "\n")),
+        Output::Table => print(&format!("said to run {}\n", words.run)),
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,164 @@
+//! The system that a command is about: the lab that runs here, or the one that a spec names; and how to
+//! ask its nodes.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Args;
+use http::{Method, StatusCode};
+use meridian_lab::control;
+use meridian_model::{GroupName, System};
+use meridian_node::peer::{Question, ask};
+use meridian_node::secret::Secret;
+use meridian_node::status::{GroupStatus, NodeStatus};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::output::{No, Output};
+
+/// How long one node may take to answer.
+const ANSWER_WITHIN: Duration = Duration::from_secs(4);
+
+/// Which system, and how to print.
+#[derive(Args)]
+pub(crate) struct Which {
+    /// A file of the system's spec (may be given several times). None: the lab that runs here.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) spec: Vec<PathBuf>,
+    /// Which lab, when several run: its number or name.
+    #[arg(long, conflicts_with = "spec")]
+    pub(crate) lab: Option<String>,
+    /// The data group; needed only when there are several.
+    #[arg(long)]
+    pub(crate) group: Option<GroupName>,
+    /// How to print.
+    #[arg(long, value_enum, default_value_t = Output::Table)]
+    pub(crate) output: Output,
+}
+
+/// Who asks, and why.
+#[derive(Args)]
+pub(crate) struct Person {
+    /// Who asks, for the journal. Default: the user who runs this.
+    #[arg(long)]
+    by: Option<String>,
+    /// Why, for the journal.
+    #[arg(long, default_value = "")]
+    pub(crate) reason: String,
+}
+
+impl Person {
+    /// A name for the journal.
+    pub(crate) fn name(&self) -> String {
+        let user = || ["SUDO_USER", "USER", "LOGNAME"].iter().find_map(|key| std::env::var(key).ok());
+        self.by.clone().or_else(user).unwrap_or_else(|| "somebody".to_owned())
+    }
+}
+
+/// The nodes of a system.
+pub(crate) struct Nodes {
+    /// What everybody was told to do.
+    pub(crate) system: System,
+    secret: Secret,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Which {
+    /// The nodes that are meant; an exit code where the spec has faults, which were told.
+    pub(crate) fn nodes(&self) -> anyhow::Result<Result<Nodes, ExitCode>> {
+        let spec = if self.spec.is_empty() { vec![self.spec_of_lab()?] } else { self.spec.clone() };
+        let Some(system) = crate::check::read_or_report(&spec)? else { return Ok(Err(ExitCode::FAILURE)) };
+        let secret = Secret::read(&system.topology.coordination.control_secret_file)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        Ok(Ok(Nodes { system, secret, runtime }))
+    }
+
+    /// A lab writes one spec a region; the nodes of all regions can be reached by the first.
+    fn spec_of_lab(&self) -> anyhow::Result<PathBuf> {
+        let running = control::running();
+        anyhow::ensure!(
+            !running.is_empty(),
+            "no lab runs here: start one with `meridian lab up SPEC`, \
+             or name the spec of a system that runs elsewhere with `--spec FILE`"
+        );
+        let holder = control::choose(&running, self.lab.as_deref())?;
+        meridian_lab::spec_of(&holder).with_context(|| format!("the lab in {}", holder.dir.display()))
+    }
+
+    /// The group that is meant.
+    pub(crate) fn group(&self, system: &System) -> anyhow::Result<GroupName> {
+        let names: Vec<&str> = system.databases.iter().map(|d| d.name.as_str()).collect();
+        match (&self.group, system.databases.as_slice()) {
+            (Some(group), all) if all.iter().any(|d| d.name == *group) => Ok(group.clone()),
+            (Some(group), _) => {
+                anyhow::bail!("there is no data group `{group}`; there are: {}", names.join(", "))
+            }
+            (None, [only]) => Ok(only.name.clone()),
+            (None, []) => anyhow::bail!("the spec has no database"),
+            (None, _) => anyhow::bail!("name the data group with --group: {}", names.join(", ")),
+        }
+    }
+}
+
+impl Nodes {
+    /// What every node that answers knows, the best informed first: those that reach etcd, and of these the
+    /// ones that know the newest reign.
+    pub(crate) fn statuses(&self) -> Vec<NodeStatus> {
+        let answers = self.runtime.block_on(async {
+            let asked = self.system.topology.regions.iter().map(|region| {
+                let question = Question { method: Method::GET, path: "/v1/status", body: Vec::new() };
+                ask(region.node.control, &self.secret, question, ANSWER_WITHIN)
+            });
+            futures_util::future::join_all(asked).await
+        });
+        let good = answers.into_iter().filter_map(|answer| match answer {
+            Ok((StatusCode::OK, body)) => serde_json::from_slice::<NodeStatus>(&body).ok(),
+            _ => None,
+        });
+        let mut nodes: Vec<NodeStatus> = good.collect();
+        let epoch = |n: &NodeStatus| n.groups.iter().map(|g| g.epoch).max();
+        nodes.sort_by_key(|n| std::cmp::Reverse((n.coordination.reachable, epoch(n))));
+        nodes
+    }
+
+    /// The group as the best informed node sees it.
+    ///
+    /// # Errors
+    /// No node answers, or none knows the group.
+    pub(crate) fn group(&self, name: &GroupName) -> anyhow::Result<GroupStatus> {
+        let nodes = self.statuses();
+        let found = nodes.into_iter().find_map(|node| node.groups.into_iter().find(|g| &g.group == name));
+        found.context("no node answers: is the system up, and are its control addresses reachable from here?")
+    }
+
+    /// Asks the nodes, one after the other, until one has an answer.
+    ///
+    /// # Errors
+    /// [`No`] with the node's words when it refuses; another error when none answers.
+    pub(crate) fn post<A: DeserializeOwned>(
+        &self,
+        path: &'static str,
+        body: &impl Serialize,
+    ) -> anyhow::Result<A> {
+        let body = serde_json::to_vec(body)?;
+        let mut last = None;
+        for region in &self.system.topology.regions {
+            let question = Question { method: Method::POST, path, body: body.clone() };
+            let asked = ask(region.node.control, &self.secret, question, ANSWER_WITHIN);
+            match self.runtime.block_on(asked) {
+                Ok((StatusCode::OK, body)) => return Ok(serde_json::from_slice(&body)?),
+                Ok((StatusCode::CONFLICT, body)) => {
+                    return Err(No(String::from_utf8_lossy(&body).trim().to_owned()).into());
+                }
+                Ok((status, body)) => {
+                    let words = String::from_utf8_lossy(&body).trim().to_owned();
+                    last = Some(anyhow::anyhow!("the node of {} says {status}: {words}", region.name));
+                }
+                Err(error) => last = Some(error.into()),
+            }
+        }
+        Err(last.unwrap_or_else(|| anyhow::anyhow!("the spec has no region")))
+    }
+}

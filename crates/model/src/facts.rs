@@ -1,0 +1,105 @@
+//! What is true of one member's database server, so far as a recovery could fail by it.
+//!
+//! Facts only: whether they fit together is judged elsewhere. No secret is among them.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::moment::Timestamp;
+use crate::name::RegionName;
+use crate::units::Lsn;
+
+/// The facts of one member at one time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberFacts {
+    /// Where.
+    pub region: RegionName,
+    /// When they were looked up, by that region's wall clock.
+    pub at: Timestamp,
+    /// It runs as a standby.
+    pub standby: bool,
+    /// `server_version_num`, such as 150018.
+    pub version: u32,
+    /// Settings by name, as the server shows them; one that it does not know is missing.
+    pub settings: BTreeMap<String, String>,
+    /// Blocks carry checksums, so that a rewind works and a damaged block is seen.
+    pub data_checksums: bool,
+    /// The databases that applications can connect to.
+    pub databases: Vec<DatabaseFacts>,
+    /// The roles that can log in or own something, without the server's own.
+    pub roles: Vec<RoleFacts>,
+    /// Clients can connect by TLS.
+    pub tls: bool,
+    /// The server's certificates; empty without TLS.
+    pub certificates: Vec<CertificateFacts>,
+    /// The file system of the data directory.
+    pub disk: DiskFacts,
+    /// Replication slots.
+    pub slots: Vec<SlotFacts>,
+    /// What could not be looked up, and why.
+    pub missing: Vec<String>,
+}
+
+/// One database.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DatabaseFacts {
+    /// Its name.
+    pub name: String,
+    /// Its size.
+    pub bytes: u64,
+    /// Its rules of sorting: provider, locale, and the version that its indexes were made with.
+    pub collation: String,
+    /// The version of those rules on this machine; another one than in `collation` may break indexes.
+    pub collation_version_here: Option<String>,
+    /// Extensions by name, with the version that is installed in it.
+    pub extensions: BTreeMap<String, String>,
+    /// Extensions whose files are not on this machine, or not in that version.
+    pub extensions_absent: Vec<String>,
+}
+
+/// One role. Two servers agree about it when these are equal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoleFacts {
+    /// Its name.
+    pub name: String,
+    /// A hash of its attributes, memberships and settings.
+    pub attributes: String,
+    /// A hash of the verifier of its password; none without a password.
+    pub password: Option<String>,
+}
+
+/// One certificate file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CertificateFacts {
+    /// Its path.
+    pub file: String,
+    /// When it ends.
+    pub expires_at: Timestamp,
+}
+
+/// One file system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskFacts {
+    /// Its size.
+    pub total_bytes: u64,
+    /// What PostgreSQL may still write.
+    pub free_bytes: u64,
+}
+
+/// One replication slot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SlotFacts {
+    /// Its name.
+    pub name: String,
+    /// It is logical.
+    pub logical: bool,
+    /// Somebody reads from it now.
+    pub active: bool,
+    /// PostgreSQL's word for its log: `reserved`, `extended`, `unreserved`, `lost`.
+    pub wal_status: Option<String>,
+    /// The oldest log that it needs.
+    pub restart: Option<Lsn>,
+    /// How much log it holds.
+    pub retained_bytes: u64,
+}
