@@ -9,7 +9,9 @@
 //! What this crate does not know: how anything was measured, and what should be done about it.
 
 pub mod acknowledged_kept;
+pub mod dead_needs_evidence;
 pub mod epochs_rise;
+pub mod expiry_confirmed;
 pub mod fence_before_promote;
 pub mod flapping_held;
 pub mod no_failover_while_healthy;
@@ -26,8 +28,8 @@ pub mod world;
 use serde::Serialize;
 
 pub use world::{
-    Ack, AnswerSeen, Begun, Calm, EpochSeen, Fault, FollowSeen, Ledger, Repeat, SnapshotSeen, StepSeen,
-    World, WriterClaim,
+    Ack, AnswerSeen, Begun, Calm, EpochSeen, Fault, FollowSeen, Ledger, Repeat, SealSeen, SnapshotSeen,
+    StepSeen, VerdictSeen, World, WriterClaim,
 };
 
 /// A law that was broken.
@@ -51,7 +53,7 @@ impl Violation {
 pub type Law = fn(&World) -> Result<(), Violation>;
 
 /// Every law with its name.
-pub const LAWS: [(&str, Law); 13] = [
+pub const LAWS: [(&str, Law); 15] = [
     ("one_writer", one_writer::check),
     ("epochs_rise", epochs_rise::check),
     ("acknowledged_kept", acknowledged_kept::check),
@@ -60,6 +62,8 @@ pub const LAWS: [(&str, Law); 13] = [
     ("run_finishes", run_finishes::check),
     ("step_in_epoch", step_in_epoch::check),
     ("no_failover_while_healthy", no_failover_while_healthy::check),
+    ("dead_needs_evidence", dead_needs_evidence::check),
+    ("expiry_confirmed", expiry_confirmed::check),
     ("flapping_held", flapping_held::check),
     ("old_primary_rejoins", old_primary_rejoins::check),
     ("residency_kept", residency_kept::check),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use meridian_model::health::Health;
 use meridian_model::name::RegionName;
 use meridian_model::run::{Run, RunKind, Step, StepKind, StepState};
 use meridian_model::{Epoch, Moment, Name, Timestamp};
@@ -114,6 +115,21 @@ fn lawful() -> World {
             current: Epoch(2),
             holder: Some(name("eu")),
         }],
+        verdicts: vec![VerdictSeen {
+            by: name("eu"),
+            region: name("us"),
+            health: Health::Down,
+            all: 3,
+            up: 0,
+            down: 2,
+            silent: true,
+        }],
+        seals: vec![SealSeen {
+            by: name("eu"),
+            holder: name("us"),
+            unchanged_for: Some(Duration::from_secs(5)),
+            needed: Duration::from_secs(4),
+        }],
         calm: Some(Calm {
             protected_after: Some(Duration::from_secs(9)),
             allowed: Duration::from_secs(60),
@@ -134,7 +150,7 @@ fn a_lawful_world_breaks_nothing() {
 
 #[test]
 fn every_law_can_be_broken() {
-    let harms: [(&str, Harm, &str); 18] = [
+    let harms: [(&str, Harm, &str); 22] = [
         ("one_writer", |w| w.writers[0].to = at(5_600), "could both write for 100ms"),
         ("one_writer", |w| w.writers[1].epoch = Epoch(1), "both wrote in epoch 1"),
         ("epochs_rise", |w| w.epochs.swap(0, 2), "eu showed epoch 1 after epoch 2"),
@@ -152,6 +168,10 @@ fn every_law_can_be_broken() {
         ("snapshot_not_emptied", |w| w.snapshots[2].generation = 0, "back to 0"),
         ("fence_before_promote", |w| w.begun[0].able.push(name("us")), "began while us could write"),
         ("flapping_held", |w| w.repeats[0].after = Duration::from_secs(299), "299s after the last"),
+        ("dead_needs_evidence", |w| w.verdicts[0].down = 1, "eu calls us down: 1 of 3"),
+        ("dead_needs_evidence", |w| w.verdicts[0].silent = false, "is fresh"),
+        ("expiry_confirmed", |w| w.seals[0].unchanged_for = None, "had not looked"),
+        ("expiry_confirmed", |w| w.seals[0].needed = Duration::from_secs(6), "6s are needed"),
         ("old_primary_rejoins", |w| w.follows[0].had_led = true, "us had been the primary"),
         ("residency_kept", |w| w.answers[0].offered.push(name("ap")), "sent users to ap"),
         (

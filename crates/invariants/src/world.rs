@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use meridian_model::health::Health;
 use meridian_model::name::RegionName;
 use meridian_model::run::Run;
 use meridian_model::{Epoch, Moment};
@@ -36,6 +37,10 @@ pub struct World {
     pub follows: Vec<FollowSeen>,
     /// Steps of runs that a node began to carry out.
     pub steps: Vec<StepSeen>,
+    /// What nodes held regions to be, with the votes for it.
+    pub verdicts: Vec<VerdictSeen>,
+    /// Members that cut themselves off from a holder that had not given up.
+    pub seals: Vec<SealSeen>,
     /// `Some`: all faults have ended, and this is what became of it.
     pub calm: Option<Calm>,
 }
@@ -182,6 +187,38 @@ pub struct StepSeen {
     pub current: Epoch,
     /// And its holder.
     pub holder: Option<RegionName>,
+}
+
+/// What a node held a region to be, and what the reports that it had by then say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VerdictSeen {
+    /// Who judged.
+    pub by: RegionName,
+    /// Which region.
+    pub region: RegionName,
+    /// What it was held to be.
+    pub health: Health,
+    /// Vantage points, dead ones included.
+    pub all: usize,
+    /// Of them with a fresh report that it is up.
+    pub up: usize,
+    /// Of them with a fresh report that it is down, those that see nobody left out.
+    pub down: usize,
+    /// Its own report is not fresh.
+    pub silent: bool,
+}
+
+/// A member that cut itself off from a holder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SealSeen {
+    /// Who.
+    pub by: RegionName,
+    /// From whom.
+    pub holder: RegionName,
+    /// How long after the last renewal known to it was sent, etcd itself still showed that one.
+    pub unchanged_for: Option<Duration>,
+    /// How long that must be.
+    pub needed: Duration,
 }
 
 /// What became of a system after all faults had ended.

@@ -1,7 +1,7 @@
 //! Many schedules on all cores: seeds are handed out in order, the lowest one that breaks a law is what counts.
 
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use meridian_invariants::Violation;
 
@@ -50,17 +50,17 @@ pub struct Failure {
 const BATCH: u64 = 16;
 
 impl Campaign {
-    /// Runs all of them, or up to the first that breaks a law. `progress` is called now and then, from any
-    /// thread, with how many are done; it says whether to go on.
+    /// Runs all of them, or up to the first that breaks a law: the lowest seed that does, on however many threads.
+    /// `progress` is called now and then, from any thread, with how many are done; it says whether to go on.
     pub fn run(&self, progress: impl Fn(u64) -> bool + Sync) -> (Totals, Option<Failure>) {
-        let (next, stop) = (AtomicU64::new(0), AtomicBool::new(false));
+        let (next, end) = (AtomicU64::new(0), AtomicU64::new(self.schedules));
         let found: Mutex<(Totals, Option<Failure>)> = Mutex::default();
         let work = || {
             let mut stage = Stage::default();
             let mut totals = Totals::default();
             loop {
                 let from = next.fetch_add(BATCH, Ordering::Relaxed);
-                if from >= self.schedules || stop.load(Ordering::Relaxed) {
+                if from >= end.load(Ordering::Relaxed) {
                     break;
                 }
                 for number in from..(from + BATCH).min(self.schedules) {
@@ -68,16 +68,16 @@ impl Campaign {
                     let outcome = run(&schedule, &mut stage);
                     totals.add(&outcome, schedule.seed);
                     if let Some(broken) = outcome.broken {
-                        stop.store(true, Ordering::Relaxed);
+                        end.fetch_min(number, Ordering::Relaxed);
                         keep_lowest(&found, Failure { schedule, broken });
                         break;
                     }
                 }
                 if !progress(from) {
-                    stop.store(true, Ordering::Relaxed);
+                    end.store(0, Ordering::Relaxed);
                 }
             }
-            let mut found = found.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
             found.0.merge(&totals);
         };
         std::thread::scope(|scope| {
@@ -85,12 +85,12 @@ impl Campaign {
                 scope.spawn(work);
             });
         });
-        found.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)
+        found.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 fn keep_lowest(found: &Mutex<(Totals, Option<Failure>)>, failure: Failure) {
-    let mut found = found.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
     if found.1.as_ref().is_none_or(|known| failure.schedule.seed < known.schedule.seed) {
         found.1 = Some(failure);
     }

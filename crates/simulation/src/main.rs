@@ -9,7 +9,7 @@ use clap::Parser;
 use meridian_failover::TABLE;
 use meridian_simulation::campaign::{Failure, Totals};
 use meridian_simulation::run::{Stage, moves};
-use meridian_simulation::schedule::{SECOND, Schedule};
+use meridian_simulation::schedule::{FOR_GOOD, SECOND, Schedule};
 use meridian_simulation::{Campaign, Shape, shrink, story};
 
 /// Run the machines under seeded faults.
@@ -143,8 +143,12 @@ fn explain(failure: &Failure) {
 fn tell(schedule: &Schedule) {
     println!("seed {}: {}; faults:", schedule.seed, schedule.shape);
     for fault in &schedule.faults {
-        let (at, lasts) = (fault.at as f64 / SECOND as f64, fault.lasts as f64 / SECOND as f64);
-        println!("  at {at:.3} s for {lasts:.3} s: {}", fault.kind);
+        let at = fault.at as f64 / SECOND as f64;
+        let lasts = match fault.lasts {
+            FOR_GOOD => "good".to_owned(),
+            lasts => format!("{:.3} s", lasts as f64 / SECOND as f64),
+        };
+        println!("  at {at:.3} s for {lasts}: {}", fault.kind);
     }
     println!("  calm from {:.3} s", schedule.calm_from as f64 / SECOND as f64);
     for line in story(schedule, &mut Stage::default()) {

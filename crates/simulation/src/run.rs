@@ -18,6 +18,8 @@ use crate::world::World;
 /// flap window, a promise and a lease that have to end.
 pub const PROTECTED_WITHIN: Us = 120 * SECOND;
 
+/// A person looks after this long.
+const PERSON_AFTER: Us = 45 * SECOND;
 /// The very first start takes at most this long.
 const FIRST_START: Us = 60 * SECOND;
 /// A healthy system is left alone for this long before a storm.
@@ -138,8 +140,11 @@ fn play(mut world: World, schedule: &Schedule) -> (Outcome, World) {
 /// Nothing is wrong any more: the system must be protected again, and clients must be told of new writes.
 fn heal(world: &mut World) -> Us {
     let calm_from = world.now;
-    let well = world.until(PROTECTED_WITHIN, World::protected);
-    if world.broken().is_some() {
+    let well = world.until(PERSON_AFTER, World::protected) || {
+        world.person_looks();
+        world.until(PROTECTED_WITHIN - PERSON_AFTER, World::protected)
+    };
+    if world.broken().is_some() || (world.hopeless && !well) {
         return 0;
     }
     let healed_in = world.now - calm_from;

@@ -35,6 +35,8 @@ pub enum Kind {
     LinkFlaps(usize, usize, Us),
     /// A region is cut off from all others.
     Isolated(usize),
+    /// A node reaches etcd, but no other node reaches it.
+    LinesCut(usize),
     /// A node does not reach etcd, nor its own region's member.
     EtcdCut(usize),
     /// etcd answers nobody.
@@ -47,8 +49,12 @@ pub enum Kind {
     MessageTrouble(u64),
     /// The watch of a node brings nothing, and it does not notice.
     WatchHangs(usize),
+    /// A node neither probes nor judges; its loop goes on.
+    ObserverHangs(usize),
     /// The database ends by itself.
     DatabaseDies(usize),
+    /// The node dies and its disk is lost: it starts again at the end, with nothing.
+    DiskLost(usize),
     /// A node cannot write to its disk.
     DiskFull(usize),
     /// The wall clock of a node jumps by so many milliseconds, and back at the end.
@@ -86,6 +92,20 @@ pub struct Fault {
     pub kind: Kind,
 }
 
+impl Fault {
+    /// When it has ended; one that lasts for good is waited for no longer than it takes to begin.
+    #[must_use]
+    pub const fn ends(&self) -> Us {
+        if self.for_good() { self.at } else { self.at + self.lasts }
+    }
+
+    /// It never ends.
+    #[must_use]
+    pub const fn for_good(&self) -> bool {
+        self.lasts >= FOR_GOOD
+    }
+}
+
 /// A system and everything that goes wrong in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Schedule {
@@ -97,7 +117,7 @@ pub struct Schedule {
     pub warm: Option<u64>,
     /// How long a group is held down after a failover.
     pub flap_window: Us,
-    /// When all faults have ended, at the latest.
+    /// When all faults have ended that ever end.
     pub calm_from: Us,
     /// In the order of their beginning.
     pub faults: Vec<Fault>,
@@ -105,6 +125,8 @@ pub struct Schedule {
 
 /// Healthy systems to begin with, of each shape.
 pub const WARM_WORLDS: u64 = 6;
+/// Longer than any schedule.
+pub const FOR_GOOD: Us = 1_000_000 * SECOND;
 /// The most faults of a schedule.
 const FAULTS_MAX: u64 = 14;
 /// The shortest and the longest storm.
@@ -122,11 +144,12 @@ impl Schedule {
         let flap_window = if chance.percent(50) { 2 * SECOND } else { 12 * SECOND };
         let storm = chance.between(STORM.0, STORM.1);
         let mut faults = faults(&mut Chance::branch(seed, "faults"), shape, storm);
+        faults.extend(once(&mut Chance::branch(seed, "once"), shape, storm));
         faults.sort_by_key(|fault| fault.at);
         // A healthy system has nothing to show: the first fault comes at once, and the calm after the last.
         let first = faults.first().map_or(0, |fault| fault.at).saturating_sub(chance.below(SECOND));
         faults.iter_mut().for_each(|fault| fault.at -= first);
-        let calm_from = faults.iter().map(|fault| fault.at + fault.lasts).max().unwrap_or(0);
+        let calm_from = faults.iter().map(Fault::ends).max().unwrap_or(0);
         Self { seed, shape, warm, flap_window, calm_from, faults }
     }
 }
@@ -148,6 +171,25 @@ fn pick(chance: &mut Chance, shapes: &[Shape]) -> Shape {
         }
     }
     Shape::ThreeQuorum
+}
+
+/// What happens to one region at most, because no system survives it in two: its disk is lost, or it never comes
+/// back. Where a single standby is left to acknowledge, only the witness is lost for good.
+fn once(chance: &mut Chance, shape: Shape, storm: Us) -> Option<Fault> {
+    let at = chance.below(storm);
+    let a = chance.below(shape.members() as u64) as usize;
+    let for_good = match shape {
+        Shape::TwoAndWitness => Some(2),
+        Shape::Alone => None,
+        _ => Some(a),
+    };
+    match (chance.below(100), for_good) {
+        (0..14, Some(lost)) => Some(Fault { at, lasts: FOR_GOOD, kind: Kind::RegionDies(lost) }),
+        (14..20, Some(_)) => {
+            Some(Fault { at, lasts: chance.scale(LASTS.0, LASTS.1), kind: Kind::DiskLost(a) })
+        }
+        _ => None,
+    }
 }
 
 /// Some faults anywhere in time, and some shortly after an earlier one: what hurts is a second blow while
@@ -172,7 +214,7 @@ fn kind(chance: &mut Chance, shape: Shape) -> Kind {
     // The first region writes at the beginning: what hits it shows most.
     let a = if chance.percent(35) { 0 } else { chance.below(n) as usize };
     let b = ((a as u64 + chance.between(1, n.max(2) - 1)) % n) as usize;
-    match chance.below(100) {
+    match chance.below(108) {
         0..8 => Kind::NodeDies(a),
         8..16 => Kind::RegionDies(a),
         16..23 => Kind::RegionSleeps(a),
@@ -181,24 +223,26 @@ fn kind(chance: &mut Chance, shape: Shape) -> Kind {
         32..38 => Kind::LinkCut(a, b),
         38..41 => Kind::LinkFlaps(a, b, chance.scale(50 * MS, 3 * SECOND)),
         41..49 => Kind::Isolated(a),
-        49..54 => Kind::EtcdCut(a),
-        54..58 => Kind::EtcdAway,
-        58..61 => Kind::EtcdSlow(chance.scale(50 * MS, 2 * SECOND)),
-        61..66 => Kind::EtcdTrouble(chance.between(5, 50)),
-        66..69 => Kind::MessageTrouble(chance.between(10, 90)),
-        69..72 => Kind::WatchHangs(a),
-        72..76 => Kind::DatabaseDies(a),
-        76..79 => Kind::DiskFull(a),
-        79..81 => Kind::WallJumps(a, chance.below(2_000_000_000) as i64 - 1_000_000_000),
-        81..83 => Kind::ClockDrifts(a, chance.below(501) as i64 - 250),
-        83..86 => Kind::Misjudges(a),
-        86..88 => Kind::ActionsFail(a),
-        88..90 => Kind::ActionsHang(a),
-        90..92 => Kind::ActionsSilent(a),
-        92..93 => Kind::ActionsLate(a),
-        93..96 => Kind::WalStuck(a),
-        96..97 => Kind::StepDown(a),
-        97..99 => Kind::Switchover(b % shape.members()),
+        49..52 => Kind::LinesCut(a),
+        52..58 => Kind::EtcdCut(a),
+        58..62 => Kind::EtcdAway,
+        62..65 => Kind::EtcdSlow(chance.scale(50 * MS, 2 * SECOND)),
+        65..70 => Kind::EtcdTrouble(chance.between(5, 50)),
+        70..73 => Kind::MessageTrouble(chance.between(10, 90)),
+        73..76 => Kind::WatchHangs(a),
+        76..78 => Kind::ObserverHangs(a),
+        78..82 => Kind::DatabaseDies(a),
+        82..85 => Kind::DiskFull(a),
+        85..87 => Kind::WallJumps(a, chance.below(2_000_000_000) as i64 - 1_000_000_000),
+        87..89 => Kind::ClockDrifts(a, chance.below(501) as i64 - 250),
+        89..92 => Kind::Misjudges(a),
+        92..94 => Kind::ActionsFail(a),
+        94..96 => Kind::ActionsHang(a),
+        96..98 => Kind::ActionsSilent(a),
+        98..99 => Kind::ActionsLate(a),
+        99..102 => Kind::WalStuck(a),
+        102..103 => Kind::StepDown(a),
+        103..106 => Kind::Switchover(b % shape.members()),
         _ => Kind::PersonAgrees(chance.percent(50)),
     }
 }
@@ -223,9 +267,12 @@ impl Kind {
             | Self::ProcessSleeps(a)
             | Self::LoopStalls(a)
             | Self::Isolated(a)
+            | Self::LinesCut(a)
             | Self::EtcdCut(a)
             | Self::WatchHangs(a)
+            | Self::ObserverHangs(a)
             | Self::DatabaseDies(a)
+            | Self::DiskLost(a)
             | Self::DiskFull(a)
             | Self::WallJumps(a, _)
             | Self::ClockDrifts(a, _)
@@ -281,6 +328,7 @@ impl fmt::Display for Kind {
                 write!(f, "the line between {} and {} flaps every {}", word(*a), word(*b), s(every))
             }
             Self::Isolated(a) => write!(f, "{} is cut off from all others", word(*a)),
+            Self::LinesCut(a) => write!(f, "{} reaches etcd, but no other node reaches it", word(*a)),
             Self::EtcdCut(a) => write!(f, "{} does not reach etcd", word(*a)),
             Self::EtcdAway => write!(f, "etcd answers nobody"),
             Self::EtcdSlow(by) => write!(f, "etcd is slower by up to {}", s(by)),
@@ -289,6 +337,8 @@ impl fmt::Display for Kind {
                 write!(f, "{p} % of messages between nodes are lost, doubled or late")
             }
             Self::WatchHangs(a) => write!(f, "the watch of {} hangs", word(*a)),
+            Self::ObserverHangs(a) => write!(f, "{} neither probes nor judges", word(*a)),
+            Self::DiskLost(a) => write!(f, "the node of {} is killed and its disk is lost", word(*a)),
             Self::DatabaseDies(a) => write!(f, "the database of {} crashes", word(*a)),
             Self::DiskFull(a) => write!(f, "the disk of {} is full", word(*a)),
             Self::WallJumps(a, ms) => write!(f, "the wall clock of {} jumps by {ms} ms", word(*a)),

@@ -62,6 +62,9 @@ impl Shrinker<'_> {
 
     fn shorter_faults(&mut self) {
         for number in 0..self.best.faults.len() {
+            if self.best.faults[number].for_good() {
+                continue;
+            }
             while self.best.faults[number].lasts > 50 * MS && self.change(number, |f| f.lasts /= 2) {}
             self.change(number, |f| f.lasts = f.lasts.next_multiple_of(SECOND));
             self.change(number, |f| f.lasts = f.lasts.next_multiple_of(100 * MS));
@@ -78,7 +81,7 @@ impl Shrinker<'_> {
             self.change(number, |f| f.at = f.at / SECOND * SECOND);
             self.change(number, |f| f.at = f.at / (100 * MS) * (100 * MS));
         }
-        let last = self.best.faults.iter().map(|f| f.at + f.lasts).max().unwrap_or(0);
+        let last = self.best.faults.iter().map(Fault::ends).max().unwrap_or(0);
         let candidate = Schedule { calm_from: last, ..self.best.clone() };
         self.keeps(candidate);
     }
@@ -87,7 +90,7 @@ impl Shrinker<'_> {
         let mut candidate = self.best.clone();
         how(&mut candidate.faults[number]);
         candidate.faults.sort_by_key(|f| f.at);
-        let last = candidate.faults.iter().map(|f| f.at + f.lasts).max().unwrap_or(0);
+        let last = candidate.faults.iter().map(Fault::ends).max().unwrap_or(0);
         candidate.calm_from = candidate.calm_from.max(last);
         self.keeps(candidate)
     }

@@ -8,10 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use meridian_invariants::{
-    self as laws, Ack, AnswerSeen, Begun, EpochSeen, Fault, FollowSeen, Law, Ledger, Repeat, SnapshotSeen,
-    StepSeen, Violation, World as Seen, WriterClaim,
+    self as laws, Ack, AnswerSeen, Begun, EpochSeen, Fault, FollowSeen, Law, Ledger, Repeat, SealSeen,
+    SnapshotSeen, StepSeen, VerdictSeen, Violation, World as Seen, WriterClaim,
 };
 use meridian_model::group::GroupRecord;
+use meridian_model::health::RegionHealth;
 use meridian_model::name::RegionName;
 use meridian_model::run::{Run, RunKind};
 use meridian_model::{Epoch, Moment, Timers, Timestamp};
@@ -64,12 +65,16 @@ pub(crate) struct Watcher {
     given_up: BTreeSet<Epoch>,
     /// A person has accepted the loss of data for the reign that began last.
     loss_accepted: bool,
+    /// The reign that began last was planned: nothing at all may be lost.
+    planned: bool,
     /// The last state of every run.
     runs: BTreeMap<Epoch, Run>,
 }
 
 /// Claims and first acknowledgements that are remembered: those of this many reigns.
 const REMEMBERED: usize = 12;
+/// So long before a lease ends etcd may be asked at the earliest (`CONFIRM_EARLY` of the machine's limits).
+const CONFIRM_EARLY: Duration = Duration::from_secs(1);
 /// What clocks may differ by over a flap window, as a share of it.
 const WINDOW_SLACK: f64 = 0.999;
 
@@ -89,6 +94,7 @@ impl Watcher {
             agreed: BTreeSet::new(),
             given_up: BTreeSet::new(),
             loss_accepted: false,
+            planned: false,
             runs: BTreeMap::new(),
         }
     }
@@ -172,6 +178,39 @@ impl Watcher {
         self.seen.epochs.retain(|seen| seen.by != "etcd");
     }
 
+    // === what is believed ===
+
+    /// A node has judged all regions; the votes for each: up, down, and whether its own report is silent.
+    pub(crate) fn judged(
+        &mut self,
+        i: usize,
+        all: usize,
+        regions: &[RegionHealth],
+        votes: &[(usize, usize, bool)],
+    ) {
+        let verdict = |(seen, (up, down, silent)): (&RegionHealth, &(usize, usize, bool))| VerdictSeen {
+            by: region(i),
+            region: seen.region.clone(),
+            health: seen.health,
+            all,
+            up: *up,
+            down: *down,
+            silent: *silent,
+        };
+        let verdicts = regions.iter().zip(votes).map(verdict).collect();
+        self.ask(laws::dead_needs_evidence::check, &Seen { verdicts, ..Seen::default() });
+    }
+
+    /// A member cuts itself off from a holder. `unchanged_for`: so long after the renewal that it knows was sent,
+    /// etcd itself still showed it that one.
+    pub(crate) fn cut_off(&mut self, i: usize, holder: RegionName, unchanged_for: Option<Us>) {
+        let timers = Timers::default();
+        let needed = timers.lease_ttl.saturating_sub(CONFIRM_EARLY + timers.drift());
+        let unchanged_for = unchanged_for.map(Duration::from_micros);
+        let seals = vec![SealSeen { by: region(i), holder, unchanged_for, needed }];
+        self.ask(laws::expiry_confirmed::check, &Seen { seals, ..Seen::default() });
+    }
+
     // === claims ===
 
     /// A new epoch begins.
@@ -184,6 +223,7 @@ impl Watcher {
         self.ask(laws::fence_before_promote::check, &Seen { begun: vec![begun], ..Seen::default() });
         let Some(old) = &claim.old else { return };
         self.loss_accepted = self.given_up.contains(&old.epoch);
+        self.planned = claim.run.is_some_and(|run| run.kind == RunKind::Switchover);
         if index(&old.holder) == claim.by {
             return;
         }
@@ -226,7 +266,10 @@ impl Watcher {
     /// A run was written.
     pub(crate) fn journalled(&mut self, run: &Run) {
         self.ask(laws::run_in_order::check, &Seen { runs: vec![run.clone()], ..Seen::default() });
-        self.runs.insert(run.epoch, run.clone());
+        // An older entry that comes late is written over again by its owner: what came to its end, did.
+        if !self.runs.get(&run.epoch).is_some_and(Run::finished) {
+            self.runs.insert(run.epoch, run.clone());
+        }
     }
 
     /// A step of a run of that epoch begins, while that one is current.
@@ -249,7 +292,7 @@ impl Watcher {
         if self.loss_accepted {
             return;
         }
-        let quorum = self.shape.acknowledgers() > 0;
+        let nothing = self.planned || self.shape.acknowledgers() > 0;
         let timers = Timers::default();
         // Past the gateway a writer acknowledges until its database is stopped, and not until its gateway is.
         let longer = timers.old_side_stopped_after().saturating_sub(timers.gateway_fence);
@@ -257,7 +300,7 @@ impl Watcher {
             let told = lost.iter().filter(|t| past_gateway || !t.past_gateway);
             let allowed = if past_gateway { RPO + longer } else { RPO };
             let acknowledged = (0..).zip(told).map(|(id, t)| (id, moment(t.when))).collect();
-            let allowed_loss = if quorum { Duration::ZERO } else { allowed };
+            let allowed_loss = if nothing { Duration::ZERO } else { allowed };
             let ledger = Some(Ledger { acknowledged, found: BTreeSet::new(), allowed_loss });
             self.ask(laws::acknowledged_kept::check, &Seen { ledger, ..Seen::default() });
         }

@@ -22,6 +22,7 @@ mod actions;
 mod clients;
 mod clock;
 mod etcd;
+mod handover;
 mod harm;
 mod node;
 mod outside;
@@ -59,6 +60,12 @@ enum Act {
         from: usize,
         to: usize,
         message: Box<Peer>,
+    },
+    /// Nothing is under way at a gateway that holds any more.
+    Quiet {
+        from: usize,
+        to: usize,
+        epoch: Epoch,
     },
     /// A request reaches etcd; with `true` its answer gets through, too.
     Request(usize, u32, Box<Request>, bool),
@@ -117,6 +124,10 @@ pub struct World {
     active: Vec<(usize, bool)>,
     /// When the storm began.
     began: Us,
+    /// Data may be lost for good, so that a person may have to accept that.
+    needs_a_person: bool,
+    /// The last copy of the data may be gone.
+    pub(crate) hopeless: bool,
     asks: BTreeMap<u64, (usize, u32, Epoch, Moment)>,
     next_ask: u64,
     watcher: Watcher,
@@ -150,6 +161,8 @@ impl World {
             faults: Vec::new(),
             active: Vec::new(),
             began: 0,
+            needs_a_person: false,
+            hopeless: false,
             asks: BTreeMap::new(),
             next_ask: 0,
             watcher: Watcher::new(shape, Duration::from_micros(flap_window)),
@@ -230,6 +243,7 @@ impl World {
                 }
             }
             Act::Message { from, to, message } => self.message(from, to, *message),
+            Act::Quiet { from, to, epoch } => self.quiet(from, to, epoch),
             Act::Request(i, life, request, answers) => self.request_arrives(i, life, *request, answers),
             Act::Watch(i) => self.watch(i),
             Act::Reach(i) => self.notice_reach(i),
@@ -275,8 +289,13 @@ impl World {
         self.process(i) && !self.harm.stalled[i]
     }
 
-    /// Messages pass both ways.
-    pub(crate) fn connected(&self, a: usize, b: usize) -> bool {
+    /// Messages between nodes and databases pass both ways.
+    fn connected(&self, a: usize, b: usize) -> bool {
+        self.wired(a, b) && !self.harm.lines_cut[a] && !self.harm.lines_cut[b]
+    }
+
+    /// Messages between etcd's members, and to them, pass both ways.
+    fn wired(&self, a: usize, b: usize) -> bool {
         !self.harm.cut[a][b] && !self.harm.cut[b][a]
     }
 

@@ -1,5 +1,6 @@
 //! Tasks of the workspace itself: `cargo xtask tidy` checks what can be checked, `cargo xtask diagrams`
-//! writes the generated parts of the documents anew, `cargo xtask simulate` runs the simulator. Never shipped.
+//! writes the generated parts of the documents anew, `cargo xtask simulate` runs the simulator,
+//! `cargo xtask mutants` shows that it can fail. Never shipped.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -8,6 +9,7 @@ use anyhow::Context;
 use clap::{Parser, Subcommand};
 
 mod diagrams;
+mod mutants;
 mod simulate;
 mod tidy;
 
@@ -31,6 +33,14 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Put each deliberate fault into a copy of the minds and simulate that until a law is broken.
+    Mutants {
+        /// How many schedules a fault may survive.
+        #[arg(long, default_value_t = 1_000_000)]
+        schedules: u64,
+        /// Which faults; all if none is named.
+        names: Vec<String>,
+    },
 }
 
 #[expect(clippy::print_stderr, reason = "a task talks to the person who runs it")]
@@ -51,6 +61,7 @@ fn main() -> anyhow::Result<ExitCode> {
             }
             Ok(ExitCode::SUCCESS)
         }
+        Task::Mutants { schedules, names } => mutants::run(&root, &names, schedules),
         Task::Simulate { arguments } => simulate::run(&root, &arguments),
     }
 }

@@ -131,7 +131,8 @@ impl Machine {
         let announced = self.facts.announced_at(&record);
         let learned_at = announced.unwrap_or(self.at.now);
         // After a gap nobody knows how long ago this was written, so it does not say how far the holder is now.
-        if !std::mem::take(&mut self.facts.missed_news) || announced.is_some() {
+        let current = !std::mem::take(&mut self.facts.missed_news) || announced.is_some();
+        if current && record.wal_age_ms < u64::MAX {
             self.facts.saw_wal(record.wal, learned_at - Duration::from_millis(record.wal_age_ms));
         }
         self.facts.news_at = self.at.now;

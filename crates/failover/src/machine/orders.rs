@@ -219,7 +219,7 @@ impl Machine {
         let ours = old.and_then(|r| r.run.clone());
         let known = old.map(|r| r.wal).unwrap_or_default();
         // Whoever takes over has just looked at its log. A holder that begins anew has not opened its own yet: it is
-        // as far as it was when it last led, or as far as was told, and all it wrote since is as old as that.
+        // as far as it was when it last led, or at least as far as was told.
         let takes_over = wish.purpose == Purpose::Claim && old.is_none_or(|r| r.holder != self.config.me);
         let led = self.facts.led_at != Moment::ZERO;
         let told = if takes_over || led { self.facts.position } else { known };
@@ -231,7 +231,7 @@ impl Machine {
             renewal,
             released: wish.released,
             wal: if takes_over { wal } else { wal.max(known) },
-            wal_age_ms: if takes_over { 0 } else { self.wal_age(old) },
+            wal_age_ms: if takes_over { 0 } else { self.wal_age() },
             terms: Some(self.terms()),
             renewed_at: self.at.wall,
             run: wish.run.as_ref().map(|r| r.id.clone()).or(ours),
@@ -240,11 +240,11 @@ impl Machine {
         }
     }
 
-    /// How old the position is that is told, in milliseconds.
-    fn wal_age(&self, old: Option<&GroupRecord>) -> u64 {
-        let since = |then| u64::try_from(self.at.now.since(then).as_millis()).unwrap_or(u64::MAX);
-        let known = old.map_or(0, |r| r.wal_age_ms.saturating_add(since(self.facts.learned_at)));
-        if self.facts.led_at == Moment::ZERO { known } else { since(self.facts.led_at) }
+    /// How old the position is that is told, in milliseconds. Of the position that an earlier life has told nobody
+    /// knows, who has only started, for how long that life went on writing.
+    fn wal_age(&self) -> u64 {
+        let age = self.at.now.since(self.facts.led_at).as_millis();
+        if self.facts.led_at == Moment::ZERO { u64::MAX } else { u64::try_from(age).unwrap_or(u64::MAX) }
     }
 
     /// What this node was told.

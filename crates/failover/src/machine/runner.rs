@@ -31,9 +31,9 @@ pub(super) struct Runner {
     /// The journal entry that is under way: its number, what it will have written, since when.
     attempt: Option<(u64, u64, Moment)>,
     next_attempt: u64,
-    /// While the entry was under way, etcd showed an older one.
-    overtaken: bool,
     write_again: Option<Moment>,
+    /// When an entry was last known to be written.
+    wrote_at: Option<Moment>,
     /// By name, the steps that are running: since when, and what was asked of the runtime for them.
     acts: BTreeMap<Name, Act>,
     words: VecDeque<RunWords>,
@@ -64,21 +64,19 @@ impl Runner {
 
     /// A run as etcd has it.
     pub(super) fn saw(&mut self, run: Run) {
-        // A copy of an older entry came late and undid the newer one: it is written again, at once or, while
-        // an entry is under way that may have come before it, afterwards.
-        if let Some(current) = self.current.as_ref().filter(|current| current.id == run.id)
-            && over(&run) < over(current)
-        {
-            match self.attempt {
-                None => self.version += 1,
-                Some(_) => self.overtaken = true,
-            }
-        }
         self.seen.retain(|old| old.id != run.id);
         self.seen.push_back(run);
         if self.seen.len() > RUNS_SEEN_MAX {
             self.seen.pop_front();
         }
+    }
+
+    /// A copy of an older entry came late and undid the newer one in etcd. Whether that is so shows only some
+    /// time after the newer one was written: until then the watch may still bring what was before.
+    fn undone(&self) -> Option<Moment> {
+        let current = self.current.as_ref()?;
+        let shown = self.seen.iter().find(|run| run.id == current.id)?;
+        self.wrote_at.filter(|_| over(shown) < over(current))
     }
 
     /// What persons have said to a run.
@@ -271,11 +269,10 @@ impl Machine {
     pub(super) fn journalled(&mut self, number: u64, outcome: &Outcome) {
         let Some((_, version, _)) = self.runner.attempt.filter(|(n, _, _)| *n == number) else { return };
         self.runner.attempt = None;
-        let overtaken = std::mem::take(&mut self.runner.overtaken);
         match outcome {
             Outcome::Done(_) => {
                 self.runner.written = self.runner.written.max(version);
-                self.runner.version += u64::from(overtaken);
+                self.runner.wrote_at = Some(self.at.now);
             }
             Outcome::Lost => {
                 self.facts.read_wanted = true;
@@ -291,6 +288,7 @@ impl Machine {
             return Vec::new();
         }
         self.runner.advance(self.at);
+        self.write_what_was_undone();
         if self.runner.written != self.runner.version {
             return self.journal().into_iter().collect();
         }
@@ -310,10 +308,20 @@ impl Machine {
             }
         }
         self.runner.advance(self.at);
+        self.write_what_was_undone();
         if self.runner.written != self.runner.version {
             out.extend(self.journal());
         }
         out
+    }
+
+    fn write_what_was_undone(&mut self) {
+        if self.runner.written == self.runner.version
+            && let Some(wrote_at) = self.runner.undone()
+            && self.due(wrote_at + STEP_AGAIN, "the journal is compared with etcd")
+        {
+            self.runner.version += 1;
+        }
     }
 
     fn journal(&mut self) -> Option<Command> {

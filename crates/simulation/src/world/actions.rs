@@ -27,6 +27,7 @@ struct Running {
     id: u64,
     action: DatabaseAction,
     ill: Option<Ill>,
+    began: Us,
     /// It has ended while the region slept.
     overdue: bool,
 }
@@ -75,9 +76,10 @@ impl World {
             Some(Ill::Late) => draws.between(low, high) * LATE,
             _ => draws.between(low, high),
         };
+        let began = self.now;
         let actions = &mut self.nodes[i].actions;
         actions.number += 1;
-        actions.running = Some(Running { id, action, ill, overdue: false });
+        actions.running = Some(Running { id, action, ill, began, overdue: false });
         let number = actions.number;
         self.after(takes, Act::ActionEnds(i, number));
     }
@@ -92,7 +94,11 @@ impl World {
             actions.running.iter_mut().for_each(|running| running.overdue = true);
             return;
         }
-        let Some(Running { id, action, ill, .. }) = actions.running.take() else { return };
+        let Some(Running { id, action, ill, began, .. }) = actions.running.take() else { return };
+        if let Some(wait) = self.waits_on(i, &action, began).filter(|_| ill.is_none()) {
+            self.nodes[i].actions.running = Some(Running { id, action, ill, began, overdue: false });
+            return self.after(wait, Act::ActionEnds(i, number));
+        }
         let result = match ill {
             Some(Ill::Fails) => Err("bad luck".to_owned()),
             Some(Ill::Hangs) => Err("it did not end in time".to_owned()),
@@ -103,16 +109,14 @@ impl World {
             Some(Ill::Late) | None => self.carry_out_action(i, &action),
         };
         self.say(|_| match &result {
-            Ok(()) => format!("{}: {} done", word(i), action.word()),
+            Ok(_) => format!("{}: {} done", word(i), action.word()),
             Err(reason) => format!("{}: {} failed: {reason}", word(i), action.word()),
         });
         let mut status = self.status(i);
-        if matches!(action, DatabaseAction::StopInOrder { .. }) {
-            // The shutdown checkpoint is the last thing in the log.
-            let log = self.nodes[i].db.log;
-            status.received = WalPosition { timeline: log.timeline, lsn: Lsn(log.len - 1) };
+        if let Ok(Some(end)) = &result {
+            status.received = WalPosition { timeline: end.timeline, lsn: Lsn(end.len) };
         }
-        let result = result.map(|()| Completed { status, detail: String::new() });
+        let result = result.map(|_| Completed { status, detail: String::new() });
         self.deliver(i, Event::Finished { id, result });
         self.next_action(i);
     }
@@ -139,7 +143,9 @@ impl World {
         }
     }
 
-    fn carry_out_action(&mut self, i: usize, action: &DatabaseAction) -> Result<(), String> {
+    /// Gives where the log ended, if it was stopped in good order.
+    fn carry_out_action(&mut self, i: usize, action: &DatabaseAction) -> Result<Option<Log>, String> {
+        let mut end = None;
         match action {
             DatabaseAction::Stop => self.stop_database(i),
             DatabaseAction::Initialise => self.initialise(i),
@@ -166,40 +172,17 @@ impl World {
                 db.copy_of(log);
                 db.upstream = None;
             }
-            DatabaseAction::PrepareHandover { to } | DatabaseAction::CatchUp { to, .. } => {
-                self.streams_to(i, index(to))?;
+            DatabaseAction::PrepareHandover { to } => {
+                let streams = self.nodes[index(to)].db.streams_from() == Some(i);
+                streams
+                    .then_some(())
+                    .ok_or_else(|| format!("{} does not stream from here", word(index(to))))?;
             }
-            DatabaseAction::StopInOrder { .. } => self.stop_in_order(i)?,
-            DatabaseAction::Replay { beyond, .. } => {
-                let log = self.nodes[i].db.log;
-                let there = log.timeline >= beyond.timeline && log.len > beyond.lsn.0;
-                there.then_some(()).ok_or_else(|| format!("replayed to {} of {}", log.len, beyond.lsn.0))?;
-            }
+            DatabaseAction::CatchUp { to, .. } => self.streams_to(i, index(to))?,
+            DatabaseAction::StopInOrder { .. } => end = Some(self.stop_in_order(i)?),
+            DatabaseAction::Replay { .. } => self.replayed(i, action)?,
         }
-        Ok(())
-    }
-
-    fn streams_to(&self, i: usize, to: usize) -> Result<(), String> {
-        let well = self.nodes[i].db.is_primary() && self.nodes[to].db.streams_from() == Some(i);
-        well.then_some(()).ok_or_else(|| format!("{} does not stream from here", word(to)))
-    }
-
-    /// The shutdown checkpoint goes to all standbys that can receive, and then it stops. One that hangs is
-    /// killed by the actuator, and that is an error.
-    fn stop_in_order(&mut self, i: usize) -> Result<(), String> {
-        if !self.nodes[i].db.is_primary() {
-            return Err("it is no primary".to_owned());
-        }
-        self.nodes[i].db.log.len += 1;
-        let log = self.nodes[i].db.log;
-        for s in self.other_members(i) {
-            let receives = self.nodes[s].db.streams_from() == Some(i) && !self.harm.wal_stuck[s];
-            if receives && !self.harm.asleep[s] && self.connected(i, s) {
-                self.nodes[s].db.log = log;
-            }
-        }
-        self.stop_database(i);
-        Ok(())
+        Ok(end)
     }
 
     fn initialise(&mut self, i: usize) {

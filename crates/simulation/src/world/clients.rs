@@ -35,7 +35,11 @@ impl World {
             return;
         }
         let write = Write { sent: self.now, epoch: None };
-        match self.nodes[i].sight.view.writer(&group()) {
+        let writer = self.nodes[i].sight.view.writer(&group());
+        if self.gateway_holds(i, writer.epoch()) {
+            return;
+        }
+        match writer {
             WriterChoice::Local { .. } => self.write_arrives(i, write),
             WriterChoice::Remote { region, .. } => {
                 let to = index(&region);
@@ -63,7 +67,9 @@ impl World {
             return;
         }
         let epoch = self.nodes[i].gateway.map(|gate| gate.epoch);
-        self.append(i, Write { epoch, ..write });
+        if !self.gateway_holds(i, epoch.unwrap_or_default()) {
+            self.append(i, Write { epoch, ..write });
+        }
     }
 
     /// It is in the log; its client waits until enough standbys have it.

@@ -19,8 +19,8 @@ use crate::watcher::Claim;
 /// What is asked of etcd.
 #[derive(Debug, Clone)]
 pub(super) enum Request {
-    /// Change the record.
-    Swap(Box<Swap>),
+    /// Change the record; when it was sent.
+    Swap(Box<Swap>, Us),
     /// Read it.
     Read { asked: Moment },
     /// Write a run.
@@ -36,6 +36,8 @@ pub(super) enum Request {
 pub(crate) struct Etcd {
     pub(crate) record: Option<(GroupRecord, i64)>,
     revision: i64,
+    /// When the last change of the record was sent.
+    renewal_sent: Us,
     /// The epoch key: journal entries compare it.
     pub(crate) epoch: Epoch,
     pub(crate) runs: BTreeMap<RunId, (Run, i64)>,
@@ -58,6 +60,9 @@ pub(super) struct WatchState {
     anew: bool,
     pending: bool,
     told: Option<bool>,
+    /// The renewals that the last looks at etcd itself showed, and how long after they were sent: the newest may
+    /// not have been told to the machine yet.
+    looked_up: [Option<(u64, Us)>; 2],
 }
 
 impl WatchState {
@@ -100,12 +105,12 @@ impl World {
     }
 
     /// Something in the network or the regions has changed: is there a majority, who leads it, who reaches it?
-    pub(super) fn etcd_regroups(&mut self) {
-        let before: Vec<bool> = (0..self.nodes.len()).map(|i| self.reaches_etcd(i)).collect();
+    /// `before`: which nodes reached it until now.
+    pub(super) fn etcd_regroups(&mut self, before: Vec<bool>) {
         let all = self.shape.etcd_members();
         let lives = |world: &Self, m: usize| !world.harm.etcd_dead[m] && !world.harm.asleep[m];
         let with = |world: &Self, leader: usize| -> Vec<usize> {
-            let near = |m: &usize| *m == leader || world.connected(*m, leader);
+            let near = |m: &usize| *m == leader || world.wired(*m, leader);
             (0..all).filter(|m| lives(world, *m)).filter(near).collect()
         };
         let leads = |world: &Self, m: usize| lives(world, m) && with(world, m).len() > all / 2;
@@ -126,7 +131,7 @@ impl World {
         }
         let members = with(self, self.etcd.leader);
         for (i, before) in before.into_iter().enumerate() {
-            let reached = members.iter().any(|m| *m == i || self.connected(i, *m));
+            let reached = members.iter().any(|m| *m == i || self.wired(i, *m));
             self.etcd.reached[i] = reached && !self.harm.etcd_cut[i];
             let now = self.reaches_etcd(i);
             if now != before {
@@ -160,6 +165,29 @@ impl World {
     /// Whether this node holds etcd for reachable.
     pub(super) fn believes_in_etcd(&self, i: usize) -> bool {
         self.nodes[i].watch.told == Some(true)
+    }
+
+    /// A node sees the record in etcd itself: which renewal, and how long after it was sent.
+    fn looked_up(&mut self, i: usize) {
+        let unchanged_for = self.now.saturating_sub(self.etcd.renewal_sent);
+        let Some(renewal) = self.etcd.record.as_ref().map(|(record, _)| record.renewal) else { return };
+        let looked_up = &mut self.nodes[i].watch.looked_up;
+        if looked_up[0].is_some_and(|(known, _)| known != renewal) {
+            looked_up[1] = looked_up[0];
+        }
+        looked_up[0] = Some((renewal, unchanged_for));
+    }
+
+    /// A member decides to cut itself off from the holder.
+    pub(super) fn cuts_itself_off(&mut self, i: usize) {
+        let machine = self.nodes[i].machine.as_ref();
+        let Some(record) = machine.and_then(|machine| machine.record()).filter(|record| !record.released)
+        else {
+            return;
+        };
+        let mut looked_up = self.nodes[i].watch.looked_up.iter().flatten();
+        let unchanged_for = looked_up.find(|(renewal, _)| *renewal == record.renewal).map(|(_, time)| *time);
+        self.watcher.cut_off(i, record.holder.clone(), unchanged_for);
     }
 
     // === the watch ===
@@ -221,7 +249,7 @@ impl World {
 
     /// Sends a request: it arrives, or does not; it is answered, or is not.
     pub(super) fn send(&mut self, i: usize, request: Request) {
-        if let Request::Swap(swap) = &request
+        if let Request::Swap(swap, _) = &request
             && swap.purpose != Purpose::Renew
         {
             self.say(|_| {
@@ -261,7 +289,7 @@ impl World {
     fn no_answer(&mut self, i: usize, life: u32, request: &Request) {
         let outcome = Outcome::Unknown("timed out".to_owned());
         let event = match request {
-            Request::Swap(swap) => Event::Swapped { attempt: swap.attempt, outcome },
+            Request::Swap(swap, _) => Event::Swapped { attempt: swap.attempt, outcome },
             Request::Journal { attempt, .. } => Event::Journalled { attempt: *attempt, outcome },
             Request::Read { .. } | Request::Member(_) | Request::Sight(_) => return,
         };
@@ -279,13 +307,14 @@ impl World {
             return;
         }
         let event = match &request {
-            Request::Swap(swap) => {
-                Some(Event::Swapped { attempt: swap.attempt, outcome: self.commit(i, swap) })
+            Request::Swap(swap, sent) => {
+                Some(Event::Swapped { attempt: swap.attempt, outcome: self.commit(i, swap, *sent) })
             }
             Request::Journal { attempt, run } => {
                 Some(Event::Journalled { attempt: *attempt, outcome: self.journal(run) })
             }
             Request::Read { asked } => {
+                self.looked_up(i);
                 let (record, revision) = match &self.etcd.record {
                     Some((record, revision)) => (Some(record.clone()), *revision),
                     None => (None, self.etcd.revision),
@@ -315,7 +344,7 @@ impl World {
     }
 
     /// The compare-and-set of the record.
-    fn commit(&mut self, i: usize, swap: &Swap) -> Outcome {
+    fn commit(&mut self, i: usize, swap: &Swap, sent: Us) -> Outcome {
         let current = self.etcd.record.as_ref().map(|(_, revision)| *revision);
         let wanted = match swap.expect {
             Expect::Absent => None,
@@ -338,6 +367,7 @@ impl World {
         }
         self.watcher.recorded(&swap.record, self.now);
         self.etcd.record = Some((swap.record.clone(), revision));
+        self.etcd.renewal_sent = sent;
         Outcome::Done(self.written())
     }
 

@@ -27,6 +27,8 @@ pub(super) struct Harm {
     pub(super) stalled: [bool; REGIONS_MAX],
     /// Nothing passes from one region to another.
     pub(super) cut: [[bool; REGIONS_MAX]; REGIONS_MAX],
+    /// No other node reaches the node; etcd and it reach each other.
+    pub(super) lines_cut: [bool; REGIONS_MAX],
     /// The node does not reach etcd.
     pub(super) etcd_cut: [bool; REGIONS_MAX],
     pub(super) etcd_away: bool,
@@ -37,6 +39,7 @@ pub(super) struct Harm {
     /// Percent of messages that go wrong.
     pub(super) message_trouble: u64,
     pub(super) watch_hangs: [bool; REGIONS_MAX],
+    pub(super) observer_hangs: [bool; REGIONS_MAX],
     pub(super) disk_full: [bool; REGIONS_MAX],
     pub(super) misjudges: [bool; REGIONS_MAX],
     pub(super) actions: [Option<Ill>; REGIONS_MAX],
@@ -55,7 +58,9 @@ impl Harm {
 
     fn add(&mut self, kind: Kind, cut: bool) {
         match kind {
-            Kind::NodeDies(a) => self.dead[a] = true,
+            Kind::NodeDies(a) | Kind::DiskLost(a) => self.dead[a] = true,
+            Kind::LinesCut(a) => self.lines_cut[a] = true,
+            Kind::ObserverHangs(a) => self.observer_hangs[a] = true,
             Kind::RegionDies(a) => {
                 self.dead[a] = true;
                 self.etcd_dead[a] = true;

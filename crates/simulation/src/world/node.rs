@@ -58,6 +58,8 @@ pub(crate) struct Node {
     pub(super) inbox: VecDeque<Event>,
     pub(super) tick: Timer,
     pub(crate) gateway: Option<Gate>,
+    /// The gateway holds new transactions of that epoch, until then.
+    pub(super) holds: Option<(Epoch, Us)>,
     pub(super) fence: Timer,
     pub(super) actions: Actions,
     pub(crate) db: Db,
@@ -78,6 +80,7 @@ impl Node {
             inbox: VecDeque::new(),
             tick: Timer::default(),
             gateway: None,
+            holds: None,
             fence: Timer::default(),
             actions: Actions::default(),
             db: Db::default(),
@@ -132,6 +135,7 @@ impl World {
         node.tick.due = None;
         node.fence.due = None;
         node.gateway = None;
+        node.holds = None;
         node.actions.clear();
         self.stop_database(i);
         self.watcher.unable(i, self.now);

@@ -43,7 +43,18 @@ impl World {
         self.nodes[i].disk.as_mut()
     }
 
+    /// From now on what happens is told.
+    pub fn listen(&mut self) {
+        self.story = Some(Vec::new());
+    }
+
     // === what is asked from outside ===
+
+    /// What was told.
+    #[must_use]
+    pub fn told_so_far(&self) -> &[String] {
+        self.story.as_deref().unwrap_or_default()
+    }
 
     /// How late it is.
     #[must_use]
@@ -83,9 +94,24 @@ impl World {
         let (Some(leader), None) = (leaders.next(), leaders.next()) else { return false };
         let run = self.record().and_then(|record| record.run.as_ref());
         run.and_then(|id| self.etcd.runs.get(id)).is_some_and(|(run, _)| run.finished())
-            && members.filter(|i| *i != leader).all(|i| {
+            && members.filter(|i| *i != leader && !self.harm.dead[*i]).all(|i| {
                 self.state(i) == Some(State::Following) && self.nodes[i].db.streams_from() == Some(leader)
             })
+    }
+
+    /// A fault takes data away for good. Where nobody acknowledges only a person may decide to go on without it.
+    /// While not every member is back the last copy may be gone, and then there is no way at all: a member that
+    /// has yet to be made a copy does not take over, whoever agrees.
+    pub(super) fn data_is_lost(&mut self) {
+        self.needs_a_person |= self.shape.acknowledgers() == 0;
+        self.hopeless |= !self.protected() || self.harm.dead.contains(&true);
+    }
+
+    /// A person looks, and accepts the loss of data if nothing less helps.
+    pub(crate) fn person_looks(&mut self) {
+        if self.needs_a_person || self.hopeless {
+            self.person_agrees(true);
+        }
     }
 
     /// The writer: leads, and its gateway is open.

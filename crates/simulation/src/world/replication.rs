@@ -249,6 +249,9 @@ impl World {
     }
 
     fn ship(&mut self, from: usize, to: usize) {
+        if !self.nodes[from].db.runs() {
+            return;
+        }
         let log = self.nodes[from].db.log;
         let db = &mut self.nodes[to].db;
         let Some(session) = db.session.filter(|_| !db.shipping && db.log != log) else { return };

@@ -21,6 +21,10 @@ pub(super) enum Peer {
     Ask { life: u32, promise: Promise, sent_at: Moment },
     /// And answered.
     Answer { life: u32, epoch: Epoch, sent_at: Moment, granted: bool },
+    /// The gateway is to hold new transactions until then; `None`: no longer.
+    Hold { epoch: Epoch, until: Option<Us> },
+    /// It holds, and so many are still under way.
+    Held { epoch: Epoch, busy: u32 },
 }
 
 /// How long a step of a run takes, at most, when nothing is wrong.
@@ -49,8 +53,12 @@ impl World {
             self.tell_event(i, &event);
         }
         let machine = self.nodes[i].machine.as_mut()?;
+        let followed = machine.state() == State::Following;
         let commands = machine.step(event, at);
         let (epoch, wake) = (machine.epoch(), machine.wake_at());
+        if followed && machine.state() == State::Sealing {
+            self.cuts_itself_off(i);
+        }
         if let Some((wake, why)) = wake.filter(|(wake, _)| *wake <= at.now) {
             self.watcher
                 .machine_fault(format!("{} wants to wake up at {wake:?}, which is past: {why}", word(i)));
@@ -66,7 +74,7 @@ impl World {
 
     fn carry_out(&mut self, i: usize, command: Command) -> Option<Event> {
         match command {
-            Command::Swap(swap) => self.send(i, Request::Swap(swap)),
+            Command::Swap(swap) => self.send(i, Request::Swap(swap, self.now)),
             Command::ReadRecord { asked } => self.send(i, Request::Read { asked }),
             Command::Journal { attempt, run } => self.send(i, Request::Journal { attempt, run }),
             Command::Report(report) => self.send(i, Request::Member(report)),
@@ -110,27 +118,19 @@ impl World {
             Command::DatabaseFence { at } => self.arm(i, at),
             Command::Database { id, action } => self.ask_database(i, id, action),
             Command::Step { step, run } => self.begin_step(i, step, run),
-            Command::Hold { epoch, .. } => self.hold(i, epoch),
-            // Safety does not rest on holding: here a gateway that holds goes on, and is cut off by the stop.
-            Command::Unhold { .. } | Command::CutSessions => {}
+            Command::Hold { epoch, until } => {
+                let until = self.nodes[i].clock.when(until);
+                self.ask_to_hold(i, epoch, Some(until));
+            }
+            Command::Unhold { epoch } => self.ask_to_hold(i, epoch, None),
+            // A write that is under way here goes on until the database stops; safety does not rest on it.
+            Command::CutSessions => {}
             Command::EndOrder(order) => {
                 self.say(|_| format!("{}: order {} ends: {:?}", word(i), order.id, order.state));
             }
             Command::Log { text, .. } => self.log(i, &text),
         }
         None
-    }
-
-    /// The gateways that hear of it hold, and nothing is under way there in a while.
-    fn hold(&mut self, i: usize, epoch: Epoch) {
-        let life = self.nodes[i].life;
-        for from in
-            (0..self.nodes.len()).filter(|from| *from == i || self.connected(i, *from)).collect::<Vec<_>>()
-        {
-            let quiet = self.draws.messages.between(MS, 5 * MESSAGE_TAKES);
-            let event = Event::Held { from: region(from), epoch, busy: 0 };
-            self.after(quiet, Act::Deliver(i, life, Box::new(event)));
-        }
     }
 
     /// A step of a run that is the node's to carry out.
@@ -167,7 +167,7 @@ impl World {
     // === messages between nodes ===
 
     /// Sends a message: some come late, some twice, some never.
-    fn post(&mut self, from: usize, to: usize, message: Peer) {
+    pub(super) fn post(&mut self, from: usize, to: usize, message: Peer) {
         let trouble = self.harm.message_trouble;
         let draws = &mut self.draws.messages;
         let lost = draws.percent(1 + trouble / 2);
@@ -187,6 +187,8 @@ impl World {
         }
         let event = match message {
             Peer::Announce(announcement) => Event::Announced(announcement),
+            Peer::Hold { epoch, until } => return self.hold(from, to, epoch, until),
+            Peer::Held { epoch, busy } => Event::Held { from: region(from), epoch, busy },
             Peer::Ask { life, promise, sent_at } => {
                 self.next_ask += 1;
                 self.asks.insert(self.next_ask, (from, life, promise.epoch, sent_at));

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use meridian_failover::Event;
 use meridian_health::{Received, Tracker, verdicts};
-use meridian_model::health::{Health, Part, RegionHealth, Report, Target};
+use meridian_model::health::{Health, Observation, Part, RegionHealth, Report, Target};
 use meridian_model::name::RegionName;
 use meridian_model::{Moment, Timers};
 use meridian_steering::View;
@@ -16,7 +16,7 @@ use super::etcd::Request;
 use super::serve::Shown;
 use super::{Act, World};
 use crate::schedule::{MS, SECOND, Us};
-use crate::shape::{REGIONS_MAX, Shape, group, region};
+use crate::shape::{REGIONS_MAX, Shape, group, index, region};
 
 /// What one node sees.
 #[derive(Debug, Clone)]
@@ -130,7 +130,7 @@ impl World {
             return;
         }
         self.after(PROBE_EVERY, Act::Probe(i, life));
-        if !self.process(i) {
+        if !self.process(i) || self.harm.observer_hangs[i] {
             return;
         }
         let mut trackers = std::mem::take(&mut self.nodes[i].sight.trackers);
@@ -165,7 +165,7 @@ impl World {
 
     /// A round is over: its report is shared, the verdicts are made, the machine is told.
     pub(super) fn round_ends(&mut self, i: usize, life: u32, report: Arc<Report>) {
-        if self.nodes[i].life != life || !self.process(i) {
+        if self.nodes[i].life != life || !self.process(i) || self.harm.observer_hangs[i] {
             return;
         }
         let now = self.local(i);
@@ -195,7 +195,7 @@ impl World {
 
     /// What all vantage points together make of every region; the machine is told when that has changed.
     pub(super) fn judge(&mut self, i: usize) {
-        if !self.process(i) {
+        if !self.process(i) || self.harm.observer_hangs[i] {
             return;
         }
         let now = self.local(i);
@@ -212,6 +212,8 @@ impl World {
         let received = self.nodes[i].sight.received();
         let regions: Vec<RegionName> = (0..self.nodes.len()).map(region).collect();
         let new = Arc::new(verdicts(&regions, &region(i), &received, shared, now, &timers));
+        let votes = votes(i, self.nodes.len(), &ground, &received);
+        self.watcher.judged(i, self.nodes.len(), &new, &votes);
         let sight = &mut self.nodes[i].sight;
         sight.made_from = Some(ground);
         let changed = !same_health(&sight.verdicts, &new);
@@ -252,6 +254,35 @@ impl World {
         let offered = answer.candidates.iter().map(|c| c.region.clone()).collect();
         self.watcher.published(i, generation, Some(offered));
     }
+}
+
+/// For each region how many fresh reports say that it is up, how many that it is down, and whether its own is
+/// silent: counted by the words of the law, not by the code of `health`.
+fn votes(here: usize, regions: usize, ground: &Ground, received: &[Received]) -> Vec<(usize, usize, bool)> {
+    let mut votes = vec![(0, 0, true); regions];
+    for report in received.iter().map(|received| &received.report) {
+        let vantage = index(&report.vantage);
+        if !ground.fresh[vantage] {
+            continue;
+        }
+        votes[vantage].0 += 1;
+        votes[vantage].2 = false;
+        let of = |region: usize, part| {
+            let target = |o: &&Observation| index(&o.target.region) == region && o.target.part == part;
+            report.observations.iter().find(target).map_or(Health::Unknown, |o| o.health)
+        };
+        let others = || (0..regions).filter(|other| *other != vantage);
+        let up = |region| of(region, Part::Node) == Health::Up || of(region, Part::Edge) == Health::Up;
+        let down = |region| of(region, Part::Node) == Health::Down && !up(region);
+        let seen = |o: &Observation| o.target.part != Part::Database && o.health != Health::Down;
+        let mut others_seen = report.observations.iter().filter(|o| o.target.region != report.vantage);
+        let muted = !others_seen.any(seen) || (vantage == here && !ground.shared);
+        for other in others() {
+            votes[other].0 += usize::from(up(other));
+            votes[other].1 += usize::from(down(other) && !muted);
+        }
+    }
+    votes
 }
 
 /// What a report says, in two bits for each target.

@@ -5,8 +5,9 @@ use meridian_model::order::{Order, OrderState, Wish};
 use meridian_model::{Epoch, Name, Timestamp};
 
 use super::harm::Harm;
+use super::replication::Db;
 use super::{Act, World};
-use crate::schedule::{Kind, SECOND, Us};
+use crate::schedule::{FOR_GOOD, Kind, SECOND, Us};
 use crate::shape::{group, region};
 use crate::watcher::Reason;
 
@@ -17,9 +18,20 @@ pub(crate) const AFTERMATH: Us = 12 * SECOND;
 impl World {
     pub(super) fn fault_begins(&mut self, number: usize) {
         let fault = self.faults[number];
-        self.say(|_| format!("FAULT: {}, for {:.2} s", fault.kind, fault.lasts as f64 / SECOND as f64));
+        self.say(|_| match fault.lasts {
+            FOR_GOOD => format!("FAULT: {}, for good", fault.kind),
+            lasts => format!("FAULT: {}, for {:.2} s", fault.kind, lasts as f64 / SECOND as f64),
+        });
+        if fault.for_good() || matches!(fault.kind, Kind::DiskLost(_)) {
+            self.data_is_lost();
+        }
         match fault.kind {
             Kind::NodeDies(i) | Kind::RegionDies(i) => self.crash(i),
+            Kind::DiskLost(i) => {
+                self.crash(i);
+                self.nodes[i].disk = None;
+                self.nodes[i].db = Db::default();
+            }
             Kind::DatabaseDies(i) => self.crash_database(i),
             Kind::WallJumps(i, by) => {
                 self.nodes[i].clock.wall_wrong += by;
@@ -73,8 +85,9 @@ impl World {
 
     /// What is broken is worked out anew, and what follows from the difference happens.
     fn harm_changes(&mut self) {
+        let reached = (0..self.nodes.len()).map(|i| self.reaches_etcd(i)).collect();
         let old = std::mem::replace(&mut self.harm, Harm::of(&self.faults, &self.active));
-        self.etcd_regroups();
+        self.etcd_regroups(reached);
         self.lines_change();
         for i in 0..self.nodes.len() {
             let (was, is) = (paused(&old, i), paused(&self.harm, i));
@@ -95,7 +108,7 @@ impl World {
     }
 
     /// A person lets every member fail over, whoever holds the group now.
-    fn person_agrees(&mut self, accept_data_loss: bool) {
+    pub(super) fn person_agrees(&mut self, accept_data_loss: bool) {
         let epoch = self.etcd.epoch;
         self.watcher.agreed(epoch, accept_data_loss);
         for i in 0..self.shape.members() {

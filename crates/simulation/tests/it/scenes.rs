@@ -33,12 +33,9 @@ fn becomes_well(world: &mut World, within: u64) {
 /// Waits for that, and says how many seconds it took.
 fn takes(world: &mut World, within: u64, what: impl Fn(&World) -> bool) -> f64 {
     let from = world.now();
-    assert!(
-        world.until(within * SECOND, what),
-        "not within {within} s: {}\n{}",
-        world.states(),
-        world.needs()
-    );
+    let came = world.until(within * SECOND, what);
+    let story = world.told_so_far().join("\n");
+    assert!(came, "not within {within} s: {}\n{}\n{story}", world.states(), world.needs());
     lawful(world);
     (world.now() - from) as f64 / SECOND as f64
 }
@@ -332,6 +329,7 @@ fn a_switchover_moves_the_writer_and_comes_home() {
         let mut world = healthy(1_300, shape);
         for (reign, to) in [(2, 1), (3, 0)] {
             world.run_for(2 * SECOND);
+            world.listen();
             world.strike(Kind::Switchover(to), 0);
             let pause = takes(&mut world, 10, |w| w.leader() == Some(to));
             assert!(pause < 5.0, "{pause} s");
