@@ -28,6 +28,7 @@ mod node;
 mod outside;
 mod queue;
 mod replication;
+mod requests;
 mod serve;
 mod sight;
 mod strike;
