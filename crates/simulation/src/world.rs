@@ -27,6 +27,7 @@ mod harm;
 mod node;
 mod outside;
 mod queue;
+mod reach;
 mod replication;
 mod serve;
 mod sight;

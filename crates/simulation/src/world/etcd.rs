@@ -20,7 +20,7 @@ use crate::watcher::Claim;
 #[derive(Debug, Clone)]
 pub(super) enum Request {
     /// Change the record; when it was sent.
-    Swap(Swap, Us),
+    Swap(Box<Swap>, Us),
     /// Read it.
     Read { asked: Moment },
     /// Write a run.
@@ -44,12 +44,12 @@ pub(crate) struct Etcd {
     members: [Option<(MemberReport, i64)>; REGIONS_MAX],
     sights: [Option<(Arc<Report>, i64)>; REGIONS_MAX],
     /// The region of the leader, and until when a new one is being elected.
-    leader: usize,
-    electing_until: Us,
+    pub(super) leader: usize,
+    pub(super) electing_until: Us,
     /// A majority of members is together.
-    quorum: bool,
+    pub(super) quorum: bool,
     /// Which nodes reach it, when there is a leader.
-    reached: [bool; REGIONS_MAX],
+    pub(super) reached: [bool; REGIONS_MAX],
 }
 
 /// What a node knows of etcd.
@@ -57,12 +57,12 @@ pub(crate) struct Etcd {
 pub(super) struct WatchState {
     /// All up to this revision was brought; 0: everything is to be brought anew.
     seen: i64,
-    anew: bool,
+    pub(super) anew: bool,
     pending: bool,
-    told: Option<bool>,
-    /// The renewals that the last looks at etcd itself showed, and how long after they were sent: the newest may
-    /// not have been told to the machine yet.
-    looked_up: [Option<(u64, Us)>; 2],
+    pub(super) told: Option<bool>,
+    /// The renewals that the last looks at etcd itself showed, and how long after they were sent: the newest
+    /// may not have been told to the machine yet.
+    looked_up: [Option<(u64, Us)>; LOOKS],
 }
 
 impl WatchState {
@@ -72,17 +72,14 @@ impl WatchState {
     }
 }
 
+/// Renewals that a node has looked up and that may still be on the way to its machine: of some seconds.
+const LOOKS: usize = 16;
 /// A request or an answer takes at least and at most this long when nothing is wrong.
 const TAKES: (Us, Us) = (2 * MS, 40 * MS);
 /// A request is given up after about this long.
 const GIVEN_UP: (Us, Us) = (900 * MS, 1_200 * MS);
 /// A request that goes wrong may still arrive after as long as this.
 const LATE: (Us, Us) = (SECOND / 2, 9 * SECOND);
-/// How long an election takes.
-const ELECTION: (Us, Us) = (SECOND, 2_500 * MS);
-/// A node notices that etcd is gone after this long, and that it is back.
-const GONE_AFTER: (Us, Us) = (1_500 * MS, 2_000 * MS);
-const BACK_AFTER: (Us, Us) = (50 * MS, 600 * MS);
 
 impl Etcd {
     pub(super) fn new(shape: Shape) -> Self {
@@ -93,79 +90,7 @@ impl Etcd {
 }
 
 impl World {
-    // === who reaches it ===
-
-    /// Requests of a node are answered.
-    pub(super) fn reaches_etcd(&self, i: usize) -> bool {
-        self.etcd_works() && self.etcd.reached[i]
-    }
-
-    fn etcd_works(&self) -> bool {
-        self.etcd.quorum && !self.harm.etcd_away && self.now >= self.etcd.electing_until
-    }
-
-    /// Something in the network or the regions has changed: is there a majority, who leads it, who reaches it?
-    /// `before`: which nodes reached it until now.
-    pub(super) fn etcd_regroups(&mut self, before: Vec<bool>) {
-        let all = self.shape.etcd_members();
-        let lives = |world: &Self, m: usize| !world.harm.etcd_dead[m] && !world.harm.asleep[m];
-        let with = |world: &Self, leader: usize| -> Vec<usize> {
-            let near = |m: &usize| *m == leader || world.wired(*m, leader);
-            (0..all).filter(|m| lives(world, *m)).filter(near).collect()
-        };
-        let leads = |world: &Self, m: usize| lives(world, m) && with(world, m).len() > all / 2;
-        self.etcd.quorum = true;
-        if !leads(self, self.etcd.leader) {
-            match (0..all).find(|m| leads(self, *m)) {
-                Some(next) => {
-                    self.etcd.leader = next;
-                    self.etcd.electing_until = self.now + self.draws.etcd.between(ELECTION.0, ELECTION.1);
-                    let until = self.etcd.electing_until;
-                    for i in 0..self.nodes.len() {
-                        let noticed = self.draws.etcd.between(BACK_AFTER.0, BACK_AFTER.1);
-                        self.at(until + noticed, Act::Reach(i));
-                    }
-                }
-                None => self.etcd.quorum = false,
-            }
-        }
-        let members = with(self, self.etcd.leader);
-        for (i, before) in before.into_iter().enumerate() {
-            let reached = members.iter().any(|m| *m == i || self.wired(i, *m));
-            self.etcd.reached[i] = reached && !self.harm.etcd_cut[i];
-            let now = self.reaches_etcd(i);
-            if now != before {
-                let (low, high) = if now { BACK_AFTER } else { GONE_AFTER };
-                let noticed = self.draws.etcd.between(low, high);
-                self.after(noticed, Act::Reach(i));
-            }
-        }
-    }
-
-    /// A node looks whether etcd answers it, and tells its machine if that is new.
-    pub(super) fn notice_reach(&mut self, i: usize) {
-        if !self.process(i) {
-            return;
-        }
-        let reached = self.reaches_etcd(i);
-        if self.nodes[i].watch.told != Some(reached) {
-            self.nodes[i].watch.told = Some(reached);
-            self.nodes[i].watch.anew |= reached;
-            self.say(|_| {
-                format!("{}: etcd {}", word(i), if reached { "answers" } else { "does not answer" })
-            });
-            self.deliver(i, Event::Coordination { reachable: reached });
-            self.judge(i);
-        }
-        if reached {
-            self.news_for(i);
-        }
-    }
-
-    /// Whether this node holds etcd for reachable.
-    pub(super) fn believes_in_etcd(&self, i: usize) -> bool {
-        self.nodes[i].watch.told == Some(true)
-    }
+    // === what is looked up ===
 
     /// A node sees the record in etcd itself: which renewal, and how long after it was sent.
     fn looked_up(&mut self, i: usize) {
@@ -173,7 +98,7 @@ impl World {
         let Some(renewal) = self.etcd.record.as_ref().map(|(record, _)| record.renewal) else { return };
         let looked_up = &mut self.nodes[i].watch.looked_up;
         if looked_up[0].is_some_and(|(known, _)| known != renewal) {
-            looked_up[1] = looked_up[0];
+            looked_up.rotate_right(1);
         }
         looked_up[0] = Some((renewal, unchanged_for));
     }

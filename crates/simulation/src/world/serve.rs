@@ -74,7 +74,7 @@ impl World {
 
     fn carry_out(&mut self, i: usize, command: Command) -> Option<Event> {
         match command {
-            Command::Swap(swap) => self.send(i, Request::Swap(*swap, self.now)),
+            Command::Swap(swap) => self.send(i, Request::Swap(swap, self.now)),
             Command::ReadRecord { asked } => self.send(i, Request::Read { asked }),
             Command::Journal { attempt, run } => self.send(i, Request::Journal { attempt, run }),
             Command::Report(report) => self.send(i, Request::Member(report)),
