@@ -1,4 +1,4 @@
-//! The gateway's protocol code on any bytes: no panic, nothing lost, bounded holding back.
+//! The gateway's protocol code on any bytes: no panic, nothing lost, bounded holding back, bounded keeping.
 //!
 //! The first byte chooses how the rest is cut into pieces; the rest is once a first packet and once a
 //! stream of messages.
@@ -6,12 +6,15 @@
 
 use libfuzzer_sys::fuzz_target;
 use meridian_gateway::protocol::message::error_field;
-use meridian_gateway::protocol::{Dialogue, Frames, Opening, WHOLE_MAX};
+use meridian_gateway::protocol::tracker::KEPT_MAX;
+use meridian_gateway::protocol::{Dialogue, Frames, Login, Opening, Tracker, WHOLE_MAX};
 
 fuzz_target!(|data: &[u8]| {
     let Some((cut, rest)) = data.split_first() else { return };
     opening(rest);
     stream(rest, usize::from(*cut) + 1);
+    talk(rest);
+    let _ = Login::new(b"a secret").hear(rest);
 });
 
 fn opening(rest: &[u8]) {
@@ -47,4 +50,19 @@ fn stream(bytes: &[u8], cut: usize) {
         frames.sent(&held, send);
         held.drain(..send);
     }
+}
+
+/// The same bytes as a conversation: every other message is the server's.
+fn talk(bytes: &[u8]) {
+    let (mut tracker, mut frames, mut turn) = (Tracker::default(), Frames::default(), false);
+    let note = |tag, body: &[u8], whole| {
+        turn = !turn;
+        if turn { tracker.client_said(tag, body, whole) } else { tracker.server_said(tag, body) }
+        true
+    };
+    let _ = frames.scan_while(bytes, note);
+    let replay = tracker.replay();
+    assert!(replay.bytes.len() <= 2 * KEPT_MAX);
+    let mut frames = Frames::default();
+    assert!(frames.scan(&replay.bytes, |_, _| ()).is_ok() && frames.cleared() == replay.bytes.len());
 }

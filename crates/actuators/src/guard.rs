@@ -5,26 +5,36 @@
 //! and a frozen node would leave its PostgreSQL writing for ever. So the node starts a guard beside each
 //! PostgreSQL: a tiny process that reads deadlines from a pipe. When a deadline passes without a newer
 //! one, or when the pipe ends because the node is gone, it kills every process of that data directory.
+//! Until then, and under asynchronous replication, commits are acknowledged only by its word: see [`lease`].
 //!
-//! The guard is the node's own program with another first word; [`run`] is its whole life.
+//! The guard is the node's own program with another first word; [`run`] is its whole life. A guard that is
+//! killed is replaced at once, with the last deadline: commits wait for so long.
+
+mod lease;
+mod wire;
 
 use std::ffi::OsString;
 use std::io::{BufRead, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ChildStdin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::Duration;
 
 use meridian_model::Moment;
+use meridian_telemetry::clock;
 
 use crate::deadline::Deadline;
 use crate::error::ActuatorError;
 use crate::postgres::kill_cluster;
-use crate::process::{Child, DeathSignal, Launch, Output, Spawner, pause};
+use crate::process::{DeathSignal, Launch, OnExit, Output, Spawner, pause};
 use crate::watchdog::Watchdog;
+
+pub(crate) use wire::Door;
+
+use lease::Lease;
 
 /// The life of a guard process: reads orders until the node is gone, then kills what is left.
 ///
@@ -39,15 +49,34 @@ pub fn run(input: impl BufRead) -> Result<(), ActuatorError> {
     };
     let fenced = data_dir.clone();
     let watchdog = Watchdog::start(move |_| kill(&fenced))?;
+    let lease = Arc::new(Lease::default());
+    let (mut address, mut user) = (None, String::new());
     for line in lines {
-        match line.split_once(' ') {
-            Some(("kill-at", nanos)) => {
+        match line.split_once(' ').unwrap_or((&line, "")) {
+            ("kill-at", nanos) => {
                 // An order that cannot be read arms the fence at once: silence must never be safer.
-                watchdog.arm(Moment::from_nanos(nanos.parse().unwrap_or(0)));
+                let at = Moment::from_nanos(nanos.parse().unwrap_or(0));
+                lease.until(Some(at));
+                watchdog.arm(at);
             }
-            _ => watchdog.disarm(),
+            ("disarm", _) => {
+                lease.until(None);
+                watchdog.disarm();
+            }
+            ("look", _) => lease.look(),
+            ("address", text) => address = text.parse().ok(),
+            ("user", name) => name.clone_into(&mut user),
+            ("password", password) => {
+                let (user, password) = (user.clone(), password.to_owned());
+                let answering = address.map(|address| lease.answer(Door { address, user, password }));
+                if let Some(Err(error)) = answering {
+                    tracing::error!(%error, "commits are not confirmed");
+                }
+            }
+            _ => {}
         }
     }
+    lease.until(None);
     // The server has got SIGQUIT from the kernel by now; what is left after this is stuck.
     pause(QUIT_GRACE);
     kill(&data_dir);
@@ -57,50 +86,70 @@ pub fn run(input: impl BufRead) -> Result<(), ActuatorError> {
 /// The node's end of a guard.
 #[derive(Debug)]
 pub(crate) struct Guard {
-    orders: SyncSender<String>,
+    orders: Arc<SyncSender<Order>>,
     given: AtomicU64,
-    /// How many of them are in the guard's pipe: those it will obey even if we freeze now.
+    /// The last deadline that is in the guard's pipe, which it will obey even if we freeze now.
     written: Arc<AtomicU64>,
+}
+
+/// What a guard process is started with.
+pub(crate) struct Post {
+    /// How it is started.
+    pub(crate) command: Vec<OsString>,
+    /// Whose processes it kills.
+    pub(crate) data_dir: PathBuf,
+    /// Whose commits it confirms, if they wait for that.
+    pub(crate) door: Option<Door>,
+    /// Where its words go.
+    pub(crate) log: PathBuf,
+}
+
+/// What the thread hears that writes to the guard.
+#[derive(Debug)]
+enum Order {
+    /// A deadline, with its number.
+    Fence(u64, Option<Moment>),
+    Look,
+    /// The guard process of that number has ended.
+    Gone(u64),
 }
 
 impl Guard {
     /// Starts the process and the thread that writes to it (so that a stuck guard never blocks a node).
-    pub(crate) fn start(
-        spawner: Spawner,
-        command: Vec<OsString>,
-        data_dir: PathBuf,
-        log: PathBuf,
-    ) -> Result<Self, ActuatorError> {
-        let (orders, inbox) = sync_channel::<String>(ORDERS_WAITING);
-        let launch = launch(command, log)?;
-        let first = spawner.spawn(launch.clone(), None)?;
-        let written = Arc::new(AtomicU64::new(0));
-        let counts = Arc::clone(&written);
+    pub(crate) fn start(spawner: Spawner, post: Post) -> Result<Self, ActuatorError> {
+        let (orders, inbox) = sync_channel(ORDERS_WAITING);
+        let (orders, written) = (Arc::new(orders), Arc::new(AtomicU64::new(0)));
+        let mut keeper = Keeper {
+            spawner,
+            launch: launch(post.command, post.log)?,
+            greeting: greeting(&post.data_dir, post.door.as_ref()),
+            data_dir: post.data_dir,
+            // Not its own: the inbox ends with the node's end.
+            orders: Arc::downgrade(&orders),
+            written: Arc::clone(&written),
+            last: None,
+            pipe: None,
+            number: 0,
+            started: clock::now(),
+        };
+        keeper.start()?;
         thread::Builder::new()
             .name("guard".to_owned())
-            .spawn(move || {
-                let mut pipe = Pipe::new(spawner, launch, data_dir);
-                pipe.greet(&first);
-                for order in inbox {
-                    counts.fetch_add(u64::from(pipe.pass_on(&order)), Ordering::SeqCst);
-                }
-            })
+            .spawn(move || keeper.serve(&inbox))
             .map_err(|e| ActuatorError::file("starting a thread for", "the guard", e))?;
         Ok(Self { orders, given: AtomicU64::new(0), written })
     }
 
     /// Passes a deadline on; a full queue means a stuck guard, which will then fence too early.
     pub(crate) fn fence_at(&self, at: Option<Moment>) {
-        let order = at.map_or_else(|| "disarm\n".to_owned(), |at| format!("kill-at {}\n", at.as_nanos()));
-        if self.orders.try_send(order).is_ok() {
-            self.given.fetch_add(1, Ordering::SeqCst);
-        }
+        let number = self.given.fetch_add(1, Ordering::SeqCst) + 1;
+        let _the_next_one_comes_soon = self.orders.try_send(Order::Fence(number, at));
     }
 
-    /// Returns when all orders are in the guard's pipe.
+    /// Returns when the last deadline is in the guard's pipe.
     ///
     /// # Errors
-    /// It does not take them: who needs its fence must not go on.
+    /// It does not take it: who needs its fence must not go on.
     pub(crate) async fn informed(&self) -> Result<(), ActuatorError> {
         let given = self.given.load(Ordering::SeqCst);
         let informed = async {
@@ -111,6 +160,99 @@ impl Guard {
         };
         INFORM.run("passing the fence on to the guard process", informed).await
     }
+
+    /// The server has come up: it must not have to wait for the guard to find out.
+    pub(crate) fn look(&self) {
+        let _it_looks_by_itself_too = self.orders.try_send(Order::Look);
+    }
+}
+
+/// Keeps a guard process alive and passes the orders on.
+struct Keeper {
+    spawner: Spawner,
+    launch: Launch,
+    /// What each process is told first.
+    greeting: String,
+    data_dir: PathBuf,
+    orders: Weak<SyncSender<Order>>,
+    written: Arc<AtomicU64>,
+    last: Option<Moment>,
+    pipe: Option<ChildStdin>,
+    /// Of the process now; the end of an earlier one is no news.
+    number: u64,
+    started: Moment,
+}
+
+impl Keeper {
+    /// Ends with the node's end of the orders.
+    fn serve(mut self, inbox: &Receiver<Order>) {
+        for order in inbox {
+            match order {
+                Order::Fence(number, at) => {
+                    self.last = at;
+                    // A process that is new has been told already.
+                    if self.write(&fence_line(at)) || self.replace() {
+                        self.written.store(number, Ordering::SeqCst);
+                    }
+                }
+                Order::Look => drop(self.write("look\n")),
+                Order::Gone(number) if number == self.number => {
+                    pause(YOUNG.saturating_sub(clock::now().since(self.started)));
+                    self.replace();
+                }
+                Order::Gone(_) => {}
+            }
+        }
+    }
+
+    /// Whether another one has been started and told everything.
+    fn replace(&mut self) -> bool {
+        tracing::error!(data_dir = %self.data_dir.display(), "the guard process is gone; starting another");
+        match self.start() {
+            Ok(()) => self.pipe.is_some(),
+            Err(error) => {
+                tracing::error!(%error, "there is no guard process; the next order starts one");
+                false
+            }
+        }
+    }
+
+    fn start(&mut self) -> Result<(), ActuatorError> {
+        self.number += 1;
+        self.started = clock::now();
+        let (orders, number) = (Weak::clone(&self.orders), self.number);
+        let on_exit: OnExit = Box::new(move |_| {
+            if let Some(orders) = orders.upgrade() {
+                let _a_write_to_it_tells_too = orders.try_send(Order::Gone(number));
+            }
+        });
+        self.pipe = self.spawner.spawn(self.launch.clone(), Some(on_exit))?.take_input();
+        let words = format!("{}{}", self.greeting, fence_line(self.last));
+        self.write(&words);
+        Ok(())
+    }
+
+    /// Whether it is in the pipe.
+    fn write(&mut self, words: &str) -> bool {
+        let written = self.pipe.as_mut().is_some_and(|pipe| pipe.write_all(words.as_bytes()).is_ok());
+        if !written {
+            self.pipe = None;
+        }
+        written
+    }
+}
+
+/// The password goes through the pipe: it stands on no command line, in no file and in no log.
+fn greeting(data_dir: &Path, door: Option<&Door>) -> String {
+    let mut words = format!("watch {}\n", data_dir.display());
+    if let Some(Door { address, user, password }) = door {
+        words += &format!("address {address}\nuser {user}\npassword {password}\n");
+    }
+    words
+}
+
+fn fence_line(at: Option<Moment>) -> String {
+    at.map_or_else(|| "disarm\n".to_owned(), |at| format!("kill-at {}\n", at.as_nanos()))
 }
 
 fn launch(mut command: Vec<OsString>, log: PathBuf) -> Result<Launch, ActuatorError> {
@@ -126,45 +268,6 @@ fn launch(mut command: Vec<OsString>, log: PathBuf) -> Result<Launch, ActuatorEr
     Ok(launch)
 }
 
-/// Keeps a guard alive and passes orders on.
-struct Pipe {
-    spawner: Spawner,
-    launch: Launch,
-    data_dir: PathBuf,
-    open: Option<ChildStdin>,
-}
-
-impl Pipe {
-    const fn new(spawner: Spawner, launch: Launch, data_dir: PathBuf) -> Self {
-        Self { spawner, launch, data_dir, open: None }
-    }
-
-    fn greet(&mut self, guard: &Child) {
-        self.open = guard.take_input();
-        self.write(&format!("watch {}\n", self.data_dir.display()));
-    }
-
-    /// Whether it is in the pipe of a guard.
-    fn pass_on(&mut self, order: &str) -> bool {
-        if self.write(order) {
-            return true;
-        }
-        tracing::error!(data_dir = %self.data_dir.display(), "the guard process is gone; starting another");
-        if let Ok(fresh) = self.spawner.spawn(self.launch.clone(), None) {
-            self.greet(&fresh);
-        }
-        self.write(order)
-    }
-
-    fn write(&mut self, line: &str) -> bool {
-        let written = self.open.as_mut().is_some_and(|pipe| pipe.write_all(line.as_bytes()).is_ok());
-        if !written {
-            self.open = None;
-        }
-        written
-    }
-}
-
 fn kill(data_dir: &Path) {
     let data_dir_shown = data_dir.display();
     match kill_cluster(data_dir, KILL_WITHIN) {
@@ -178,6 +281,8 @@ fn kill(data_dir: &Path) {
     }
 }
 
+/// As what the guard is connected to its server: no region's name has an underscore.
+pub(crate) const LEASE_NAME: &str = "meridian_lease";
 const QUIT_GRACE: Duration = Duration::from_millis(150);
 const KILL_WITHIN: Duration = Duration::from_secs(30);
 const INFORM: Deadline = Deadline::new(
@@ -185,3 +290,5 @@ const INFORM: Deadline = Deadline::new(
     "it is a write to a pipe, after at most one start of a new guard process",
 );
 const ORDERS_WAITING: usize = 64;
+/// A guard that ends sooner is not replaced before.
+const YOUNG: Duration = Duration::from_secs(1);

@@ -41,7 +41,7 @@ use tokio::sync::{Mutex, watch};
 use crate::deadline::Deadline;
 use crate::error::ActuatorError;
 use crate::execute::{BoxFuture, DatabaseActuator, Rejoined, StopMode, UnexpectedExit};
-use crate::guard::Guard;
+use crate::guard::{Door, Guard, Post};
 use crate::process::{Spawner, User};
 use crate::rehearsal::Rehearsal;
 use crate::watchdog::Watchdog;
@@ -114,7 +114,7 @@ impl Postgres {
         layout.look()?;
         let fenced = Arc::clone(&server);
         let watchdog = Watchdog::start(move |_| fenced.fence())?;
-        let guard = start_guard(&config, &layout, &spawner)?;
+        let guard = start_guard(&config, &layout, &spawner, &password)?;
         let link = |dbname: &str| Link::new(config.address, &config.postgres.superuser, &password, dbname);
         let (watching, work, ledger) = (link("postgres"), link("postgres"), link(&config.dbname));
         let member = Member {
@@ -273,6 +273,13 @@ impl Member {
         stopped
     }
 
+    /// Returns when commits are acknowledged: when the guard has confirmed one, if they wait for that.
+    async fn first_commit(&self) -> Result<(), ActuatorError> {
+        let Some(guard) = self.guard.as_ref().filter(|_| self.config.leased()) else { return Ok(()) };
+        guard.look();
+        self.work.rows(COMMITTING, FIRST_COMMIT, LEASED).await.map(drop)
+    }
+
     /// Writes the settings for a member that follows `upstream`, or nobody.
     fn configure(&self, upstream: Option<SocketAddr>) -> Result<(), ActuatorError> {
         let names = self.names.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -318,12 +325,19 @@ fn start_guard(
     config: &PostgresConfig,
     layout: &Layout,
     spawner: &Spawner,
+    password: &str,
 ) -> Result<Option<Guard>, ActuatorError> {
     if config.guard.is_empty() {
         return Ok(None);
     }
-    let log = layout.work_dir.join("guard.log");
-    Guard::start(spawner.clone(), config.guard.clone(), layout.data_dir.clone(), log).map(Some)
+    let (user, password) = (config.postgres.superuser.clone(), password.to_owned());
+    let post = Post {
+        command: config.guard.clone(),
+        data_dir: layout.data_dir.clone(),
+        door: config.leased().then_some(Door { address: config.address, user, password }),
+        log: layout.work_dir.join("guard.log"),
+    };
+    Guard::start(spawner.clone(), post).map(Some)
 }
 
 /// A password, without the line's end. Never in an error.
@@ -342,5 +356,10 @@ const STOP_FAST: Deadline = Deadline::new(
     Duration::from_secs(10),
     "standbys are sent the rest first, and a dead one is noticed after 3 s",
 );
+const FIRST_COMMIT: &str = "select pg_logical_emit_message(true, 'meridian', 'first commit') \
+                            from set_config('synchronous_commit', 'on', true)";
+const COMMITTING: &str = "the first commit, which the guard process confirms (its guard.log says more)";
+/// It takes milliseconds, unless the machine has nothing to spare.
+const LEASED: Duration = Duration::from_secs(5);
 /// A statement that only looks at memory.
 const QUICK: Duration = Duration::from_secs(2);

@@ -7,6 +7,7 @@ mod it {
     mod fence;
     mod handover;
     mod inspect;
+    mod lease;
     mod life;
     mod lost;
     mod quorum;

@@ -25,15 +25,18 @@ use crate::limits::MOVES_MAX;
 use crate::table::{self, State, Trigger};
 
 mod driver;
+mod endings;
 mod facts;
 mod handover;
 mod intake;
 mod moves;
 mod orders;
+mod people;
 mod report;
 mod rules;
 mod runner;
 mod runs;
+mod steps;
 mod view;
 
 use driver::Driver;

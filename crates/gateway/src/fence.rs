@@ -100,7 +100,8 @@ impl Fence {
     }
 
     /// Ends the sessions that are busy, with a message that says why. Says how many were busy at this
-    /// instant; one that becomes idle before its task runs stays.
+    /// instant; one that becomes idle before its task runs stays. PostgreSQL may go on with what such a
+    /// session asked until it is stopped itself; nobody is told that it was done.
     pub fn cut(&self, group: &GroupName) -> usize {
         let gate = self.gate(group);
         let busy = gate.hold.cut();

@@ -8,10 +8,10 @@
 //! begins, whenever the tasks of the sessions run.
 //!
 //! **Sessions that another gateway sent are not held here.** Their own gateway is told to hold at nearly the
-//! same time; a message that it let pass before that is on its way to this one and must not get lost, and it
-//! would be if it was kept here while the session moves, for the other gateway rightly holds it for asked.
-//! So such a transaction runs, and is counted; its own gateway begins no further one. Quiet is what *all*
-//! gateways are together. New sessions of other gateways are refused during a hold, and wait there.
+//! same time. What it let pass before that may arrive here after our hold began; kept here it would be lost
+//! when the session moves, for the other gateway has passed it on and waits for the answer. So such a
+//! transaction runs and is counted, and its own gateway begins no further one. The writer is quiet when *all*
+//! gateways are. New sessions of other gateways are refused during a hold, and wait over there.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};

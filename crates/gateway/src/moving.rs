@@ -32,8 +32,8 @@ use crate::watch::LastWords;
 
 /// How long the login and setting all up may take.
 const SETTLE_MAX: Duration = Duration::from_secs(5);
-/// A session that loses its server so soon after it moved there is not moved again: that server takes
-/// sessions and drops them.
+/// A session that loses its server so soon after it moved there does not go back to it in the same epoch:
+/// that server takes sessions and drops them.
 const REST_MIN: Duration = Duration::from_secs(1);
 
 /// Why a session leaves its server.
@@ -59,6 +59,8 @@ pub(crate) struct Journey<'a> {
     user: &'a str,
     tracker: &'a Tracker,
     leave: &'a Leave,
+    /// It has only just moved.
+    restless: bool,
 }
 
 /// Why a server did not take the session over.
@@ -91,15 +93,13 @@ impl Mover {
         leave: Leave,
     ) -> Result<Server, End> {
         let begun = clock::now();
-        if leave.lost.is_some() && self.moved_at.is_some_and(|at| begun.since(at) < REST_MIN) {
-            return Err(End::ServerLost(leave.from.region));
-        }
+        let restless = self.moved_at.is_some_and(|at| begun.since(at) < REST_MIN);
         let Baggage { said, tracker, held, .. } = baggage;
         held.get_or_insert_with(|| Held::new(&door.meter));
         let (Some(tracker), Some(user)) = (tracker, self.caller.user()) else {
             return Err(End::Unseated(leave.why));
         };
-        let journey = Journey { door, caller: &self.caller, user, tracker, leave: &leave };
+        let journey = Journey { door, caller: &self.caller, user, tracker, leave: &leave, restless };
         let server = seek_again(door, client, &journey, said).await.map_err(|refusal| match refusal {
             Refusal::ClientLeft => End::Client,
             Refusal::Draining => End::Draining,
@@ -117,25 +117,27 @@ impl Mover {
 }
 
 impl Journey<'_> {
-    /// A server that ended this session by a word of its own, and takes it again at once, is not being
-    /// stopped: an administrator wanted the session to end.
+    /// Whether the session goes to this server, which has answered.
     pub(crate) fn may_enter(&self, target: &Target, first: bool) -> Result<(), Failure> {
-        match &self.leave.lost {
-            Some(Some(words)) if first && words.perhaps_meant && target.epoch == self.leave.from.epoch => {
-                Err(Failure::Never(Refusal::Terminated(words.message.clone())))
-            }
-            _ => Ok(()),
+        let Some(words) = self.leave.lost.as_ref().filter(|_| target.epoch == self.leave.from.epoch) else {
+            return Ok(());
+        };
+        // It ended this session by a word of its own and takes it again at once, so it is not being
+        // stopped: an administrator wanted the session to end.
+        if let Some(words) = words.as_ref().filter(|words| first && words.perhaps_meant) {
+            return Err(Failure::Never(Refusal::Terminated(words.message.clone())));
         }
+        if self.restless {
+            return Err(not_moved(target, "it takes sessions and drops them"));
+        }
+        Ok(())
     }
 
     /// Logs in and sets all up. What the client must be told is the first that it will hear from there.
     pub(crate) async fn settle(&self, upstream: Upstream) -> Result<(Upstream, Option<CancelKey>), Failure> {
-        let region = upstream.target.region.clone();
-        let never = |why: String| {
-            let why = format!("it could not be moved to the database in `{region}`: {why}");
-            Failure::Never(Refusal::NotMoved { why })
-        };
-        let password = self.door.credentials.password(self.user).await.map_err(never)?;
+        let target = upstream.target.clone();
+        let password = self.door.credentials.password(self.user).await;
+        let password = password.map_err(|why| not_moved(&target, &why))?;
         let set_up = timeout(SETTLE_MAX, self.set_up(upstream, &password)).await;
         match set_up.unwrap_or(Err(Trouble::Slow)) {
             Ok(settled) => Ok(settled),
@@ -145,7 +147,7 @@ impl Journey<'_> {
             {
                 Err(Failure::Again("the password has changed".to_owned()))
             }
-            Err(trouble) => Err(never(trouble.to_string())),
+            Err(trouble) => Err(not_moved(&target, &trouble.to_string())),
         }
     }
 
@@ -196,6 +198,11 @@ impl Journey<'_> {
         let _place = self.door.proofs.acquire().await;
         tokio::task::spawn_blocking(hear).await.map_err(|e| Trouble::Wrong(e.to_string()))?
     }
+}
+
+fn not_moved(target: &Target, why: &str) -> Failure {
+    let why = format!("it could not be moved to the database in `{}`: {why}", target.region);
+    Failure::Never(Refusal::NotMoved { why })
 }
 
 impl Trouble {

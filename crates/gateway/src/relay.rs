@@ -142,7 +142,8 @@ impl<'a> Relay<'a> {
     }
 
     /// Leaves the server. Nothing is under way there, as [`Relay::hindrance`] has said.
-    pub(crate) fn leave(self) -> Baggage {
+    pub(crate) fn leave(mut self) -> Baggage {
+        self.client_stalls.follow(false, self.client.tcp());
         Baggage {
             said: self.to_server.into_rest(),
             dialogue: self.watch.dialogue,

@@ -57,17 +57,18 @@ impl Watch<'_> {
     }
 
     /// The server is being stopped, or our session with it is ended, and the client has nothing under way
-    /// there: it need not hear of it. PostgreSQL says so as an error or, in a hurry, as a warning.
+    /// there: it need not hear of it. PostgreSQL says so as an error or, in a hurry, as a warning; another
+    /// gateway also says that it lost the database behind it.
     fn last_words(&self, tag: u8, body: &[u8]) -> Option<LastWords> {
+        const FAREWELLS: [&str; 3] =
+            [sqlstate::ADMIN_SHUTDOWN, sqlstate::CRASH_SHUTDOWN, sqlstate::CONNECTION_FAILURE];
         if !matches!(tag, ERROR | NOTICE) || !self.dialogue.idle() {
             return None;
         }
         self.tracker.as_ref().filter(|tracker| tracker.hindrance().is_none())?;
         let code = error_field(body, b'C')?;
+        FAREWELLS.iter().find(|farewell| farewell.as_bytes() == code)?;
         let shutdown = code == sqlstate::ADMIN_SHUTDOWN.as_bytes();
-        if !shutdown && code != sqlstate::CRASH_SHUTDOWN.as_bytes() {
-            return None;
-        }
         let message = String::from_utf8_lossy(error_field(body, b'M').unwrap_or_default()).into_owned();
         // A gateway names no routine of PostgreSQL.
         Some(LastWords { message, perhaps_meant: shutdown && error_field(body, b'R').is_some() })

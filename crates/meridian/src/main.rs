@@ -13,6 +13,7 @@ use meridian_lab::drill::DrillError;
 mod check;
 mod drill;
 mod explain;
+mod guard;
 mod lab;
 mod maintenance;
 mod moves;
@@ -85,9 +86,7 @@ fn main() -> ExitCode {
         Command::Plan(args) => plan::run(&args),
         Command::Maintenance(args) => maintenance::run(&args),
         Command::Lab(args) => lab::run(args),
-        Command::Guard => {
-            meridian_node::guard(std::io::stdin().lock()).map(|()| ExitCode::SUCCESS).map_err(Into::into)
-        }
+        Command::Guard => guard::run(),
         Command::Drill(args) => drill::run(args),
     };
     done.unwrap_or_else(|error| {

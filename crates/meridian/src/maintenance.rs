@@ -68,7 +68,7 @@ pub(crate) fn run(args: &MaintenanceArgs) -> anyhow::Result<ExitCode> {
     };
     let now: Option<Maintenance> = match asked {
         Some((for_ms, person)) => {
-            let (by, reason) = (person.name(), person.reason.clone());
+            let (by, reason) = (person.by.clone(), person.reason.clone());
             nodes.post(MAINTENANCE, &MaintenanceAsked { for_ms, by, reason })?
         }
         None => nodes.statuses().into_iter().next().and_then(|node| node.maintenance),

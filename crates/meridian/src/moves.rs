@@ -115,7 +115,7 @@ fn begin(
         return crate::plan::foretell(&nodes, &group, graceful, how.which.output);
     }
     let wish = wish(&nodes, &group)?;
-    let order = OrderAsked { group: group.clone(), wish, by: how.person.name(), lasts_ms: None };
+    let order = OrderAsked { group: group.clone(), wish, by: how.person.by.clone(), lasts_ms: None };
     let order: Order = nodes.post(ORDERS, &order)?;
     if how.no_wait {
         match how.which.output {
@@ -153,7 +153,7 @@ fn follow(nodes: &Nodes, order: &Order, patience: Duration) -> anyhow::Result<Ru
             let last = group.map_or_else(|| "no node answers".to_owned(), |g| g.doing);
             return Err(No(format!("not finished within {} s: {last}", patience.as_secs())).into());
         }
-        std::thread::sleep(LOOK_EVERY);
+        nodes.pause(LOOK_EVERY);
     }
 }
 

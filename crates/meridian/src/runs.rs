@@ -176,7 +176,7 @@ fn watch(args: &OneArgs) -> anyhow::Result<ExitCode> {
             return Ok(if run.aborted.is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS });
         }
         last = Some(run);
-        std::thread::sleep(LOOK_EVERY);
+        nodes.pause(LOOK_EVERY);
     }
 }
 
@@ -225,7 +225,7 @@ fn say(args: &SayArgs, say: SayWord, step: Option<Name>) -> anyhow::Result<ExitC
         Ok(nodes) => nodes,
         Err(code) => return Ok(code),
     };
-    let (by, reason) = (args.person.name(), args.person.reason.clone());
+    let (by, reason) = (args.person.by.clone(), args.person.reason.clone());
     let word = WordAsked { run: args.run.clone(), say, step, by, reason };
     let words: RunWords = nodes.post(WORDS, &word)?;
     match args.which.output {

@@ -41,20 +41,12 @@ pub(crate) struct Which {
 /// Who asks, and why.
 #[derive(Args)]
 pub(crate) struct Person {
-    /// Who asks, for the journal. Default: the user who runs this.
-    #[arg(long)]
-    by: Option<String>,
+    /// Who asks, for the journal.
+    #[arg(long, env = "USER", default_value = "somebody")]
+    pub(crate) by: String,
     /// Why, for the journal.
     #[arg(long, default_value = "")]
     pub(crate) reason: String,
-}
-
-impl Person {
-    /// A name for the journal.
-    pub(crate) fn name(&self) -> String {
-        let user = || ["SUDO_USER", "USER", "LOGNAME"].iter().find_map(|key| std::env::var(key).ok());
-        self.by.clone().or_else(user).unwrap_or_else(|| "somebody".to_owned())
-    }
 }
 
 /// The nodes of a system.
@@ -103,6 +95,11 @@ impl Which {
 }
 
 impl Nodes {
+    /// Nothing for so long.
+    pub(crate) fn pause(&self, time: Duration) {
+        self.runtime.block_on(tokio::time::sleep(time));
+    }
+
     /// What every node that answers knows, the best informed first: those that reach etcd, and of these the
     /// ones that know the newest reign.
     pub(crate) fn statuses(&self) -> Vec<NodeStatus> {

@@ -9,10 +9,10 @@ use meridian_actuators::{ActuatorError, ComputeActuator, DatabaseActuator, Postg
 use meridian_coordination::asks::Asks;
 use meridian_coordination::{Etcd, Keys, Store, Timeouts};
 use meridian_gateway::Fence;
-use meridian_model::health::Report;
+use meridian_model::health::{RegionHealth, Report};
 use meridian_model::plan::Trigger;
 use meridian_model::topology::{NodeAddresses, Region, Role};
-use meridian_model::{Database, RegionName, System};
+use meridian_model::{Database, GroupName, RegionName, System};
 use meridian_steering::View;
 use meridian_telemetry::Metrics;
 use tokio::net::TcpListener;
@@ -40,6 +40,9 @@ pub const GUARD: &str = "guard";
 
 /// Threads that answer DNS: a second one takes over while the first compiles new answers.
 const DNS_WORKERS: usize = 2;
+
+mod parts;
+use parts::Parts;
 
 /// Why a node cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -159,30 +162,13 @@ impl Node {
         let (groups, ends) = parts.groups(&etcd, &compute, &publisher)?;
         let names: Vec<_> = system.databases.iter().map(|d| d.name.clone()).collect();
         let knowledge = Arc::new(Mutex::new(Knowledge::new(&system.topology.name, names.clone())));
-        let (reports, own) = watch::channel(None);
-        let (verdicts, verdicts_out) = watch::channel(Arc::default());
-        let (coordination_in, coordination_out) = watch::channel(CoordinationStatus::default());
-        let observer = Observer {
-            here: here.clone(),
-            regions: system.region_names().cloned().collect(),
-            timers: system.topology.timers,
-            store: Arc::clone(&etcd) as Arc<dyn Store>,
-            keys: Keys::new(&system.topology.name),
-            knowledge: Arc::clone(&knowledge),
-            groups: names.iter().zip(&ends).map(|(n, e)| Inbox::new(n.clone(), e.events.clone())).collect(),
-            own,
-            verdicts,
-            coordination: coordination_in,
-            nudge: Arc::clone(&nudge),
-            metrics: metrics.clone(),
-        };
-        let known = Arc::clone(&knowledge);
+        let eyes = parts.eyes(&etcd, &knowledge, names.iter().zip(&ends));
         let board = Board {
             here: here.clone(),
-            verdicts: verdicts_out,
-            coordination: coordination_out,
+            verdicts: eyes.verdicts,
+            coordination: eyes.coordination,
             groups: ends.iter().map(|e| e.facts.clone()).collect(),
-            knowledge,
+            knowledge: Arc::clone(&knowledge),
             views: publisher.views(),
             compute: Arc::clone(&compute),
         };
@@ -192,7 +178,7 @@ impl Node {
             system: Arc::clone(&system),
             here: here.clone(),
             asks: asks.clone(),
-            knowledge: known,
+            knowledge,
             groups: states.clone(),
         };
         let ways_in = |e: &GroupEnds| (e.promises.clone(), e.events.clone());
@@ -200,9 +186,9 @@ impl Node {
             names.into_iter().zip(ends.iter().map(ways_in)).map(|(name, (p, e))| (name, p, e)).collect();
         Ok(Self {
             listeners,
-            observer,
+            observer: eyes.observer,
             prober: meridian_probes::Prober::new(Arc::clone(&system), here, metrics.clone())?,
-            reports,
+            reports: eyes.reports,
             groups,
             publisher,
             keeper,
@@ -310,93 +296,6 @@ fn instances(system: &System, here: &RegionName) -> Result<Vec<Instances>, Error
         all.push(Instances { service: service.name.clone(), actuator, standby, primary });
     }
     Ok(all)
-}
-
-/// What the loops of the groups are made from.
-struct Parts<'a> {
-    system: &'a Arc<System>,
-    region: &'a Region,
-    memory: Memory,
-    secret: Secret,
-    fence: Arc<Fence>,
-    nudge: &'a Arc<Notify>,
-    metrics: Metrics,
-}
-
-impl Parts<'_> {
-    fn groups(
-        &self,
-        etcd: &Arc<Etcd>,
-        compute: &Arc<Compute>,
-        publisher: &Publisher,
-    ) -> Result<(Vec<Group>, Vec<GroupEnds>), Error> {
-        let mut loops = Vec::new();
-        for database in &self.system.databases {
-            let tools = self.tools(database, etcd, compute, publisher.views())?;
-            loops.push(Group::new(self.config(database), tools, Arc::clone(self.nudge)));
-        }
-        Ok(loops.into_iter().unzip())
-    }
-
-    fn config(&self, database: &Database) -> meridian_failover::Config {
-        let primary = self.system.topology.regions.iter().find(|r| r.role == Role::Primary);
-        let members: Vec<RegionName> = database.members.iter().map(|m| m.region.clone()).collect();
-        let first = primary.map(|r| r.name.clone()).filter(|name| members.contains(name));
-        meridian_failover::Config {
-            group: database.name.clone(),
-            me: self.region.name.clone(),
-            initial_primary: first
-                .or_else(|| members.first().cloned())
-                .unwrap_or_else(|| self.region.name.clone()),
-            members,
-            replication: database.replication,
-            rpo: self.system.topology.objectives.rpo,
-            max_read_lag: database.max_read_lag,
-            timers: self.system.topology.timers,
-            gateways: self.system.region_names().cloned().collect(),
-            switchover: database.switchover,
-            plan: plan_of(self.system, database),
-        }
-    }
-
-    /// PostgreSQL with a guard: this same program as a tiny process that kills the database when this
-    /// node dies or is frozen.
-    fn postgres(&self, database: &Database) -> Result<Postgres, Error> {
-        let config = PostgresConfig::of(self.system, database, &self.region.name)?;
-        let program = std::env::current_exe().map_err(Error::OwnProgram)?;
-        Ok(Postgres::open(config.guarded_by(vec![program.into(), GUARD.into()]))?)
-    }
-
-    fn tools(
-        &self,
-        database: &Database,
-        etcd: &Arc<Etcd>,
-        compute: &Arc<Compute>,
-        views: watch::Receiver<Arc<View>>,
-    ) -> Result<Tools, Error> {
-        let here = &self.region.name;
-        let member = database.member(here);
-        let actuator = member.map(|_| self.postgres(database)).transpose()?;
-        let others = self.system.topology.regions.iter().filter(|r| &r.name != here);
-        let members: HashMap<_, _> = database.members.iter().map(|m| (m.region.clone(), m.address)).collect();
-        Ok(Tools {
-            store: Arc::clone(etcd) as Arc<dyn Store>,
-            keys: Keys::new(&self.system.topology.name),
-            database: actuator.map(|a| Arc::new(a) as Arc<dyn DatabaseActuator>),
-            members,
-            peers: others.map(|r| (r.name.clone(), r.node.control)).collect(),
-            secret: self.secret.clone(),
-            fence: Arc::clone(&self.fence),
-            memory: self.memory.clone(),
-            metrics: self.metrics.clone(),
-            steps: Arc::new(Steps {
-                here: here.clone(),
-                database: database.clone(),
-                views,
-                compute: Arc::clone(compute),
-            }),
-        })
-    }
 }
 
 /// The plan of that database, its steps frozen for both kinds of run.

@@ -1,8 +1,8 @@
 //! The very machines of `failover`, `health` and `steering` under a world that is made from a seed and tries
 //! to break them. Never shipped.
 //!
-//! A [`Schedule`] is a system and a list of faults; [`run`] lets it happen in virtual time and asks every law of
-//! `meridian_invariants` after every event that could break it; [`shrink`] makes a schedule that broke one
+//! A [`Schedule`] is a system and a list of faults; [`run()`] lets it happen in virtual time and asks every law of
+//! `meridian_invariants` after every event that could break it; [`shrink()`] makes a schedule that broke one
 //! shorter; [`story`] tells it. One seed replays everything exactly, on any machine: there is no clock, no thread
 //! and no order of a hash here, except in [`campaign`], which runs many schedules on all cores.
 //!

@@ -24,6 +24,8 @@ const PERSON_AFTER: Us = 45 * SECOND;
 const FIRST_START: Us = 60 * SECOND;
 /// A healthy system is left alone for this long before a storm.
 const SETTLES: Us = 4 * SECOND;
+/// A late journal entry is written over within this long.
+const LATE_ENTRIES: Us = 10 * SECOND;
 /// Once protected again, a client is told of a new write within this long.
 const WRITES_WITHIN: Us = 5 * SECOND;
 
@@ -148,6 +150,8 @@ fn heal(world: &mut World) -> Us {
     let healed_in = world.now - calm_from;
     let told = world.told();
     let writes = well && world.until(WRITES_WITHIN, |world| world.told() > told);
+    // A journal entry of before the calm may still come late and undo the last one, which is then written again.
+    world.until(LATE_ENTRIES, World::protected);
     if world.broken().is_some() {
         return healed_in;
     }

@@ -31,7 +31,8 @@ pub struct PostgresConfig {
     pub work_dir: PathBuf,
     /// Where diverged logs are kept.
     pub kept_wal_dir: PathBuf,
-    /// The command of the guard (see [`crate::guard`]); empty: no guard, only the watchdog thread.
+    /// The command of the guard (see [`crate::guard`]); empty: no guard, only the watchdog thread, and no
+    /// lease in the commit path.
     pub guard: Vec<OsString>,
 }
 
@@ -68,6 +69,11 @@ impl PostgresConfig {
     pub fn guarded_by(mut self, command: Vec<OsString>) -> Self {
         self.guard = command;
         self
+    }
+
+    /// Whether commits wait for the guard's word (see [`crate::guard`]); under quorum they wait for standbys.
+    pub(crate) fn leased(&self) -> bool {
+        !self.guard.is_empty() && self.replication == Replication::Async
     }
 }
 

@@ -21,6 +21,7 @@ use super::settings::literal;
 use super::{Member, QUICK};
 use crate::deadline::Deadline;
 use crate::error::ActuatorError;
+use crate::guard::LEASE_NAME;
 
 impl Member {
     pub(super) async fn prepare_handover(&self, to: &RegionName) -> Result<(), ActuatorError> {
@@ -117,12 +118,14 @@ impl Member {
         })
     }
 
-    /// All standbys but the successor. That one of them stays only makes the stop longer.
+    /// All standbys but the successor. That one of them stays only makes the stop longer. The guard stays:
+    /// the last commits need its word.
     async fn send_others_away(&self) {
         let successor = self.successor.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(successor) = successor else { return };
         let sql = format!(
-            "select pg_terminate_backend(pid) from pg_stat_replication where application_name <> {}",
+            "select pg_terminate_backend(pid) from pg_stat_replication \
+             where application_name not in ({}, '{LEASE_NAME}')",
             literal(successor.as_str())
         );
         if let Err(error) = self.work.rows("sending the other standbys away", &sql, QUICK).await {

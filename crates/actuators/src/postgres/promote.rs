@@ -28,6 +28,7 @@ impl Member {
         }
         self.configure(None)?;
         self.layout.signal_standby(true)?;
+        self.first_commit().await?;
         self.checkpoint_in_background();
         self.renew_ledger_in_background(turns);
         Ok(())

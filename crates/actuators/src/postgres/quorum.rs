@@ -16,10 +16,11 @@ use meridian_model::RegionName;
 use rustix::process::Signal;
 
 use super::link::Link;
-use super::settings::{acknowledgers_of, any_of};
+use super::settings::{acknowledgers_of, any_of, nobodys};
 use super::{Member, QUICK};
 use crate::deadline::Deadline;
 use crate::error::ActuatorError;
+use crate::guard::LEASE_NAME;
 
 impl Member {
     pub(super) async fn set_acknowledgers(
@@ -35,10 +36,10 @@ impl Member {
             let problem = format!("{acknowledgers} of {} standbys cannot acknowledge", candidates.len());
             return Err(wrong(problem));
         }
-        let wanted = any_of(acknowledgers, candidates.iter().map(RegionName::as_str));
-        let counted: BTreeSet<_> = match acknowledgers {
-            0 => BTreeSet::new(),
-            _ => candidates.iter().map(RegionName::as_str).collect(),
+        let names = || candidates.iter().map(RegionName::as_str);
+        let (wanted, counted): (_, BTreeSet<_>) = match acknowledgers {
+            0 => (nobodys(&self.config), self.config.leased().then_some(LEASE_NAME).into_iter().collect()),
+            _ => (any_of(acknowledgers, names()), names().collect()),
         };
         if self.in_recovery().await? {
             self.put_names(&wanted)?;
@@ -74,13 +75,13 @@ impl Member {
         Ok(())
     }
 
-    /// Returns when a session shows `wanted`, each sender counts its standby only if it is in `counted`, and
-    /// with nobody in it a commit waits for nobody.
+    /// Returns when a session shows `wanted`, each sender counts its standby only if it is in `counted`, and,
+    /// if none is to be waited for, a commit waits for none.
     async fn counts(&self, wanted: &str, counted: &BTreeSet<&str>) -> Result<(), ActuatorError> {
         self.shown(wanted).await?;
         self.senders_count(counted).await?;
-        if counted.is_empty() && wanted.is_empty() {
-            self.work.rows("a commit that waits for nobody", COMMIT, IN_FORCE.after).await?;
+        if acknowledgers_of(wanted) == Some(0) {
+            self.work.rows("a commit that waits for no standby", COMMIT, IN_FORCE.after).await?;
         }
         Ok(())
     }

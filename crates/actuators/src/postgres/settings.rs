@@ -181,17 +181,24 @@ pub(crate) fn literal(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 
-/// `ANY w ("a","b")` of all other members; it means nothing on a standby, so it is always set.
+/// What the spec says. It means nothing on a standby, so it is always set: a promoted one has it in force
+/// before it acknowledges anything.
 fn synchronous_standby_names(config: &PostgresConfig) -> String {
-    let Replication::Quorum { acknowledgers } = config.replication else { return String::new() };
-    any_of(acknowledgers, config.others.iter().map(RegionName::as_str))
+    match config.replication {
+        Replication::Async | Replication::Quorum { acknowledgers: 0 } => nobodys(config),
+        Replication::Quorum { acknowledgers } => {
+            any_of(acknowledgers, config.others.iter().map(RegionName::as_str))
+        }
+    }
 }
 
-/// The value of `synchronous_standby_names` with which `acknowledgers` of these must have a commit.
+/// The value of `synchronous_standby_names` with which a commit waits for no standby: at most for the guard.
+pub(crate) fn nobodys(config: &PostgresConfig) -> String {
+    if config.leased() { LEASE.to_owned() } else { String::new() }
+}
+
+/// The one with which `acknowledgers` of these must have a commit.
 pub(crate) fn any_of<'a>(acknowledgers: u32, names: impl Iterator<Item = &'a str>) -> String {
-    if acknowledgers == 0 {
-        return String::new();
-    }
     let names: Vec<_> = names.map(identifier).collect();
     format!("ANY {acknowledgers} ({})", names.join(","))
 }
@@ -199,6 +206,9 @@ pub(crate) fn any_of<'a>(acknowledgers: u32, names: impl Iterator<Item = &'a str
 /// How many must have a commit with such a value; none if it is not to be understood.
 pub(crate) fn acknowledgers_of(value: &str) -> Option<u32> {
     let value = value.trim();
+    if value == LEASE {
+        return Some(0);
+    }
     let Some((head, _)) = value.split_once('(') else { return Some(u32::from(!value.is_empty())) };
     let number = head.trim().trim_start_matches(|c: char| c.is_ascii_alphabetic()).trim();
     number.parse().ok()
@@ -208,6 +218,8 @@ fn conf_quoted(value: &str) -> String {
     format!("'{}'", value.replace('\\', "\\\\").replace('\'', "''"))
 }
 
+/// The guard, by [`crate::guard::LEASE_NAME`].
+const LEASE: &str = "FIRST 1 (meridian_lease)";
 /// No round trip for GSSAPI; dead peers are noticed within seconds.
 const LIBPQ_OPTIONS: &str = "connect_timeout='4' keepalives_idle='3' keepalives_interval='1' \
      keepalives_count='3' tcp_user_timeout='5000' gssencmode='disable'";
@@ -217,7 +229,8 @@ const DEFAULTS: [(&str, &str); 22] = [
     // Lost transactions can be decoded only from such a log.
     ("wal_level", "logical"),
     ("max_connections", "200"),
-    ("max_wal_senders", "20"),
+    // One of them is the guard's.
+    ("max_wal_senders", "21"),
     ("max_replication_slots", "20"),
     ("wal_keep_size", "256MB"),
     ("max_slot_wal_keep_size", "1GB"),

@@ -33,7 +33,7 @@ impl Member {
         self.layout.raise_epoch(epoch)?;
         if self.server.child().is_some() {
             return match self.in_recovery().await? {
-                false => self.make_slots_for_others().await,
+                false => self.take_writes().await,
                 true => {
                     Err(wrong("start as a primary", "it runs as a standby; promote it, or stop it first"))
                 }
@@ -41,7 +41,12 @@ impl Member {
         }
         self.start(As::Primary, ticket).await?;
         self.renew_ledger_in_background(false);
-        self.make_slots_for_others().await
+        self.take_writes().await
+    }
+
+    async fn take_writes(&self) -> Result<(), ActuatorError> {
+        self.make_slots_for_others().await?;
+        self.first_commit().await
     }
 
     pub(super) async fn follow(&self, upstream: SocketAddr, epoch: Epoch) -> Result<(), ActuatorError> {

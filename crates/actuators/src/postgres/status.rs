@@ -97,7 +97,8 @@ fn standby_of(row: &SimpleQueryRow) -> Option<StandbyStatus> {
 /// On a machine with nothing to spare a new session alone takes a second.
 const WITHIN: Duration = Duration::from_secs(2);
 
-/// The first row is the server itself, the others are its standbys.
+/// The first row is the server itself, the others are its standbys. The guard, which is connected as one too,
+/// is left out by its name, which no region can have.
 ///
 /// Lag: everything received was replayed and the upstream was heard within 2.5 s (it speaks at least
 /// every 1.5 s): 0. Otherwise the older of the last message and the last replayed transaction counts.

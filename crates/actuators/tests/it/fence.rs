@@ -1,6 +1,6 @@
 //! The fence: by the watchdog's thread, by the guard's process, by the kernel when the node dies.
 
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -48,14 +48,14 @@ async fn a_guard_kills_at_the_deadline_that_a_frozen_node_cannot_keep() {
     let database = rig.primary().await;
     let mut guard = start_guard(&rig);
     let at = clock::now() + Duration::from_millis(300);
-    order(&mut guard, &format!("kill-at {}", (clock::now() + Duration::from_millis(100)).as_nanos()));
-    order(&mut guard, &format!("kill-at {}", at.as_nanos()));
+    guard.kill_at(clock::now() + Duration::from_millis(100));
+    guard.kill_at(at);
     let mut exits = database.exits();
     let exit = exits.wait_for(Option::is_some).await.unwrap().clone().unwrap();
     assert!(!exit.fenced, "it was not our own watchdog");
     assert!(exit.at >= at, "the later order replaces the earlier");
     assert_eq!(processes_in(&rig.config(0).postgres.data_dir).len(), 0);
-    end(guard);
+    guard.end();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -64,7 +64,7 @@ async fn a_guard_kills_what_is_left_when_its_node_is_gone() {
     let database = rig.primary().await;
     let guard = start_guard(&rig);
     let mut exits = database.exits();
-    end(guard);
+    guard.end();
     exits.wait_for(Option::is_some).await.unwrap();
     assert_eq!(processes_in(&rig.config(0).postgres.data_dir).len(), 0);
 }
@@ -201,20 +201,6 @@ fn a_guard_refuses_to_guess_what_to_watch() {
     assert!(error.to_string().contains("its first line is `hello`"), "{error}");
 }
 
-fn start_guard(rig: &Rig) -> Child {
-    let words = errand("it::fence::errand_guard");
-    let mut command = Command::new(&words[0]);
-    let mut guard = command.args(&words[1..]).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
-    let data_dir = rig.config(0).postgres.data_dir.canonicalize().unwrap();
-    order(&mut guard, &format!("watch {}", data_dir.display()));
-    guard
-}
-
-fn order(guard: &mut Child, line: &str) {
-    writeln!(guard.stdin.as_mut().unwrap(), "{line}").unwrap();
-}
-
-fn end(mut guard: Child) {
-    drop(guard.stdin.take());
-    assert!(guard.wait().unwrap().success());
+fn start_guard(rig: &Rig) -> TestGuard {
+    TestGuard::watching(&rig.config(0).postgres.data_dir.canonicalize().unwrap())
 }

@@ -60,7 +60,8 @@ async fn rows(rig: &Rig, index: usize) -> i64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hand_over_under_load_loses_nothing_and_the_old_writer_only_follows() {
-    let rig = Rig::new(Replication::Async).durable();
+    // Commits wait for the guards' word, to the last one of the old writer and from the first of the new.
+    let rig = Rig::new(Replication::Async).durable().guarded();
     let (old, new, third) = (rig.primary().await, rig.standby(1).await, rig.standby(2).await);
     table(&rig).await;
     let load = Load::start(&rig, 0).await;

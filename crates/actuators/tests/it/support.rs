@@ -1,17 +1,19 @@
 //! A rig: folders, addresses and passwords of a group whose members live on loopback; gone when dropped.
 
+use std::ffi::OsString;
 use std::future::Future;
+use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use meridian_actuators::{DatabaseActuator as _, Postgres, PostgresConfig};
 use meridian_model::database::{PostgresMember, Replication};
 use meridian_model::group::DatabaseStatus;
-use meridian_model::{Epoch, GroupName, RegionName};
+use meridian_model::{Epoch, GroupName, Moment, RegionName};
 use meridian_telemetry::clock;
 use rustix::process::Pid;
 use tempfile::TempDir;
@@ -25,6 +27,7 @@ pub(crate) struct Rig {
     pub(crate) folder: TempDir,
     pub(crate) replication: Replication,
     fsync: &'static str,
+    guard: Vec<OsString>,
     pub(crate) addresses: Vec<SocketAddr>,
 }
 
@@ -39,12 +42,22 @@ impl Rig {
         std::fs::write(folder.path().join("super"), format!("{SUPER_PASSWORD}\n")).unwrap();
         std::fs::write(folder.path().join("app"), APP_PASSWORD).unwrap();
         let addresses = REGIONS.iter().map(|_| free_address()).collect();
-        Self { folder, replication, fsync: "off", addresses }
+        Self { folder, replication, fsync: "off", guard: Vec::new(), addresses }
     }
 
     /// The same with servers that sync their files, as in production.
     pub(crate) fn durable(mut self) -> Self {
         self.fsync = "on";
+        self
+    }
+
+    /// The same with guards, whose word commits wait for.
+    pub(crate) fn guarded(self) -> Self {
+        self.guarded_by(errand("it::fence::errand_guard"))
+    }
+
+    pub(crate) fn guarded_by(mut self, command: Vec<OsString>) -> Self {
+        self.guard = command;
         self
     }
 
@@ -72,7 +85,7 @@ impl Rig {
             others: REGIONS.iter().filter(|r| **r != REGIONS[index]).map(|r| region(r)).collect(),
             work_dir: home.join("postgres-orders"),
             kept_wal_dir: home.join("kept-wal"),
-            guard: Vec::new(),
+            guard: self.guard.clone(),
         }
     }
 
@@ -162,7 +175,7 @@ fn free_address() -> SocketAddr {
 }
 
 /// This test program again, running only the test of that name, which takes it as its errand.
-pub(crate) fn errand(test: &str) -> Vec<std::ffi::OsString> {
+pub(crate) fn errand(test: &str) -> Vec<OsString> {
     let me = std::env::current_exe().unwrap();
     let words = ["/usr/bin/env".into(), "MERIDIAN_ERRAND=1".into(), me.into_os_string(), test.into()];
     words.into_iter().chain(["--exact", "--nocapture", "--test-threads=1"].map(Into::into)).collect()
@@ -171,6 +184,40 @@ pub(crate) fn errand(test: &str) -> Vec<std::ffi::OsString> {
 /// Whether this process was started by [`errand`].
 pub(crate) fn on_errand() -> bool {
     std::env::var_os("MERIDIAN_ERRAND").is_some()
+}
+
+/// A guard process that the test itself gives orders to.
+pub(crate) struct TestGuard(pub(crate) Child);
+
+impl TestGuard {
+    /// Of the servers in `data_dir`.
+    pub(crate) fn watching(data_dir: &Path) -> Self {
+        let words = errand("it::fence::errand_guard");
+        let mut command = Command::new(&words[0]);
+        let child = command.args(&words[1..]).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        let mut guard = Self(child);
+        guard.order(&format!("watch {}", data_dir.display()));
+        guard
+    }
+
+    /// The same, and it confirms the commits of the first member.
+    pub(crate) fn confirming(mut self, rig: &Rig) -> Self {
+        self.order(&format!("address {}\nuser meridian\npassword {SUPER_PASSWORD}", rig.addresses[0]));
+        self
+    }
+
+    pub(crate) fn kill_at(&mut self, at: Moment) {
+        self.order(&format!("kill-at {}", at.as_nanos()));
+    }
+
+    pub(crate) fn order(&mut self, line: &str) {
+        writeln!(self.0.stdin.as_mut().unwrap(), "{line}").unwrap();
+    }
+
+    pub(crate) fn end(mut self) {
+        drop(self.0.stdin.take());
+        assert!(self.0.wait().unwrap().success());
+    }
 }
 
 /// A file system with 12 MiB; only root may mount one.

@@ -318,6 +318,20 @@ impl Machine {
         }
     }
 
+    /// The database is ready for the next part of a switchover.
+    pub(super) fn handed_on(&mut self, action: &Action) {
+        let Some(hand) = &mut self.handing.now else { return };
+        match action {
+            Action::PrepareHandover { .. } => hand.prepared = true,
+            Action::CatchUp { .. } => hand.caught_up = true,
+            _ => {
+                hand.stopped = Some((self.facts.database.received, self.at.wall));
+                self.driver.stopped = true;
+                self.driver.followed = None;
+            }
+        }
+    }
+
     // === the successor ===
 
     /// The token names this member.

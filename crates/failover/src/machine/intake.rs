@@ -384,20 +384,6 @@ impl Machine {
         }
     }
 
-    /// The database is ready for the next part of a switchover.
-    fn handed_on(&mut self, action: &Action) {
-        let Some(hand) = &mut self.handing.now else { return };
-        match action {
-            Action::PrepareHandover { .. } => hand.prepared = true,
-            Action::CatchUp { .. } => hand.caught_up = true,
-            _ => {
-                hand.stopped = Some((self.facts.database.received, self.at.wall));
-                self.driver.stopped = true;
-                self.driver.followed = None;
-            }
-        }
-    }
-
     fn not_remembered(&mut self, reason: String) {
         self.log(Level::Warn, format!("cannot keep what must survive a restart: {reason}"));
         self.kept = None;

@@ -7,8 +7,7 @@ use meridian_model::{Epoch, Moment};
 use super::Machine;
 use super::rules::Blocked;
 use crate::limits::{
-    CRASH_WINDOW, CRASHES_MAX, FOLLOW_TRIES, PROMOTE_TRIES, REJOIN_AGAIN, RESTART_PATIENCE, RUN_WAIT,
-    STREAM_PATIENCE,
+    CRASH_WINDOW, CRASHES_MAX, FOLLOW_TRIES, PROMOTE_TRIES, REJOIN_AGAIN, RESTART_PATIENCE, STREAM_PATIENCE,
 };
 use crate::table::{State, Trigger};
 
@@ -188,7 +187,7 @@ impl Machine {
     }
 
     /// The record names this region (an old attempt of an earlier life came through).
-    fn is_ours(&self) -> bool {
+    pub(super) fn is_ours(&self) -> bool {
         self.facts.record.as_ref().is_some_and(|r| r.holder == self.config.me)
     }
 
@@ -367,67 +366,5 @@ impl Machine {
     fn crashed_too_often(&self) -> bool {
         let recent = self.facts.crashes.iter().filter(|at| self.at.now.since(**at) < CRASH_WINDOW);
         recent.count() > CRASHES_MAX
-    }
-
-    // === after the right to write has ended ===
-
-    fn stop(&mut self) {
-        if self.driver.stopped {
-            self.go(Trigger::StopDone, State::Starting);
-        }
-    }
-
-    fn resume(&mut self) {
-        if self.lease.reign.is_some() {
-            return self.go(Trigger::ClaimWon, State::Promoting);
-        }
-        if !self.is_ours() || self.facts.vanished.is_some() {
-            return self.go(Trigger::ClaimLost, State::Starting);
-        }
-        let known = self.run().is_some() || self.due(self.since + RUN_WAIT, "the run has not been seen");
-        let known = known && self.earlier_life_is_over();
-        if known && self.facts.database.role == DatabaseRole::Absent && !self.first_run_is_open() {
-            self.go(Trigger::DataGone, State::Releasing);
-        }
-    }
-
-    /// Whether another process of this region may still hold the lease: a machine that was replaced, or a
-    /// node that was started twice. What this member's own memory calls its own it has lost by ending;
-    /// otherwise the record must stand still for a whole lease, as for everybody else.
-    pub(super) fn earlier_life_is_over(&mut self) -> bool {
-        let Some(record) = &self.facts.record else { return true };
-        if self.facts.own_epoch == Some(record.epoch) || record.released {
-            return true;
-        }
-        let end = self.facts.learned_at + self.lease_ttl(record);
-        self.due(end, "another life of this region may hold the lease")
-    }
-
-    /// The very first run had not made the database yet, so none can be lost by making it.
-    pub(super) fn first_run_is_open(&self) -> bool {
-        let first = self.facts.record.as_ref().is_some_and(|r| r.epoch == Epoch(1));
-        first && self.run().is_some_and(|run| !super::runner::promoted(run))
-    }
-
-    fn release(&mut self) {
-        let Some(record) = &self.facts.record else { return };
-        if record.holder != self.config.me {
-            self.go(Trigger::Deposed, State::Starting);
-        } else if record.released && self.driver.stopped {
-            self.go(Trigger::ReleaseDone, State::Released);
-        }
-    }
-
-    fn stay_released(&mut self) {
-        let Some(record) = &self.facts.record else { return };
-        if record.holder != self.config.me || !record.released {
-            return self.go(Trigger::NewEpoch, State::Starting);
-        }
-        let can = self.facts.database.role != DatabaseRole::Absent || self.first_run_is_open();
-        let patience = self.config.timers.lease_ttl.saturating_mul(2);
-        if can && self.due(self.since + patience, "nobody took the group over") {
-            self.facts.crashes.clear();
-            self.go(Trigger::NobodyTookOver, State::Resuming);
-        }
     }
 }

@@ -6,20 +6,18 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use meridian_model::database::Replication;
-use meridian_model::group::{DatabaseRole, StandbyStatus};
-use meridian_model::health::Health;
 use meridian_model::name::{Name, RunId};
 use meridian_model::order::RunWords;
-use meridian_model::plan::{OnFailure, Task};
+use meridian_model::plan::OnFailure;
 use meridian_model::run::{Run, Step, StepKind, StepState};
 use meridian_model::{Moment, Timestamp};
 
 use super::Machine;
-use super::rules::{place, secs};
+use super::rules::place;
+use super::steps::Look;
 use crate::command::{Command, Level};
 use crate::event::{At, Outcome};
-use crate::limits::{JOURNAL_PATIENCE, REPOINT_WAIT, RUNS_SEEN_MAX, STEP_AGAIN, STEP_GRACE};
+use crate::limits::{JOURNAL_PATIENCE, RUNS_SEEN_MAX, STEP_AGAIN, STEP_GRACE};
 use crate::table::State;
 
 /// The run of our reign and the runs seen in etcd.
@@ -93,6 +91,16 @@ impl Runner {
     /// The run of that name, our own copy first.
     pub(super) fn of(&self, id: &RunId) -> Option<&Run> {
         self.current.as_ref().filter(|r| &r.id == id).or_else(|| self.seen.iter().find(|r| &r.id == id))
+    }
+
+    /// What persons have said to that run.
+    pub(super) fn said_to(&self, id: &RunId) -> Option<&RunWords> {
+        self.words.iter().find(|words| &words.run == id)
+    }
+
+    /// When a running step was begun here.
+    pub(super) fn began(&self, step: &Name) -> Option<Moment> {
+        self.acts.get(step).map(|act| act.since)
     }
 
     /// The reign has ended: nothing more is done for its run.
@@ -280,12 +288,7 @@ impl Machine {
             return Vec::new();
         }
         self.runner.advance(self.at);
-        if self.runner.written == self.runner.version
-            && let Some(wrote_at) = self.runner.undone()
-            && self.due(wrote_at + STEP_AGAIN, "the journal is compared with etcd")
-        {
-            self.runner.version += 1;
-        }
+        self.write_what_was_undone();
         if self.runner.written != self.runner.version {
             return self.journal().into_iter().collect();
         }
@@ -305,16 +308,20 @@ impl Machine {
             }
         }
         self.runner.advance(self.at);
+        self.write_what_was_undone();
+        if self.runner.written != self.runner.version {
+            out.extend(self.journal());
+        }
+        out
+    }
+
+    fn write_what_was_undone(&mut self) {
         if self.runner.written == self.runner.version
             && let Some(wrote_at) = self.runner.undone()
             && self.due(wrote_at + STEP_AGAIN, "the journal is compared with etcd")
         {
             self.runner.version += 1;
         }
-        if self.runner.written != self.runner.version {
-            out.extend(self.journal());
-        }
-        out
     }
 
     fn journal(&mut self) -> Option<Command> {
@@ -335,68 +342,6 @@ impl Machine {
         self.runner.current.clone().map(|run| Command::Journal { attempt, run })
     }
 
-    /// The steps that only need looking or listening: done, with what was seen, or not yet.
-    fn own_step(&mut self, step: &Step) -> Look {
-        let done = match &step.work.task {
-            Task::Demote => Some("the old writer has stopped".to_owned()),
-            Task::Fence => self.runner.current.as_ref().map(|run| run.proof.clone()),
-            Task::Promote => None,
-            Task::Repoint => self.repointed(step),
-            Task::Protect => self.protected(),
-            Task::Approve { .. } => self.approved(&step.work.name),
-            Task::Wait { for_ms } => self.waited(&step.work.name, *for_ms),
-            _ => return Look::Outside,
-        };
-        done.map_or(Look::Waits, Look::Done)
-    }
-
-    fn approved(&self, step: &Name) -> Option<String> {
-        let run = self.runner.current.as_ref()?;
-        let words = self.runner.words.iter().find(|w| w.run == run.id)?;
-        let (_, word) = words.approved.iter().find(|(name, _)| name == step)?;
-        Some(format!("{} agreed: {}", word.by, word.reason))
-    }
-
-    fn waited(&mut self, step: &Name, for_ms: u64) -> Option<String> {
-        let since = self.runner.acts.get(step)?.since;
-        let end = since + std::time::Duration::from_millis(for_ms);
-        self.due(end, "a step waits").then(|| format!("waited {for_ms} ms"))
-    }
-
-    fn repointed(&mut self, step: &Step) -> Option<String> {
-        let (epoch, ttl, now) = (self.memory.epoch, self.config.timers.observation_ttl, self.at.now);
-        let follows = |m: &Name| {
-            self.facts
-                .members
-                .get(m)
-                .is_some_and(|s| s.report.epoch == epoch && s.report.database.role == DatabaseRole::Standby)
-        };
-        let (there, missing): (Vec<_>, Vec<_>) = self.others.iter().cloned().partition(follows);
-        let (down, late): (Vec<_>, Vec<_>) =
-            missing.into_iter().partition(|m| self.facts.health(m, now, ttl) == Health::Down);
-        let seen = format!("following: {}; down: {}", list(&there), list(&down));
-        if late.is_empty() {
-            return Some(seen);
-        }
-        let since = self.runner.acts.get(&step.work.name)?.since;
-        self.due(since + REPOINT_WAIT, "standbys that do not follow are left behind")
-            .then(|| format!("{seen}; not yet after {}: {}", secs(REPOINT_WAIT), list(&late)))
-    }
-
-    fn protected(&self) -> Option<String> {
-        if self.others.is_empty() {
-            return Some("there is no other member".to_owned());
-        }
-        let needed = match self.config.replication {
-            Replication::Quorum { acknowledgers } => acknowledgers.max(1) as usize,
-            Replication::Async => 1,
-        };
-        let ours = |s: &&StandbyStatus| self.others.contains(&s.region);
-        let streaming: Vec<Name> =
-            self.facts.database.standbys.iter().filter(ours).map(|s| s.region.clone()).collect();
-        (streaming.len() >= needed).then(|| format!("streaming: {}", list(&streaming)))
-    }
-
     fn command_step(&mut self, step: &Step) -> Option<Command> {
         let name = step.work.name.clone();
         let act = *self.runner.acts.get(&name)?;
@@ -414,18 +359,4 @@ impl Machine {
         self.runner.acts.insert(name.clone(), Act { asked: Some(self.at.now), again: None, ..act });
         self.runner.current.clone().map(|run| Command::Step { step: name, run })
     }
-}
-
-/// What the machine itself can say of a step.
-enum Look {
-    Done(String),
-    Waits,
-    Outside,
-}
-
-pub(super) fn list(names: &[Name]) -> String {
-    if names.is_empty() {
-        return "none".to_owned();
-    }
-    names.iter().map(Name::as_str).collect::<Vec<_>>().join(", ")
 }

@@ -22,7 +22,8 @@ fn step_down() -> Event {
 
 /// The moves that the desks below make.
 pub(crate) fn walked() -> BTreeSet<String> {
-    let desks = [standbys(), writers(), vec![late_claim(), crashes_while_closed()]];
+    let alone = vec![late_claim(), crashes_while_closed()];
+    let desks = [standbys(), successors(), writers(), handing_over(), alone];
     desks.into_iter().flatten().flat_map(|d| d.moves).collect()
 }
 
@@ -72,39 +73,6 @@ fn standbys() -> Vec<Desk> {
         d.record(Some(GroupRecord { released: true, ..record(1, 2, 5) }));
         assert_eq!(d.state(), State::Released, "it was given up before the restart");
     });
-    go(Desk::following(), &|d| {
-        d.say(Event::Database(DatabaseStatus { streaming: false, ..status(DatabaseRole::Standby, 100) }));
-        for second in 0..20 {
-            if d.state() != State::Following {
-                break;
-            }
-            d.member(0, 1, None, status(DatabaseRole::Primary, 100)).regions(9);
-            d.record(Some(record(0, 1, 2_048 + second))).wait(1_000);
-        }
-        assert_eq!(d.state(), State::Rejoining, "it ought to stream and does not");
-        d.fail();
-    });
-    let token = Handover {
-        order: Name::new("order-1").unwrap(),
-        by: "ada".to_owned(),
-        to: region(1),
-        end: WalPosition { timeline: 1, lsn: Lsn(100) },
-        held_at: Timestamp(0),
-        stopped_at: Timestamp(0),
-        cut: 0,
-    };
-    let handed = GroupRecord { released: true, handover: Some(token), ..record(0, 1, 2_048) };
-    go(Desk::following(), &|d| {
-        d.record(Some(handed.clone()));
-        assert_eq!(d.state(), State::TakingOver);
-        d.record(Some(record(2, 2, 9_000)));
-    });
-    go(Desk::following(), &|d| {
-        d.record(Some(handed.clone())).done(status(DatabaseRole::Standby, 150));
-        assert_eq!(d.state(), State::Claiming);
-        assert_eq!(d.swap().unwrap().run.unwrap().kind, RunKind::Switchover);
-        d.swapped(Outcome::Lost).record(Some(record(2, 2, 9_000)));
-    });
     let sealed = Memory { sealed: Some(Epoch(1)), ..memory(1) };
     go(Desk::new(1, DatabaseRole::Stopped, Some(sealed)), &|d| {
         d.record(Some(record(0, 1, 5)));
@@ -133,37 +101,6 @@ fn writers() -> Vec<Desk> {
             deposed(d);
         });
     }
-    for ready in [Desk::preparing, Desk::draining, Desk::handing_over] {
-        go(ready(), &deposed);
-        go(ready(), &|d| {
-            d.wait(4_100);
-        });
-        go(ready(), &|d| {
-            d.say(Event::Database(status(DatabaseRole::Stopped, 0)));
-        });
-        go(ready(), &|d| {
-            d.wait(3_100);
-        });
-    }
-    go(Desk::preparing(), &|d| {
-        d.fail();
-    });
-    go(Desk::draining(), &|d| {
-        d.wait(2_100);
-        assert!(d.out.contains(&Command::CutSessions), "{:?}", d.out);
-        d.fail();
-        assert!(d.out.contains(&Command::Unhold { epoch: Epoch(1) }), "{:?}", d.out);
-    });
-    go(Desk::handing_over(), &|d| {
-        d.fail();
-        assert_eq!(d.state(), State::Restarting);
-    });
-    go(Desk::promoting(), &|d| {
-        let run = d.machine.run().unwrap().id.clone();
-        let word = Word { by: "ada".to_owned(), at: Timestamp(0), reason: "enough".to_owned() };
-        d.say(Event::Words(RunWords { aborted: Some(word), ..RunWords::none(run) })).wait(10);
-        assert_eq!(d.state(), State::Releasing);
-    });
     go(Desk::restarting(), &|d| {
         d.wait(4_100);
     });
@@ -197,6 +134,93 @@ fn writers() -> Vec<Desk> {
         d.say(step_down()).done(status(DatabaseRole::Stopped, 0)).wait(500).win();
         assert_eq!(d.state(), State::Released);
         deposed(d);
+    });
+    desks
+}
+
+/// Ways of a standby that suspects itself, or is handed the lease.
+fn successors() -> Vec<Desk> {
+    let mut desks = Vec::new();
+    let mut go = |mut desk: Desk, last: &dyn Fn(&mut Desk)| {
+        last(&mut desk);
+        desks.push(desk);
+    };
+    go(Desk::following(), &|d| {
+        d.say(Event::Database(DatabaseStatus { streaming: false, ..status(DatabaseRole::Standby, 100) }));
+        for second in 0..20 {
+            if d.state() != State::Following {
+                break;
+            }
+            d.member(0, 1, None, status(DatabaseRole::Primary, 100)).regions(9);
+            d.record(Some(record(0, 1, 2_048 + second))).wait(1_000);
+        }
+        assert_eq!(d.state(), State::Rejoining, "it ought to stream and does not");
+        d.fail();
+    });
+    let token = Handover {
+        order: Name::new("order-1").unwrap(),
+        by: "ada".to_owned(),
+        to: region(1),
+        end: WalPosition { timeline: 1, lsn: Lsn(100) },
+        held_at: Timestamp(0),
+        stopped_at: Timestamp(0),
+        cut: 0,
+    };
+    let handed = GroupRecord { released: true, handover: Some(token), ..record(0, 1, 2_048) };
+    go(Desk::following(), &|d| {
+        d.record(Some(handed.clone()));
+        assert_eq!(d.state(), State::TakingOver);
+        d.record(Some(record(2, 2, 9_000)));
+    });
+    go(Desk::following(), &|d| {
+        d.record(Some(handed.clone())).done(status(DatabaseRole::Standby, 150));
+        assert_eq!(d.state(), State::Claiming);
+        assert_eq!(d.swap().unwrap().run.unwrap().kind, RunKind::Switchover);
+        d.swapped(Outcome::Lost).record(Some(record(2, 2, 9_000)));
+    });
+    desks
+}
+
+/// Ways of a writer that is to hand over.
+fn handing_over() -> Vec<Desk> {
+    let mut desks = Vec::new();
+    let mut go = |mut desk: Desk, last: &dyn Fn(&mut Desk)| {
+        last(&mut desk);
+        desks.push(desk);
+    };
+    let deposed = |desk: &mut Desk| {
+        desk.record(Some(record(1, 2, 90_000)));
+    };
+    for ready in [Desk::preparing, Desk::draining, Desk::handing_over] {
+        go(ready(), &deposed);
+        go(ready(), &|d| {
+            d.wait(4_100);
+        });
+        go(ready(), &|d| {
+            d.say(Event::Database(status(DatabaseRole::Stopped, 0)));
+        });
+        go(ready(), &|d| {
+            d.wait(3_100);
+        });
+    }
+    go(Desk::preparing(), &|d| {
+        d.fail();
+    });
+    go(Desk::draining(), &|d| {
+        d.wait(2_100);
+        assert!(d.out.contains(&Command::CutSessions), "{:?}", d.out);
+        d.fail();
+        assert!(d.out.contains(&Command::Unhold { epoch: Epoch(1) }), "{:?}", d.out);
+    });
+    go(Desk::handing_over(), &|d| {
+        d.fail();
+        assert_eq!(d.state(), State::Restarting);
+    });
+    go(Desk::promoting(), &|d| {
+        let run = d.machine.run().unwrap().id.clone();
+        let word = Word { by: "ada".to_owned(), at: Timestamp(0), reason: "enough".to_owned() };
+        d.say(Event::Words(RunWords { aborted: Some(word), ..RunWords::none(run) })).wait(10);
+        assert_eq!(d.state(), State::Releasing);
     });
     desks
 }

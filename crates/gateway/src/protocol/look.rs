@@ -221,19 +221,23 @@ impl<'a> Statement<'a> {
         };
         let first = *self.first.get_or_insert(if plain { word } else { b"" });
         let before = if plain { std::mem::replace(&mut self.before, word) } else { self.before };
-        let is = |a: &[u8], b: &[&[u8]]| b.iter().any(|b| a.eq_ignore_ascii_case(b));
-        let temporary = plain && is(word, &[b"temp", b"temporary"]);
-        if temporary && (is(first, &[b"create"]) || is(before, &[b"into"])) {
-            return Marks::of(Mark::Temporary);
-        }
-        if plain && is(word, &[b"hold"]) && is(before, &[b"with"]) {
-            return Marks::of(Mark::Cursor);
-        }
-        if !plain && is(first, &[b"do"]) && is(word, &IN_A_BLOCK) {
+        let is = |a: &[u8], b: &[u8]| a.eq_ignore_ascii_case(b);
+        if !plain && is(first, b"do") && IN_A_BLOCK.iter().any(|hidden| is(word, hidden)) {
             return Marks::of(Mark::Procedural);
         }
-        self.unlocks |= is(word, &[b"pg_advisory_unlock_all"]);
-        function(word).map_or(Marks::NONE, Marks::of)
+        // Most words are none of these: the first letter says so.
+        match word.first().map(u8::to_ascii_lowercase) {
+            Some(b't') if plain && (is(word, b"temp") || is(word, b"temporary")) => {
+                let makes = is(first, b"create") || is(before, b"into");
+                if makes { Marks::of(Mark::Temporary) } else { Marks::NONE }
+            }
+            Some(b'h') if plain && is(word, b"hold") && is(before, b"with") => Marks::of(Mark::Cursor),
+            Some(b'p' | b's' | b'c' | b'l' | b'd') => {
+                self.unlocks |= is(word, b"pg_advisory_unlock_all");
+                function(word).map_or(Marks::NONE, Marks::of)
+            }
+            _ => Marks::NONE,
+        }
     }
 
     fn begins_with(&self, words: &[&[u8]]) -> bool {
@@ -270,7 +274,7 @@ impl<'a> Statement<'a> {
 const IN_A_BLOCK: [&[u8]; 9] =
     [b"set", b"reset", b"listen", b"temp", b"temporary", b"load", b"prepare", b"discard", b"execute"];
 
-/// Functions that leave something behind in the session.
+/// Functions that leave something behind in the session. Their first letters stand in [`Statement::note`].
 fn function(word: &[u8]) -> Option<Mark> {
     const FUNCTIONS: [(&[u8], Mark); 8] = [
         (b"pg_advisory_lock", Mark::AdvisoryLock),
@@ -282,9 +286,15 @@ fn function(word: &[u8]) -> Option<Mark> {
         (b"pg_temp", Mark::Temporary),
         (b"dblink_connect", Mark::Load),
     ];
+    if word.len() < SHORTEST {
+        return None;
+    }
     let begins = |name: &[u8]| word.get(..name.len()).is_some_and(|w| w.eq_ignore_ascii_case(name));
     FUNCTIONS.into_iter().find(|(name, _)| begins(name)).map(|(_, mark)| mark)
 }
+
+/// No function of these has a shorter name.
+const SHORTEST: usize = 7;
 
 /// The key of who one is.
 pub(super) const SESSION_AUTHORIZATION: &[u8] = b"session authorization";

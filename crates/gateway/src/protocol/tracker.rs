@@ -3,8 +3,8 @@
 //!
 //! Kept are the settings (`SET`, `RESET`: the last for each), the named prepared statements of the protocol,
 //! and the parameters that the client was told. Whatever else lives in a session leaves a [`Mark`], and
-//! while there is one the session cannot be moved. `DISCARD ALL` takes nearly all of them away, which is
-//! what pools send between two users.
+//! while there is one the session cannot be moved. `DISCARD ALL`, which pools send between
+//! two users, takes nearly all of them away.
 //!
 //! Each message of the client that changes something is remembered until the server answers it: nothing
 //! counts before its answer, and settings made in a transaction count when that is committed. Everything is
@@ -17,7 +17,7 @@ mod parameters;
 
 use std::collections::{BTreeMap, VecDeque};
 
-use asked::{Asked, Named, Query, weight};
+use asked::{Asked, ENTRY, Named, Query, weight};
 use parameters::Parameters;
 
 use super::look::{Does, Look, Mark, Marks, SESSION_AUTHORIZATION};
@@ -168,14 +168,14 @@ impl Tracker {
         let text = body.get(name.len() + 1..).unwrap_or_default();
         let look = Look::at(if whole { until_zero(text) } else { text }, whole);
         self.looks.remove(name);
-        if !look.is_plain() && self.keep(weight(&look.does) + name.len()) {
+        if !look.is_plain() && self.keep(weight(&look.does) + name.len() + ENTRY) {
             self.looks.insert(name.into(), look);
         }
         if name.is_empty() {
             self.ask(Asked::Parse(None));
         } else if !whole {
             self.give_up(Mark::TooMuch);
-        } else if self.keep(name.len() + body.len()) {
+        } else if self.keep(name.len() + body.len() + ENTRY) {
             self.ask(Asked::Parse(Some(Box::new(Named { name: name.into(), body: body.into() }))));
         }
     }
@@ -324,7 +324,9 @@ impl Tracker {
         self.settings = Vec::new();
         self.statements.clear();
         self.looks.clear();
-        self.marks.keep(Marks::of(Mark::Load));
+        let mut lasting = Marks::of(Mark::Load);
+        lasting.add(Marks::of(Mark::Unread));
+        self.marks.keep(lasting);
         self.kept = self.weight();
     }
 
@@ -355,9 +357,9 @@ impl Tracker {
     }
 
     fn weight(&self) -> usize {
-        let settings = self.settings.iter().map(|s| s.key.len() + s.text.len());
-        let statements = self.statements.iter().map(|(name, body)| name.len() + body.len());
-        let looks = self.looks.iter().map(|(name, look)| name.len() + weight(&look.does));
+        let settings = self.settings.iter().map(|s| s.key.len() + s.text.len() + ENTRY);
+        let statements = self.statements.iter().map(|(name, body)| name.len() + body.len() + ENTRY);
+        let looks = self.looks.iter().map(|(name, look)| name.len() + weight(&look.does) + ENTRY);
         let asked = self.asked.iter().map(Asked::weight);
         settings.chain(statements).chain(looks).chain(asked).sum::<usize>() + weight(&self.open)
     }

@@ -61,7 +61,7 @@ async fn a_fenced_session_under_tls_hears_why() {
     rig.stopped().await;
 }
 
-fn certificate() -> Arc<rustls::ServerConfig> {
+pub(crate) fn certificate() -> Arc<rustls::ServerConfig> {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());

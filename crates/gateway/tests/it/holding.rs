@@ -11,12 +11,12 @@ use tokio_postgres::Client;
 use crate::postgres::pair;
 use crate::rig::{
     Rig, Setup, accept, away, code_of, connect, expect, frame, group, home, let_in, listener, message,
-    nowhere, raw, sqlstate, told, within,
+    nowhere, raw, sqlstate, told, value, within,
 };
 
 /// The server's process that a session is at.
 pub(crate) async fn pid(client: &Client) -> i32 {
-    client.query_one("select pg_backend_pid()", &[]).await.unwrap().get(0)
+    value(client, "select pg_backend_pid()").await.parse().unwrap()
 }
 
 /// Returns when so many sessions are busy. (Drivers close statements behind one's back.)

@@ -9,7 +9,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::holding::pid;
-use crate::postgres::{PASSWORD, Pair, USER, pair};
+use crate::postgres::{PASSWORD, Pair, USER, mortal, pair, stop};
 use crate::rig::{
     Rig, Setup, accept, away, code_of, connect, expect, frame, group, home, let_in, listener, message,
     nowhere, raw, sqlstate, told, within,
@@ -26,9 +26,13 @@ struct Two {
 impl Two {
     /// The writer is in that region.
     async fn with_writer(region: fn() -> meridian_model::RegionName) -> Self {
-        let pair = pair();
+        Self::of(pair(), region, GatewayLimits::default()).await
+    }
+
+    async fn of(pair: Arc<Pair>, region: fn() -> meridian_model::RegionName, limits: GatewayLimits) -> Self {
         let far = Setup { here: away(), away_database: pair.two, ..Setup::new(nowhere()) }.build().await;
-        let near = Setup { away_gateway: far.write, ..Setup::moving(pair.one) }.build().await;
+        let tls = Some(crate::clients::certificate());
+        let near = Setup { away_gateway: far.write, tls, limits, ..Setup::moving(pair.one) }.build().await;
         let two = Self { near, far, _pair: pair };
         let here = if region() == home() { &two.near } else { &two.far };
         here.open();
@@ -116,26 +120,30 @@ async fn what_was_asked_meanwhile_is_done_at_the_new_writer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn psql_notices_nothing() {
+async fn psql_notices_nothing_plain_or_under_tls() {
     let two = Two::with_writer(home).await;
-    let target =
-        format!("host={} port={} user={USER} dbname=postgres", two.near.write.ip(), two.near.write.port());
-    let mut command = tokio::process::Command::new("psql");
-    command.args(["-X", "-A", "-t", "-d", &target]).env("PGPASSWORD", PASSWORD).kill_on_drop(true);
-    let mut psql =
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut stdin = psql.stdin.take().unwrap();
-    let mut lines = BufReader::new(psql.stdout.take().unwrap()).lines();
-    stdin.write_all(b"set app.tenant = 'acme';\nselect inet_server_port();\n").await.unwrap();
-    for said in ["SET", "5432"] {
-        assert_eq!(within("a line", lines.next_line()).await.unwrap().as_deref(), Some(said));
+    let runs = [("disable", ["5432", "5433"], away as fn() -> _), ("require", ["5433", "5432"], home)];
+    for ((mode, ports, to), epoch) in runs.into_iter().zip(1..) {
+        let address = format!("host={} port={}", two.near.write.ip(), two.near.write.port());
+        let mut command = tokio::process::Command::new("psql");
+        command.args(["-XAt", "-d", &format!("{address} user={USER} dbname=postgres sslmode={mode}")]);
+        command.env("PGPASSWORD", PASSWORD).kill_on_drop(true);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut psql = command.spawn().unwrap();
+        let mut stdin = psql.stdin.take().unwrap();
+        let mut lines = BufReader::new(psql.stdout.take().unwrap()).lines();
+        stdin.write_all(b"set app.tenant = 'acme';\nselect inet_server_port();\n").await.unwrap();
+        for said in ["SET", ports[0]] {
+            assert_eq!(within("a line", lines.next_line()).await.unwrap().as_deref(), Some(said), "{mode}");
+        }
+        two.switch(epoch, to).await;
+        stdin.write_all(b"select inet_server_port(), current_setting('app.tenant');\n").await.unwrap();
+        let said = within("a line", lines.next_line()).await.unwrap();
+        assert_eq!(said, Some(format!("{}|acme", ports[1])), "{mode}");
+        drop(stdin);
+        let output = within("psql ends", psql.wait_with_output()).await.unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{mode}");
     }
-    two.switch(1, away).await;
-    stdin.write_all(b"select inet_server_port(), current_setting('app.tenant');\n").await.unwrap();
-    assert_eq!(within("a line", lines.next_line()).await.unwrap().as_deref(), Some("5433|acme"));
-    drop(stdin);
-    let output = within("psql ends", psql.wait_with_output()).await.unwrap();
-    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
     two.stopped().await;
 }
 
@@ -209,6 +217,32 @@ async fn without_a_plan_idle_sessions_move_and_busy_ones_end() {
     two.far.open();
     two.view(2, away());
     assert_eq!(within("an answer", asked).await.unwrap().0, 5433);
+    two.stopped().await;
+}
+
+/// PostgreSQL says goodbye in its own words: stopped in order here, at once behind another gateway.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_stopped_takes_no_idle_session_along() {
+    let pair = Arc::new(tokio::task::spawn_blocking(mortal).await.unwrap());
+    let limits = GatewayLimits { max_wait: Duration::from_secs(8), ..GatewayLimits::default() };
+    let two = Two::of(pair, home, limits).await;
+    let (client, _) = connect(two.near.write).await.unwrap();
+    let (stopper, _) = connect(two.near.write).await.unwrap();
+    assert_eq!(port_of(&client).await, 5436);
+    stop(&stopper, "INT").await;
+    two.near.metric("gateway_held", r#"group="orders""#, 2).await;
+    two.far.open();
+    two.view(2, away());
+    assert_eq!(port_of(&client).await, 5437);
+    two.near.metric("gateway_sessions_moved_total", r#"group="orders""#, 2).await;
+    drop((client, stopper));
+    let (client, _) = connect(two.near.write).await.unwrap();
+    let (stopper, _) = connect(two.near.write).await.unwrap();
+    assert_eq!(port_of(&client).await, 5437);
+    stop(&stopper, "QUIT").await;
+    two.near.metric("gateway_held", r#"group="orders""#, 2).await;
+    let asked = client.simple_query("select 1").await;
+    assert_eq!(code_of(asked), "57P03", "both are gone: it has waited for another in vain");
     two.stopped().await;
 }
 
@@ -423,14 +457,13 @@ async fn the_new_server_hears_all_that_counts_once_and_the_client_hears_what_is_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn last_words_to_an_idle_session_are_kept_from_the_client() {
-    let (rig, first, second) = played().await;
     let words = b"SFATAL\0VFATAL\0C57P01\0Mterminating connection\0RProcessInterrupts\0\0";
     let warning = b"SWARNING\0VWARNING\0C57P02\0Mcrash of another server process\0Rquickdie\0\0";
-    for said in [frame(b'E', words), frame(b'N', warning), Vec::new()] {
-        rig.view(1, Some(home()), &[]);
+    let gateway = b"SFATAL\0VFATAL\0C08006\0Mthe database closed the connection unexpectedly\0\0";
+    for said in [frame(b'E', words), frame(b'N', warning), frame(b'E', gateway), Vec::new()] {
+        let (rig, first, second) = played().await;
         let (mut client, mut old, _) = logged_in(&rig, &first).await;
         old.write_all(&said).await.unwrap();
-        rig.metric_at_least("gateway_sessions", r#"port="write""#, 1).await;
         drop(old);
         rig.metric("gateway_held", "", 1).await;
         // It is being stopped: the next try is refused.
@@ -442,10 +475,8 @@ async fn last_words_to_an_idle_session_are_kept_from_the_client() {
         client.write_all(&frame(b'Q', b"select 1\0")).await.unwrap();
         expect(&mut new, b'Q', b"select 1\0").await;
         expect(&mut client, b'S', b"server_version\0v15.2\0").await;
-        drop((client, new));
-        rig.metric("gateway_sessions", r#"port="write""#, 0).await;
+        rig.stopped_after(client).await;
     }
-    rig.stopped().await;
 }
 
 /// The same words to a session that is busy, or whose answer has not been passed on, are for the client.
@@ -498,7 +529,12 @@ async fn a_server_that_takes_sessions_and_drops_them_is_not_tried_for_ever() {
     drop(old);
     drop(take_over(&first).await);
     expect(&mut client, b'S', b"server_version\0v15.2\0").await;
-    assert_eq!(sqlstate(message(&mut client).await.unwrap()), "08006");
+    let (mut again, _) = accept(&first).await;
+    let_in(&mut again).await;
+    let fault = message(&mut client).await.unwrap();
+    let words = String::from_utf8_lossy(&fault.1).into_owned();
+    assert!(words.contains("takes sessions and drops them"), "{words}");
+    assert_eq!(sqlstate(fault), "57P01");
     rig.stopped_after(client).await;
 }
 

@@ -38,6 +38,17 @@ pub(crate) fn without_their_standby() -> Pair {
     Pair::start([5434, 5435], "synchronous_standby_names = 'nobody'\n")
 }
 
+/// Two servers of one test's own, to be stopped.
+pub(crate) fn mortal() -> Pair {
+    Pair::start([5436, 5437], "")
+}
+
+/// Stops the server that this client is at: `INT` in order, `QUIT` at once.
+pub(crate) async fn stop(client: &tokio_postgres::Client, signal: &str) {
+    let file = crate::rig::value(client, "select pg_read_file('postmaster.pid')").await;
+    run(Command::new("kill").arg(format!("-{signal}")).arg(file.lines().next().unwrap()));
+}
+
 impl Pair {
     /// A thread of their own holds the servers: they die with the thread that started them.
     fn start(ports: [u16; 2], settings: &'static str) -> Self {

@@ -15,6 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio_postgres::SimpleQueryMessage;
 
 use crate::postgres::{PASSWORD, USER};
 use crate::system::{self, Place};
@@ -213,6 +214,14 @@ pub(crate) fn config(address: SocketAddr) -> tokio_postgres::Config {
     config.host(address.ip().to_string()).port(address.port()).dbname("postgres");
     config.user(USER).password(PASSWORD).ssl_mode(tokio_postgres::config::SslMode::Disable);
     config
+}
+
+/// One value, by simple query: nothing is under way when it is there. (For others the driver closes a
+/// statement behind one's back.)
+pub(crate) async fn value(client: &tokio_postgres::Client, sql: &str) -> String {
+    let said = client.simple_query(sql).await.unwrap();
+    let row = said.iter().find_map(|m| if let SimpleQueryMessage::Row(row) = m { Some(row) } else { None });
+    row.unwrap().get(0).unwrap().to_owned()
 }
 
 /// What the database said, with its code and its sentence.

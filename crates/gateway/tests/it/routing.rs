@@ -4,19 +4,16 @@ use std::time::Duration;
 
 use meridian_model::database::GatewayLimits;
 use tokio::io::AsyncWriteExt;
-use tokio_postgres::SimpleQueryMessage;
 
 use crate::postgres::pair;
 use crate::rig::{
     Rig, Setup, accept, away, code_of, connect, home, let_in, listener, message, nowhere, raw, sqlstate,
-    told, within,
+    told, value, within,
 };
 
 /// Which of the two servers is it?
 pub(crate) async fn port_of(client: &tokio_postgres::Client) -> u16 {
-    let said = client.simple_query("select inet_server_port()").await.unwrap();
-    let row = said.iter().find_map(|m| if let SimpleQueryMessage::Row(row) = m { Some(row) } else { None });
-    row.unwrap().get(0).unwrap().parse().unwrap()
+    value(client, "select inet_server_port()").await.parse().unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -21,6 +21,8 @@ use crate::process::{Identity, Process, Territory};
 
 /// Rounds of looking for processes that were born while their region was being frozen.
 const FREEZE_ROUNDS: u32 = 20;
+/// How long a database that wakes up is awake before its fences are.
+const HEAD_START: Duration = Duration::from_millis(100);
 
 /// How long a node may take to take an order.
 const ORDER_WITHIN: Duration = Duration::from_secs(3);
@@ -216,11 +218,7 @@ async fn restore(lab: &Lab, region: &RegionName) -> Result<String, LabError> {
     let mut done = Vec::new();
     let parts = lab.with_run(i, |run| std::mem::take(&mut run.frozen)).unwrap_or_default();
     if before == Some(Condition::Frozen) {
-        // Children first: a parent must not find them stopped.
-        let mut all = territory.processes();
-        all.reverse();
-        signal_all(&all, Signal::CONT);
-        done.push(many(all.len(), "goes on", "go on"));
+        done.push(many(wake(lab, i, &territory).await, "goes on", "go on"));
     } else if !parts.is_empty() {
         let going = parts.iter().filter(|(_, p)| p.signal(Signal::CONT)).count();
         done.push(many(going, "goes on", "go on"));
@@ -231,6 +229,23 @@ async fn restore(lab: &Lab, region: &RegionName) -> Result<String, LabError> {
         done.push("nothing was to be restored".to_owned());
     }
     Ok(done.join(", "))
+}
+
+/// Wakes a machine in the order that is worst for its fence: the databases first, their youngest processes
+/// (the backends) before all others, and a good while later the node and its guards, which would end them.
+async fn wake(lab: &Lab, i: usize, territory: &Territory) -> usize {
+    let node = lab.with_run(i, |run| run.node.as_ref().map(|node| node.identity.pid)).flatten();
+    let name = node.and_then(Process::read).map(|node| node.name);
+    // Children first: a parent must not find them stopped.
+    let mut all = territory.processes();
+    all.reverse();
+    let (fences, others): (Vec<_>, Vec<_>) = all.into_iter().partition(|p| Some(&p.name) == name.as_ref());
+    let (databases, others): (Vec<_>, Vec<_>) = others.into_iter().partition(|p| p.name == "postgres");
+    signal_all(&databases, Signal::CONT);
+    signal_all(&others, Signal::CONT);
+    tokio::time::sleep(HEAD_START).await;
+    signal_all(&fences, Signal::CONT);
+    databases.len() + others.len() + fences.len()
 }
 
 fn on_network(lab: &Lab, fault: &Fault) -> Result<String, LabError> {

@@ -57,6 +57,21 @@ fn quorum_waits_for_any_of_the_others_and_nobody_is_followed_without_an_upstream
 }
 
 #[test]
+fn with_a_guard_commits_wait_for_its_word_unless_they_wait_for_standbys() {
+    let names = |replication, guard: &[&str]| {
+        let mut config = config(replication);
+        config.guard = guard.iter().map(Into::into).collect();
+        synchronous_standby_names(&config)
+    };
+    assert_eq!(names(Replication::Async, &["meridian", "guard"]), "FIRST 1 (meridian_lease)");
+    assert_eq!(LEASE, format!("FIRST 1 ({})", crate::guard::LEASE_NAME));
+    assert!(RegionName::new(crate::guard::LEASE_NAME).is_err(), "no region is called so");
+    assert_eq!(names(Replication::Async, &[]), "");
+    let quorum = Replication::Quorum { acknowledgers: 1 };
+    assert_eq!(names(quorum, &["meridian", "guard"]), names(quorum, &[]));
+}
+
+#[test]
 fn the_number_of_acknowledgers_is_written_and_read() {
     let quorum = config(Replication::Quorum { acknowledgers: 1 });
     let text = meridian_conf(&quorum, None, Some(""), Path::new("/p"));
@@ -64,6 +79,7 @@ fn the_number_of_acknowledgers_is_written_and_read() {
     assert_eq!(any_of(2, ["a", "b\"c"].into_iter()), "ANY 2 (\"a\",\"b\"\"c\")");
     for (value, number) in [
         ("", Some(0)),
+        (LEASE, Some(0)),
         ("ANY 2 (\"a\",\"b\")", Some(2)),
         ("first 1 (a, b)", Some(1)),
         ("3 (a, b, c)", Some(3)),

@@ -2,6 +2,9 @@
 
 use crate::protocol::look::{Does, Look};
 
+/// What keeping one thing costs beside its bytes, about.
+pub(super) const ENTRY: usize = 64;
+
 /// What the client asked, in the order in which it will be answered.
 #[derive(Debug)]
 pub(super) enum Asked {
@@ -36,7 +39,7 @@ impl Asked {
     pub(super) fn weight(&self) -> usize {
         match self {
             Self::Query(Some(query)) => weight(query.does.as_slice()),
-            Self::Parse(Some(parse)) => parse.name.len() + parse.body.len(),
+            Self::Parse(Some(parse)) => parse.name.len() + parse.body.len() + ENTRY,
             Self::Execute(Some(look)) => weight(&look.does),
             Self::Close(Some(name)) => name.len(),
             _ => 0,
@@ -47,7 +50,7 @@ impl Asked {
 /// Bytes that are kept with these.
 pub(super) fn weight(does: &[Does]) -> usize {
     let text = |does: &Does| match does {
-        Does::Set { key, text } => key.len() + text.len(),
+        Does::Set { key, text } => key.len() + text.len() + ENTRY,
         Does::Deallocate(name) => name.len(),
         _ => 0,
     };

@@ -126,7 +126,6 @@ fn marks_come_by_tag_and_by_text_and_go_with_discard() {
         ("select pg_advisory_lock(1)", "SELECT 1", Mark::AdvisoryLock),
         ("declare c cursor with hold for select 1", "DECLARE CURSOR", Mark::Cursor),
         ("create temp table t (n int)", "CREATE TABLE", Mark::Temporary),
-        ("call something()", "SET", Mark::Unread),
     ] {
         hindered(&format!("Q {text}|<C {tag}|<Z I"), mark);
         hindered(&format!("P s:{text}|B :s|E |S|<1|<2|<C {tag}|<Z I"), mark);
@@ -142,7 +141,8 @@ fn marks_come_by_tag_and_by_text_and_go_with_discard() {
     hindered("Q select pg_advisory_lock(1), 1/0|<E|<Z I", Mark::AdvisoryLock);
     carries("P s:select pg_advisory_lock(1)|S|<1|<Z I", &["P s", "S "]);
     hindered("P :set a = 1|B c:|E c|S|<1|<2|<C SET|<Z I", Mark::Unread);
-    hindered("<S standard_conforming_strings=off", Mark::Unread);
+    hindered("<S standard_conforming_strings=off|Q discard all|<C DISCARD ALL|<Z I", Mark::Unread);
+    hindered("Q call something()|<C SET|<Z I", Mark::Unread);
 }
 
 #[test]

@@ -1,0 +1,90 @@
+//! The steps of a run that only need looking or listening: what the machine itself knows.
+
+use meridian_model::database::Replication;
+use meridian_model::group::{DatabaseRole, StandbyStatus};
+use meridian_model::health::Health;
+use meridian_model::name::Name;
+use meridian_model::plan::Task;
+use meridian_model::run::Step;
+
+use super::Machine;
+use super::rules::secs;
+use crate::limits::REPOINT_WAIT;
+
+impl Machine {
+    /// The steps that only need looking or listening: done, with what was seen, or not yet.
+    pub(super) fn own_step(&mut self, step: &Step) -> Look {
+        let done = match &step.work.task {
+            Task::Demote => Some("the old writer has stopped".to_owned()),
+            Task::Fence => self.runner.current.as_ref().map(|run| run.proof.clone()),
+            Task::Promote => None,
+            Task::Repoint => self.repointed(step),
+            Task::Protect => self.protected(),
+            Task::Approve { .. } => self.approved(&step.work.name),
+            Task::Wait { for_ms } => self.waited(&step.work.name, *for_ms),
+            _ => return Look::Outside,
+        };
+        done.map_or(Look::Waits, Look::Done)
+    }
+
+    fn approved(&self, step: &Name) -> Option<String> {
+        let run = self.runner.current.as_ref()?;
+        let words = self.runner.said_to(&run.id)?;
+        let (_, word) = words.approved.iter().find(|(name, _)| name == step)?;
+        Some(format!("{} agreed: {}", word.by, word.reason))
+    }
+
+    fn waited(&mut self, step: &Name, for_ms: u64) -> Option<String> {
+        let since = self.runner.began(step)?;
+        let end = since + std::time::Duration::from_millis(for_ms);
+        self.due(end, "a step waits").then(|| format!("waited {for_ms} ms"))
+    }
+
+    fn repointed(&mut self, step: &Step) -> Option<String> {
+        let (epoch, ttl, now) = (self.memory.epoch, self.config.timers.observation_ttl, self.at.now);
+        let follows = |m: &Name| {
+            self.facts
+                .members
+                .get(m)
+                .is_some_and(|s| s.report.epoch == epoch && s.report.database.role == DatabaseRole::Standby)
+        };
+        let (there, missing): (Vec<_>, Vec<_>) = self.others.iter().cloned().partition(follows);
+        let (down, late): (Vec<_>, Vec<_>) =
+            missing.into_iter().partition(|m| self.facts.health(m, now, ttl) == Health::Down);
+        let seen = format!("following: {}; down: {}", list(&there), list(&down));
+        if late.is_empty() {
+            return Some(seen);
+        }
+        let since = self.runner.began(&step.work.name)?;
+        self.due(since + REPOINT_WAIT, "standbys that do not follow are left behind")
+            .then(|| format!("{seen}; not yet after {}: {}", secs(REPOINT_WAIT), list(&late)))
+    }
+
+    fn protected(&self) -> Option<String> {
+        if self.others.is_empty() {
+            return Some("there is no other member".to_owned());
+        }
+        let needed = match self.config.replication {
+            Replication::Quorum { acknowledgers } => acknowledgers.max(1) as usize,
+            Replication::Async => 1,
+        };
+        let ours = |s: &&StandbyStatus| self.others.contains(&s.region);
+        let streaming: Vec<Name> =
+            self.facts.database.standbys.iter().filter(ours).map(|s| s.region.clone()).collect();
+        (streaming.len() >= needed).then(|| format!("streaming: {}", list(&streaming)))
+    }
+}
+
+/// What the machine itself can say of a step.
+pub(super) enum Look {
+    Done(String),
+    Waits,
+    Outside,
+}
+
+fn list(names: &[Name]) -> String {
+    if names.is_empty() {
+        return "none".to_owned();
+    }
+    names.iter().map(Name::as_str).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,124 @@
+//! What the loops are made from: the parts that every group and the observer share.
+
+use super::*;
+
+/// What the loops of the groups are made from.
+pub(super) struct Parts<'a> {
+    pub(super) system: &'a Arc<System>,
+    pub(super) region: &'a Region,
+    pub(super) memory: Memory,
+    pub(super) secret: Secret,
+    pub(super) fence: Arc<Fence>,
+    pub(super) nudge: &'a Arc<Notify>,
+    pub(super) metrics: Metrics,
+}
+
+/// Who sees and judges, and the ends of its channels.
+pub(super) struct Eyes {
+    pub(super) observer: Observer,
+    pub(super) reports: watch::Sender<Option<Report>>,
+    pub(super) verdicts: watch::Receiver<Arc<Vec<RegionHealth>>>,
+    pub(super) coordination: watch::Receiver<CoordinationStatus>,
+}
+
+impl Parts<'_> {
+    pub(super) fn eyes<'e>(
+        &self,
+        etcd: &Arc<Etcd>,
+        knowledge: &Arc<Mutex<Knowledge>>,
+        groups: impl Iterator<Item = (&'e GroupName, &'e GroupEnds)>,
+    ) -> Eyes {
+        let (reports, own) = watch::channel(None);
+        let (verdicts_in, verdicts) = watch::channel(Arc::default());
+        let (coordination_in, coordination) = watch::channel(CoordinationStatus::default());
+        let observer = Observer {
+            here: self.region.name.clone(),
+            regions: self.system.region_names().cloned().collect(),
+            timers: self.system.topology.timers,
+            store: Arc::clone(etcd) as Arc<dyn Store>,
+            keys: Keys::new(&self.system.topology.name),
+            knowledge: Arc::clone(knowledge),
+            groups: groups.map(|(name, ends)| Inbox::new(name.clone(), ends.events.clone())).collect(),
+            own,
+            verdicts: verdicts_in,
+            coordination: coordination_in,
+            nudge: Arc::clone(self.nudge),
+            metrics: self.metrics.clone(),
+        };
+        Eyes { observer, reports, verdicts, coordination }
+    }
+
+    pub(super) fn groups(
+        &self,
+        etcd: &Arc<Etcd>,
+        compute: &Arc<Compute>,
+        publisher: &Publisher,
+    ) -> Result<(Vec<Group>, Vec<GroupEnds>), Error> {
+        let mut loops = Vec::new();
+        for database in &self.system.databases {
+            let tools = self.tools(database, etcd, compute, publisher.views())?;
+            loops.push(Group::new(self.config(database), tools, Arc::clone(self.nudge)));
+        }
+        Ok(loops.into_iter().unzip())
+    }
+
+    fn config(&self, database: &Database) -> meridian_failover::Config {
+        let primary = self.system.topology.regions.iter().find(|r| r.role == Role::Primary);
+        let members: Vec<RegionName> = database.members.iter().map(|m| m.region.clone()).collect();
+        let first = primary.map(|r| r.name.clone()).filter(|name| members.contains(name));
+        meridian_failover::Config {
+            group: database.name.clone(),
+            me: self.region.name.clone(),
+            initial_primary: first
+                .or_else(|| members.first().cloned())
+                .unwrap_or_else(|| self.region.name.clone()),
+            members,
+            replication: database.replication,
+            rpo: self.system.topology.objectives.rpo,
+            max_read_lag: database.max_read_lag,
+            timers: self.system.topology.timers,
+            gateways: self.system.region_names().cloned().collect(),
+            switchover: database.switchover,
+            plan: plan_of(self.system, database),
+        }
+    }
+
+    /// PostgreSQL with a guard: this same program as a tiny process that kills the database when this
+    /// node dies or is frozen.
+    fn postgres(&self, database: &Database) -> Result<Postgres, Error> {
+        let config = PostgresConfig::of(self.system, database, &self.region.name)?;
+        let program = std::env::current_exe().map_err(Error::OwnProgram)?;
+        Ok(Postgres::open(config.guarded_by(vec![program.into(), GUARD.into()]))?)
+    }
+
+    fn tools(
+        &self,
+        database: &Database,
+        etcd: &Arc<Etcd>,
+        compute: &Arc<Compute>,
+        views: watch::Receiver<Arc<View>>,
+    ) -> Result<Tools, Error> {
+        let here = &self.region.name;
+        let member = database.member(here);
+        let actuator = member.map(|_| self.postgres(database)).transpose()?;
+        let others = self.system.topology.regions.iter().filter(|r| &r.name != here);
+        let members: HashMap<_, _> = database.members.iter().map(|m| (m.region.clone(), m.address)).collect();
+        Ok(Tools {
+            store: Arc::clone(etcd) as Arc<dyn Store>,
+            keys: Keys::new(&self.system.topology.name),
+            database: actuator.map(|a| Arc::new(a) as Arc<dyn DatabaseActuator>),
+            members,
+            peers: others.map(|r| (r.name.clone(), r.node.control)).collect(),
+            secret: self.secret.clone(),
+            fence: Arc::clone(&self.fence),
+            memory: self.memory.clone(),
+            metrics: self.metrics.clone(),
+            steps: Arc::new(Steps {
+                here: here.clone(),
+                database: database.clone(),
+                views,
+                compute: Arc::clone(compute),
+            }),
+        })
+    }
+}
