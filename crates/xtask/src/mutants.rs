@@ -13,7 +13,8 @@ mod list;
 use list::Mutant;
 
 /// What the simulator is built from.
-const CRATES: [&str; 7] = ["model", "catalog", "health", "failover", "steering", "invariants", "simulation"];
+const CRATES: [&str; 8] =
+    ["model", "catalog", "planner", "health", "failover", "steering", "invariants", "simulation"];
 /// The members of the workspace, as its manifest names them, and of the copy.
 const MEMBERS: (&str, &str) = ("members = [\"crates/*\", \"examples/shop\"]", "members = [\"crates/*\"]");
 /// Without any fault so many schedules must pass, or the table says nothing.

@@ -61,7 +61,7 @@ pub(super) struct WatchState {
     told: Option<bool>,
     /// The renewals that the last looks at etcd itself showed, and how long after they were sent: the newest may
     /// not have been told to the machine yet.
-    looked_up: [Option<(u64, Us)>; 2],
+    looked_up: [Option<(u64, Us)>; LOOKS],
 }
 
 impl WatchState {
@@ -71,6 +71,8 @@ impl WatchState {
     }
 }
 
+/// Renewals that a node has looked up and that may still be on the way to its machine: of some seconds.
+const LOOKS: usize = 16;
 /// How long an election takes.
 const ELECTION: (Us, Us) = (SECOND, 2_500 * MS);
 /// A node notices that etcd is gone after this long, and that it is back.
@@ -166,7 +168,7 @@ impl World {
         let Some(renewal) = self.etcd.record.as_ref().map(|(record, _)| record.renewal) else { return };
         let looked_up = &mut self.nodes[i].watch.looked_up;
         if looked_up[0].is_some_and(|(known, _)| known != renewal) {
-            looked_up[1] = looked_up[0];
+            looked_up.rotate_right(1);
         }
         looked_up[0] = Some((renewal, unchanged_for));
     }

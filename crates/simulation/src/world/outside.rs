@@ -100,11 +100,14 @@ impl World {
     }
 
     /// A fault takes data away for good. Where nobody acknowledges only a person may decide to go on without it.
-    /// While not every member is back the last copy may be gone, and then there is no way at all: a member that
+    /// While not every member is back and has the common log the last copy may be gone, and then there is no way at all: a member that
     /// has yet to be made a copy does not take over, whoever agrees.
     pub(super) fn data_is_lost(&mut self) {
         self.needs_a_person |= self.shape.acknowledgers() == 0;
-        self.hopeless |= !self.protected() || self.harm.dead.contains(&true);
+        let timeline = |i: usize| self.nodes[i].db.log.timeline;
+        let same = (1..self.shape.members()).all(|i| timeline(i) == timeline(0));
+        let behind = !same || self.harm.wal_stuck.contains(&true);
+        self.hopeless |= behind || !self.protected() || self.harm.dead.contains(&true);
     }
 
     /// A person looks, and accepts the loss of data if nothing less helps.
