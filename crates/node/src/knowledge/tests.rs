@@ -26,7 +26,9 @@ fn report(round: u64) -> Report {
 fn a_reset_without_a_record_says_that_there_is_none() {
     let mut known = knowledge();
     let learned = known.apply(Change::Reset(Listing { revision: 5, items: Vec::new() }), Moment::ZERO);
-    assert_eq!(learned, [Learned::Record(name("orders"), None, 5), Learned::Alive]);
+    let nothing_asked = [Learned::Maintenance(None), Learned::Order(name("orders"), None)];
+    let there = [Learned::Record(name("orders"), None, 5), Learned::Alive];
+    assert_eq!(learned, nothing_asked.into_iter().chain(there).collect::<Vec<_>>());
 }
 
 #[test]
