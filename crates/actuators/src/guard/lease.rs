@@ -13,7 +13,13 @@
 //! the network had held the message up. And a session may ask not to wait: by `synchronous_commit = local`
 //! or `off`, or by cancelling a commit that waits (it is warned; the gateway withholds that answer).
 //!
-//! What it costs is measured by `script/lease-cost` (ratios with and without, in one run).
+//! What it costs, by `script/lease-cost` (pgbench; with, as a part of without, in turns in one run; three runs of
+//! it, the guard from a debug build, on two cores that others used too). While the disk synced within 0.2 ms,
+//! inserts of one row went at 0.69, 0.66 and 0.74 of the rate with 1, 4 and 8 clients, TPC-B at 0.84, 0.94 and
+//! 0.87 (medians): 0.1 to 0.2 ms more a commit. While it took some 4 ms there was nothing to see, and inserts
+//! by several clients went faster, because commits that wait are synced together; over all 36 rounds the
+//! medians are 0.93, 1.46, 1.21 and 0.90, 0.94, 0.90. In a hand-over the
+//! shutdown takes 43 ms instead of 40 and the promotion 52 instead of 51, a start 58 instead of 57 (medians).
 
 use std::convert::Infallible;
 use std::io;
