@@ -14,7 +14,8 @@
 //! or `off`, or by cancelling a commit that waits (it is warned; the gateway withholds that answer).
 //!
 //! What it costs, by `script/lease-cost` (pgbench; with, as a part of without, in turns in one run; three runs of
-//! it, the guard from a debug build, on two cores that others used too). While the disk synced within 0.2 ms,
+//! it, the guard from a debug build, on two cores that others used too). The disk switched between two speeds, and
+//! the rounds were told apart afterwards by their rate, which the script does not do: with a sync of 0.2 ms,
 //! inserts of one row went at 0.69, 0.66 and 0.74 of the rate with 1, 4 and 8 clients, TPC-B at 0.84, 0.94 and
 //! 0.87 (medians): 0.1 to 0.2 ms more a commit. While it took some 4 ms there was nothing to see, and inserts
 //! by several clients went faster, because commits that wait are synced together; over all 36 rounds the
