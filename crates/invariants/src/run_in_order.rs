@@ -1,6 +1,10 @@
 //! Law 6: a step of a run begins after all that it depends on, and what is done stays done.
+//!
+//! What safety needs holds whatever the plan says of dependencies: a run has a fence, a promotion and a
+//! protection, nothing is promoted before the fence is done, and neither compute nor traffic comes before the
+//! promotion.
 
-use meridian_model::run::{Run, Step, StepState};
+use meridian_model::run::{Run, Step, StepKind, StepState};
 
 use crate::Violation;
 use crate::world::World;
@@ -12,15 +16,44 @@ use crate::world::World;
 pub fn check(world: &World) -> Result<(), Violation> {
     for (i, run) in world.runs.iter().enumerate() {
         let earlier = world.runs.iter().take(i).rev().find(|r| r.id == run.id);
-        if let Some(evidence) = steps_out_of_order(run).or_else(|| earlier.and_then(|old| undone(old, run))) {
+        let wrong = incomplete(run).or_else(|| unsafe_order(run)).or_else(|| steps_out_of_order(run));
+        if let Some(evidence) = wrong.or_else(|| earlier.and_then(|old| undone(old, run))) {
             return Err(Violation::new("run_in_order", evidence));
         }
     }
     Ok(())
 }
 
+/// Each of these stands in every run, once.
+const NEEDED: [StepKind; 3] = [StepKind::Fence, StepKind::Promote, StepKind::Protect];
+/// What comes after the promotion, always.
+const AFTER_PROMOTION: [StepKind; 5] =
+    [StepKind::Repoint, StepKind::Scale, StepKind::Shift, StepKind::Dns, StepKind::Protect];
+
+fn incomplete(run: &Run) -> Option<String> {
+    let times = |kind: StepKind| run.steps.iter().filter(|s| s.kind() == kind).count();
+    let kind = NEEDED.into_iter().find(|kind| times(*kind) != 1)?;
+    Some(format!("run {} has {} steps of the kind {kind}, it needs one", run.id, times(kind)))
+}
+
+fn unsafe_order(run: &Run) -> Option<String> {
+    let done = |kind| run.of_kind(kind).is_some_and(Step::done);
+    let before = |step: &Step| match step.kind() {
+        StepKind::Promote => Some(StepKind::Fence),
+        kind if AFTER_PROMOTION.contains(&kind) => Some(StepKind::Promote),
+        _ => None,
+    };
+    run.steps.iter().filter(begun).find_map(|step| {
+        let needs = before(step).filter(|kind| !done(*kind))?;
+        Some(format!("run {}: {} began before {needs} was done", run.id, step.work.name))
+    })
+}
+
+fn begun(step: &&Step) -> bool {
+    !matches!(step.state, StepState::Pending | StepState::Skipped { .. })
+}
+
 fn steps_out_of_order(run: &Run) -> Option<String> {
-    let begun = |s: &&Step| !matches!(s.state, StepState::Pending | StepState::Skipped { .. });
     let early = run.steps.iter().filter(begun).find(|step| !run.ready(step))?;
     let waits = early.work.after.iter().find(|name| run.step(name).is_some_and(|s| !s.over()));
     let before = waits.map_or("what it depends on", |name| name.as_str());

@@ -150,7 +150,7 @@ fn a_lawful_world_breaks_nothing() {
 
 #[test]
 fn every_law_can_be_broken() {
-    let harms: [(&str, Harm, &str); 22] = [
+    let harms: [(&str, Harm, &str); 25] = [
         ("one_writer", |w| w.writers[0].to = at(5_600), "could both write for 100ms"),
         ("one_writer", |w| w.writers[1].epoch = Epoch(1), "both wrote in epoch 1"),
         ("epochs_rise", |w| w.epochs.swap(0, 2), "eu showed epoch 1 after epoch 2"),
@@ -161,6 +161,25 @@ fn every_law_can_be_broken() {
             "run_in_order",
             |w| w.runs[0].steps[0].state = StepState::Pending,
             "promote began before fence was done",
+        ),
+        ("run_in_order", |w| drop(w.runs[1].steps.remove(0)), "has 0 steps of the kind fence"),
+        (
+            "run_in_order",
+            |w| {
+                w.runs[0].steps[0].state = StepState::Pending;
+                w.runs[0].steps[1].work.after.clear();
+            },
+            "promote began before fence was done",
+        ),
+        (
+            "run_in_order",
+            |w| {
+                let steps = &mut w.runs[0].steps;
+                (steps[1].state, steps[3].state) =
+                    (StepState::Pending, StepState::Running { since: Timestamp(1) });
+                steps[3].work.after.clear();
+            },
+            "scale began before promote was done",
         ),
         ("run_in_order", |w| w.runs.swap(1, 2), "fewer steps done"),
         ("no_failover_while_healthy", |w| w.faults = Some(Vec::new()), "moved away from us"),
