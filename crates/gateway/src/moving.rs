@@ -7,6 +7,7 @@
 //! it merely loses its server. What was acknowledged to it is kept by the new writer, or the failover
 //! reports it as lost.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -61,6 +62,12 @@ pub(crate) struct Journey<'a> {
     leave: &'a Leave,
     /// It has only just moved.
     restless: bool,
+}
+
+/// A login that has begun, and with what.
+pub(crate) struct Pass {
+    login: Login,
+    password: Arc<str>,
 }
 
 /// Why a server did not take the session over.
@@ -133,12 +140,26 @@ impl Journey<'_> {
         Ok(())
     }
 
-    /// Logs in and sets all up. What the client must be told is the first that it will hear from there.
-    pub(crate) async fn settle(&self, upstream: Upstream) -> Result<(Upstream, Option<CancelKey>), Failure> {
-        let target = upstream.target.clone();
+    /// The login to that server. What can be said of it before the server has asked goes behind the startup packet.
+    pub(crate) async fn greet(&self, target: &Target, packet: &mut Vec<u8>) -> Result<Pass, Failure> {
         let password = self.door.credentials.password(self.user).await;
-        let password = password.map_err(|why| not_moved(&target, &why))?;
-        let set_up = timeout(SETTLE_MAX, self.set_up(upstream, &password)).await;
+        let password = password.map_err(|why| not_moved(target, &why))?;
+        let mut login = Login::new(password.as_bytes());
+        if self.tracker.asked_for_scram() {
+            packet.extend(login.greet().map_err(|e| not_moved(target, &e.to_string()))?);
+        }
+        Ok(Pass { login, password })
+    }
+
+    /// Logs in and sets all up. What the client must be told is the first that it will hear from there.
+    pub(crate) async fn settle(
+        &self,
+        upstream: Upstream,
+        pass: Pass,
+    ) -> Result<(Upstream, Option<CancelKey>), Failure> {
+        let target = upstream.target.clone();
+        let Pass { login, password } = pass;
+        let set_up = timeout(SETTLE_MAX, self.set_up(upstream, login)).await;
         match set_up.unwrap_or(Err(Trouble::Slow)) {
             Ok(settled) => Ok(settled),
             Err(trouble) if trouble.may_pass() => Err(Failure::Again(trouble.to_string())),
@@ -154,11 +175,10 @@ impl Journey<'_> {
     async fn set_up(
         &self,
         upstream: Upstream,
-        password: &str,
+        login: Login,
     ) -> Result<(Upstream, Option<CancelKey>), Trouble> {
         let Upstream { mut tcp, target, early } = upstream;
         let mut heard = Heard { held: early, key: None, parameters: Vec::new() };
-        let login = Login::new(password.as_bytes());
         self.log_in(&mut tcp, &mut heard, login).await?;
         let replay = self.tracker.replay();
         let (mut from, mut to) = tcp.split();

@@ -194,14 +194,16 @@ impl<'a> Search<'a> {
     async fn try_one(&self, target: &Target) -> Result<Server, Failure> {
         let again = |why: &dyn ToString| Failure::Again(why.to_string());
         self.begins(target.epoch).map_err(|why| again(&why))?;
-        let packet = self.caller.packet(self.door.port, target);
-        let upstream = reach(target, &packet).await.map_err(|e| again(&e))?;
+        let mut packet = self.caller.packet(self.door.port, target);
         if let Some(journey) = self.journey {
+            let pass = journey.greet(target, &mut packet).await?;
+            let upstream = reach(target, &packet).await.map_err(|e| again(&e))?;
             journey.may_enter(target, self.first)?;
-            let (upstream, key) = journey.settle(upstream).await?;
+            let (upstream, key) = journey.settle(upstream, pass).await?;
             let turns = Turns::new(Arc::clone(&self.door.gate), target.epoch, false);
             return Ok(Server { upstream, turns: Some(turns), key });
         }
+        let upstream = reach(target, &packet).await.map_err(|e| again(&e))?;
         // The login is under way from now on, unless a hold has begun: the server has heard nothing but
         // the startup packet.
         let turns = (self.door.port == Port::Write).then(|| {

@@ -147,9 +147,9 @@ pub struct MemberReport {
     pub reported_at: Timestamp,
 }
 
-/// What a holder tells every member directly, just before it sends a renewal to etcd. Who has heard of a
-/// renewal counts the holder's lease from then, and not from when etcd shows it, which may be an
-/// election later. It gives no right and takes none: the right is counted from before it was told.
+/// What a holder tells every member directly, just before it sends a renewal to etcd, and when clients can write
+/// there. Who has heard of a renewal counts the holder's lease from then, and not from when etcd shows it, which
+/// may be an election later. It gives no right and takes none: the right is counted from before it was told.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Announcement {
     /// The group.
@@ -160,6 +160,8 @@ pub struct Announcement {
     pub epoch: Epoch,
     /// The [`GroupRecord::renewal`] that is being sent; of one attempt only.
     pub renewal: u64,
+    /// Its database takes writes: other regions lead clients there without waiting for etcd to show it.
+    pub writes: bool,
 }
 
 /// What a member answers to a holder that cannot reach etcd: until the promise ends it will neither

@@ -11,7 +11,7 @@ use std::time::Duration;
 use meridian_actuators::{DatabaseActuator, StopMode};
 use meridian_coordination::keys::Keys;
 use meridian_coordination::{Store, encode};
-use meridian_failover::{At, Command, Config, Event, Level, Machine};
+use meridian_failover::{At, Command, Config, DatabaseAction, Event, Level, Machine};
 use meridian_gateway::Fence;
 use meridian_model::snapshot::GroupState;
 use meridian_model::{Moment, RegionName};
@@ -76,6 +76,8 @@ pub(crate) struct Group {
     database: Option<DatabaseQueue>,
     /// Those who ask the gateways to hold; dropped, they ask no more.
     holding: JoinSet<()>,
+    /// Ready to ask them, while a switchover is prepared.
+    warm: hold::Warm,
     /// To every other member, for announcements.
     lines: Vec<Line>,
     teller: Teller,
@@ -127,6 +129,7 @@ impl Group {
             asks,
             database,
             holding: JoinSet::new(),
+            warm: hold::Warm::default(),
             lines: Vec::new(),
             teller,
             facts,
@@ -234,7 +237,8 @@ impl Group {
                 Command::OpenWrites { until, .. } => self.tools.fence.allow_until(&self.config.group, until),
                 Command::CloseWrites { reason } => self.tools.fence.close(&self.config.group, &reason),
                 Command::Hold { epoch, until } => {
-                    self.holding = hold::begin(&self.tools, &self.config, epoch, until, &self.events);
+                    let warm = std::mem::take(&mut self.warm);
+                    self.holding = hold::begin(&self.tools, &self.config, (epoch, until), &self.events, warm);
                 }
                 Command::Unhold { epoch } => {
                     self.holding = JoinSet::new();
@@ -249,10 +253,7 @@ impl Group {
                         database.fence_at(at);
                     }
                 }
-                Command::Database { id, action } => match &mut self.database {
-                    Some(queue) => queue.push(id, action),
-                    None => tracing::error!(group = %self.config.group, ?action, "a witness has no database"),
-                },
+                Command::Database { id, action } => self.act(id, action),
                 Command::Log { level: Level::Info, text } => {
                     tracing::info!(group = %self.config.group, "{text}")
                 }
@@ -265,6 +266,16 @@ impl Group {
             }
         }
         None
+    }
+
+    fn act(&mut self, id: u64, action: DatabaseAction) {
+        if matches!(action, DatabaseAction::PrepareHandover { .. }) {
+            self.warm = hold::Warm::up(&self.tools, &self.config);
+        }
+        match &mut self.database {
+            Some(queue) => queue.push(id, action),
+            None => tracing::error!(group = %self.config.group, ?action, "a witness has no database"),
+        }
     }
 
     fn ask(&mut self, asked: PromiseAsked) -> Event {

@@ -1,8 +1,9 @@
 //! Questions to another node's control interface, and their answers.
 //!
 //! Rare calls (promises while etcd is away, the status command) each open their own connection: a
-//! connection that hangs in a partition is forgotten with its deadline. A [`Line`] keeps one for what is
-//! told several times a second, and replaces it after a failure.
+//! connection that hangs in a partition is forgotten with its deadline. An [`Asker`] keeps one for questions
+//! that must not wait for a connection, and replaces it after a failure; a [`Line`] is an asker for what is told
+//! several times a second.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -63,17 +64,53 @@ pub async fn ask(
     question: Question,
     deadline: Duration,
 ) -> Result<(StatusCode, Bytes), PeerError> {
-    let late = PeerError::Late { address, deadline };
-    tokio::time::timeout(deadline, exchange(address, secret, question)).await.unwrap_or(Err(late))
+    Asker::new(address, secret.clone()).ask(&question, deadline).await
 }
 
-async fn exchange(
+/// Asks one peer, over one connection as long as that works. What it asks may arrive twice.
+pub(crate) struct Asker {
     address: SocketAddr,
-    secret: &Secret,
-    question: Question,
-) -> Result<(StatusCode, Bytes), PeerError> {
-    let mut connection = Connection::open(address).await?;
-    connection.exchange(secret, question).await
+    secret: Secret,
+    kept: Option<Connection>,
+}
+
+impl Asker {
+    /// Not connected yet.
+    pub(crate) const fn new(address: SocketAddr, secret: Secret) -> Self {
+        Self { address, secret, kept: None }
+    }
+
+    /// So that the next question need not wait for a connection. A failure shows when something is asked.
+    pub(crate) async fn connect(&mut self, deadline: Duration) {
+        if let Ok(Ok(opened)) = tokio::time::timeout(deadline, Connection::open(self.address)).await {
+            self.kept = Some(opened);
+        }
+    }
+
+    /// # Errors
+    /// [`PeerError`] when no whole answer came within `deadline`.
+    pub(crate) async fn ask(
+        &mut self,
+        question: &Question,
+        deadline: Duration,
+    ) -> Result<(StatusCode, Bytes), PeerError> {
+        let late = PeerError::Late { address: self.address, deadline };
+        tokio::time::timeout(deadline, self.exchange(question)).await.unwrap_or(Err(late))
+    }
+
+    async fn exchange(&mut self, question: &Question) -> Result<(StatusCode, Bytes), PeerError> {
+        // A connection that has rested may have been closed over there meanwhile.
+        if let Some(mut connection) = self.kept.take()
+            && let Ok(answer) = connection.exchange(&self.secret, question).await
+        {
+            self.kept = Some(connection);
+            return Ok(answer);
+        }
+        let mut connection = Connection::open(self.address).await?;
+        let answer = connection.exchange(&self.secret, question).await?;
+        self.kept = Some(connection);
+        Ok(answer)
+    }
 }
 
 /// A connection that is kept. Dropping it closes it.
@@ -106,16 +143,16 @@ impl Connection {
     async fn exchange(
         &mut self,
         secret: &Secret,
-        question: Question,
+        question: &Question,
     ) -> Result<(StatusCode, Bytes), PeerError> {
         let address = self.address;
         let broken = |reason: String| PeerError::Broken { address, reason };
         let request = Request::builder()
-            .method(question.method)
+            .method(question.method.clone())
             .uri(question.path)
             .header(header::HOST, address.to_string())
             .header(header::AUTHORIZATION, secret.bearer())
-            .body(Full::new(Bytes::from(question.body)))
+            .body(Full::new(Bytes::from(question.body.clone())))
             .map_err(|e| broken(e.to_string()))?;
         self.sender.ready().await.map_err(|e| broken(e.to_string()))?;
         let answer = self.sender.send_request(request).await.map_err(|e| broken(e.to_string()))?;
@@ -152,27 +189,15 @@ async fn keep_posting(
     path: &'static str,
     mut news: watch::Receiver<Option<Vec<u8>>>,
 ) {
-    let mut kept: Option<Connection> = None;
+    let mut peer = Asker::new(address, secret);
     while news.changed().await.is_ok() {
         let Some(body) = news.borrow_and_update().clone() else { continue };
-        let post = async {
-            let mut connection = match kept.take() {
-                Some(connection) => connection,
-                None => Connection::open(address).await?,
-            };
-            let question = Question { method: Method::POST, path, body };
-            let (status, _) = connection.exchange(&secret, question).await?;
-            Ok::<_, PeerError>((status, connection))
-        };
-        match tokio::time::timeout(SAID_WITHIN, post).await {
-            Ok(Ok((status, connection))) => {
-                kept = Some(connection);
-                if !status.is_success() {
-                    tracing::debug!(%address, path, %status, "a peer did not take what it was told");
-                }
+        match peer.ask(&Question { method: Method::POST, path, body }, SAID_WITHIN).await {
+            Ok((status, _)) if status.is_success() => {}
+            Ok((status, _)) => {
+                tracing::debug!(%address, path, %status, "a peer did not take what it was told");
             }
-            Ok(Err(error)) => tracing::debug!(%address, path, %error, "a peer could not be told"),
-            Err(_) => tracing::debug!(%address, path, "a peer did not answer in time"),
+            Err(error) => tracing::debug!(%address, path, %error, "a peer could not be told"),
         }
     }
 }

@@ -3,7 +3,7 @@
 //! A watch that hears nothing looks exactly like a watch of which nothing is left. So every
 //! [`super::Timeouts::check_every`] two proofs are asked for on the connection of the watch: a
 //! linearizable read (the member has a leader and is up to date) and a sign of life of the stream
-//! itself. If either does not come, the watch is stale, and goes on at the next member from the
+//! itself. If either does not come, the watch is stale, and goes on at the first member that answers, from the
 //! revision where it stopped.
 
 use std::sync::Arc;
@@ -71,24 +71,48 @@ impl From<etcd_client::Error> for End {
 impl Follower {
     async fn run(&mut self) {
         let mut failures: u32 = 0;
+        let Some(mut index) = self.inner.order().first().copied() else { return };
         loop {
-            let order = self.inner.order();
-            let turn = usize::try_from(failures).unwrap_or(0) % order.len().max(1);
-            let Some(index) = order.get(turn).copied() else { return };
             match self.session(index).await {
                 End::Gone => return,
-                End::Moved => failures = 0,
+                End::Moved => {
+                    failures = 0;
+                    index = self.inner.order().first().copied().unwrap_or(index);
+                }
                 End::Anew => self.position = None,
                 End::Broken(reason) => {
-                    // A watch that was alive is a new beginning: the next member at once.
-                    failures = if self.told == Told::Alive { 1 } else { failures.saturating_add(1) };
+                    failures = if self.told == Told::Alive { 0 } else { failures.saturating_add(1) };
                     if self.tell_stale(index, reason).await.is_err() {
                         return;
                     }
-                    sleep(pause(failures, order.len())).await;
+                    sleep(pause(failures)).await;
+                    index = self.first_alive(index).await;
                 }
             }
         }
+    }
+
+    /// The first member that answers. All are asked at once, again and again: a member without a leader is
+    /// silent, and so is a lost one, and none of them may keep the others waiting. The one that has just
+    /// failed is asked last.
+    async fn first_alive(&self, failed: usize) -> usize {
+        let ask = |index: usize| async move {
+            if index == failed {
+                sleep(PAUSE_LAST).await;
+            }
+            while self.is_alive(index).await.is_err() {
+                sleep(PAUSE_FIRST).await;
+            }
+            index
+        };
+        let mut all: FuturesUnordered<_> = self.inner.order().into_iter().map(ask).collect();
+        all.next().await.unwrap_or(failed)
+    }
+
+    async fn is_alive(&self, index: usize) -> Result<(), End> {
+        let Some(member) = self.inner.members.get(index) else { return std::future::pending().await };
+        let client = member.fresh().await?;
+        within(self.inner.timeouts.check, "a linearizable read", read_revision(&client)).await.map(drop)
     }
 
     /// Once, until it is alive again.
@@ -231,12 +255,11 @@ async fn within<T>(
     }
 }
 
-/// None while there are members that were not tried yet; then longer and longer.
-fn pause(failures: u32, members: usize) -> Duration {
-    let rounds = failures / u32::try_from(members).unwrap_or(1).max(1);
-    match rounds {
+/// None at first; then longer and longer, when members answer and their watches break all the same.
+fn pause(failures: u32) -> Duration {
+    match failures {
         0 => Duration::ZERO,
-        _ => PAUSE_FIRST.saturating_mul(1 << rounds.min(8).saturating_sub(1)).min(PAUSE_LAST),
+        _ => PAUSE_FIRST.saturating_mul(1 << (failures - 1).min(8)).min(PAUSE_LAST),
     }
 }
 
@@ -249,11 +272,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_pause_begins_after_a_full_round_and_has_an_end() {
-        assert_eq!(pause(2, 3), Duration::ZERO);
-        assert_eq!(pause(3, 3), PAUSE_FIRST);
-        assert_eq!(pause(6, 3), PAUSE_FIRST * 2);
-        assert_eq!(pause(u32::MAX, 3), PAUSE_LAST);
-        assert_eq!(pause(1, 1), PAUSE_FIRST);
+    fn the_pause_begins_with_the_second_failure_and_has_an_end() {
+        assert_eq!(pause(0), Duration::ZERO);
+        assert_eq!(pause(1), PAUSE_FIRST);
+        assert_eq!(pause(2), PAUSE_FIRST * 2);
+        assert_eq!(pause(u32::MAX), PAUSE_LAST);
     }
 }

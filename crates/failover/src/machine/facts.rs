@@ -28,6 +28,8 @@ pub(super) struct MemberSeen {
 pub(super) struct Facts {
     pub(super) started: bool,
     pub(super) coordination: bool,
+    /// Since when: before, nothing could be heard of anybody.
+    pub(super) coordination_since: Moment,
     pub(super) database: DatabaseStatus,
     /// The furthest position that the running database has told.
     pub(super) position: WalPosition,
@@ -84,6 +86,7 @@ impl Default for Facts {
         Self {
             started: false,
             coordination: false,
+            coordination_since: Moment::ZERO,
             database: DatabaseStatus::stopped(DatabaseRole::Stopped),
             position: WalPosition::default(),
             last_streamed: None,
@@ -123,6 +126,20 @@ impl Facts {
             return Health::Unknown;
         }
         self.regions.iter().find(|r| &r.region == region).map_or(Health::Unknown, |r| r.health)
+    }
+
+    /// Etcd can be reached, or not.
+    pub(super) fn hear_of_coordination(&mut self, reachable: bool, now: Moment) {
+        if reachable && !self.coordination {
+            self.coordination_since = now;
+        }
+        self.coordination = reachable;
+        self.missed_news |= !reachable;
+    }
+
+    /// Its reports have stopped. While etcd was away nobody could be heard, and that says nothing.
+    pub(super) fn is_silent(&self, member: &RegionName, now: Moment, ttl: Duration) -> bool {
+        self.members.get(member).is_none_or(|seen| now.since(seen.at.max(self.coordination_since)) > ttl)
     }
 
     /// The sentence of that verdict.
@@ -176,6 +193,11 @@ impl Facts {
             (&a.holder, a.epoch, a.renewal) == (&record.holder, record.epoch, record.renewal)
         };
         self.announced.iter().find(|(a, _)| made(a)).map(|(_, at)| *at)
+    }
+
+    /// The holder of this record has said that it takes writes.
+    pub(super) fn says_it_writes(&self, record: &GroupRecord) -> bool {
+        self.announced.iter().any(|(a, _)| a.writes && a.epoch == record.epoch && a.holder == record.holder)
     }
 
     /// Remembers how far the holder was at that moment. What is old is thinned out, so that the memory

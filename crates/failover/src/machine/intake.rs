@@ -22,10 +22,7 @@ impl Machine {
         match event {
             Event::Started { database, memory } => self.started(database, memory),
             Event::Tick => {}
-            Event::Coordination { reachable } => {
-                self.facts.coordination = reachable;
-                self.facts.missed_news |= !reachable;
-            }
+            Event::Coordination { reachable } => self.facts.hear_of_coordination(reachable, self.at.now),
             Event::Record { record, revision, asked } => self.heard_record(record, revision, asked),
             Event::Member(report) => self.heard_member(report),
             Event::Run(run) => self.runner.saw(run),

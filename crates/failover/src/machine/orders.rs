@@ -72,6 +72,9 @@ impl Machine {
                 Some((epoch, until)) => Command::OpenWrites { epoch, until },
                 None => Command::CloseWrites { reason: self.doing(self.at.now, None) },
             });
+            // Clients elsewhere wait for this word.
+            let opens = self.shown.gateway.is_none();
+            out.extend(self.facts.record.as_ref().filter(|_| opens).and_then(|record| self.announce(record)));
             self.shown.gateway = gateway;
         }
         // While it is being stopped the last fence stays armed.
@@ -116,12 +119,17 @@ impl Machine {
             sent_at: self.at.now,
         };
         self.lease.sent(attempt);
-        if purpose != Purpose::Release && !self.others.is_empty() {
-            let (group, holder) = (record.group.clone(), record.holder.clone());
-            let (epoch, renewal) = (record.epoch, record.renewal);
-            out.push(Command::Announce(Announcement { group, holder, epoch, renewal }));
+        if purpose != Purpose::Release {
+            out.extend(self.announce(&record));
         }
         out.push(Command::Swap(Box::new(Swap { attempt: number, purpose, expect, record, run })));
+    }
+
+    fn announce(&self, record: &GroupRecord) -> Option<Command> {
+        let (group, holder) = (record.group.clone(), record.holder.clone());
+        let (epoch, renewal, writes) = (record.epoch, record.renewal, self.state.serves());
+        let announcement = Announcement { group, holder, epoch, renewal, writes };
+        (!self.others.is_empty()).then_some(Command::Announce(announcement))
     }
 
     fn wish(&mut self) -> Option<Wish> {

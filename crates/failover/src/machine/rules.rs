@@ -326,7 +326,7 @@ impl Machine {
         let gone = |region: &RegionName| {
             *region != self.config.me
                 && (self.facts.health(region, now, ttl) == Health::Down
-                    || self.facts.members.get(region).is_none_or(|m| now.since(m.at) > ttl))
+                    || self.facts.is_silent(region, now, ttl))
         };
         let order = |region: &RegionName| self.config.members.iter().position(|m| m == region);
         let sealed = self.sealed(record);
@@ -363,9 +363,9 @@ impl Machine {
         let ttl = self.config.timers.observation_ttl;
         let late = self.others.iter().filter(|m| **m != record.holder).find(|m| {
             self.facts.health(m, now, ttl) != Health::Down
+                && !self.facts.is_silent(m, now, ttl)
                 && self.facts.members.get(*m).is_some_and(|seen| {
-                    now.since(seen.at) <= ttl
-                        && seen.report.database.role == DatabaseRole::Standby
+                    seen.report.database.role == DatabaseRole::Standby
                         && seen.report.sealed != Some(record.epoch)
                 })
         });

@@ -56,7 +56,7 @@ impl Machine {
         }
     }
 
-    /// The holder has been made the primary of this reign: by its run, else by its own report.
+    /// The holder has been made the primary of this reign: by its own word, its run, or its report.
     fn has_begun(&self, record: &GroupRecord) -> bool {
         let by_run = self.run().map(promoted);
         let report = self.facts.members.get(&record.holder).map(|m| &m.report);
@@ -64,7 +64,7 @@ impl Machine {
         let by_report = report.is_some_and(|r| leads(r) && r.epoch == record.epoch);
         // A holder that has only raised the epoch is the writer as before.
         let as_before = by_run.is_none() && report.is_some_and(leads);
-        by_report || by_run == Some(true) || as_before
+        self.facts.says_it_writes(record) || by_report || by_run == Some(true) || as_before
     }
 
     fn readers(&self, now: Moment, writer: Option<&RegionName>) -> Vec<ReaderState> {

@@ -13,7 +13,7 @@ use meridian_model::group::{
 use meridian_model::health::{Health, RegionHealth};
 use meridian_model::order::Wish;
 use meridian_model::run::Run;
-use meridian_model::{Epoch, Lsn, Moment, Name, Timestamp};
+use meridian_model::{Epoch, Lsn, Moment, Name, RegionName, Timestamp};
 
 use super::names::{config, order, region};
 
@@ -205,6 +205,11 @@ impl Desk {
 
     pub(crate) fn state(&self) -> State {
         self.machine.state()
+    }
+
+    /// To whom clients are led.
+    pub(crate) fn writer(&self) -> Option<RegionName> {
+        self.machine.group_state(self.now).writer
     }
 
     // === the ways to a state ===

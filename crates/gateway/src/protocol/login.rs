@@ -14,6 +14,8 @@ pub struct Login {
 
 enum State {
     Asked(Box<ScramSha256>),
+    /// Its first word was said before it was asked for.
+    Greeted(Box<ScramSha256>),
     Answered(Box<ScramSha256>),
     Proven,
     Done,
@@ -44,10 +46,32 @@ impl Login {
         Self { state: State::Asked(Box::new(scram)) }
     }
 
+    /// The first word of SCRAM, for a server that will ask for it: said with the startup packet it saves a round
+    /// trip. It gives nothing away but the name of the method.
+    ///
+    /// # Errors
+    /// [`LoginError`] when it has said or heard something already.
+    pub fn greet(&mut self) -> Result<Vec<u8>, LoginError> {
+        match std::mem::replace(&mut self.state, State::Failed) {
+            State::Asked(scram) => {
+                let first = first_word(&scram)?;
+                self.state = State::Greeted(scram);
+                Ok(first)
+            }
+            _ => Err(LoginError::Scram("it has begun already".to_owned())),
+        }
+    }
+
     /// The server's part is done.
     #[must_use]
     pub const fn is_done(&self) -> bool {
         matches!(self.state, State::Done)
+    }
+
+    /// This Authentication message asks for SCRAM.
+    #[must_use]
+    pub fn is_offer(body: &[u8]) -> bool {
+        code(body) == Some(SASL)
     }
 
     /// Hearing this Authentication message takes milliseconds of computing.
@@ -67,14 +91,14 @@ impl Login {
         let mut answer = BytesMut::new();
         let state = match (std::mem::replace(&mut self.state, State::Failed), code) {
             (State::Asked(_) | State::Proven, OK) => State::Done,
+            (State::Asked(_) | State::Greeted(_), SASL) if !offers_scram(data) => {
+                return Err(LoginError::Unsupported(code));
+            }
             (State::Asked(scram), SASL) => {
-                if !data.split(|b| *b == 0).any(|mechanism| mechanism == SCRAM_SHA_256.as_bytes()) {
-                    return Err(LoginError::Unsupported(code));
-                }
-                frontend::sasl_initial_response(SCRAM_SHA_256, scram.message(), &mut answer)
-                    .map_err(wrong)?;
+                answer.extend_from_slice(&first_word(&scram)?);
                 State::Answered(scram)
             }
+            (State::Greeted(scram), SASL) => State::Answered(scram),
             (State::Answered(mut scram), SASL_CONTINUE) => {
                 scram.update(data).map_err(wrong)?;
                 frontend::sasl_response(scram.message(), &mut answer).map_err(wrong)?;
@@ -84,7 +108,7 @@ impl Login {
                 scram.finish(data).map_err(wrong)?;
                 State::Proven
             }
-            (State::Asked(_), code) => return Err(LoginError::Unsupported(code)),
+            (State::Asked(_) | State::Greeted(_), code) => return Err(LoginError::Unsupported(code)),
             _ => return Err(LoginError::Scram(format!("a message with code {code} came out of turn"))),
         };
         self.state = state;
@@ -97,6 +121,17 @@ impl std::fmt::Debug for Login {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Login").field("done", &self.is_done()).finish_non_exhaustive()
     }
+}
+
+fn offers_scram(mechanisms: &[u8]) -> bool {
+    mechanisms.split(|b| *b == 0).any(|mechanism| mechanism == SCRAM_SHA_256.as_bytes())
+}
+
+fn first_word(scram: &ScramSha256) -> Result<Vec<u8>, LoginError> {
+    let mut word = BytesMut::new();
+    frontend::sasl_initial_response(SCRAM_SHA_256, scram.message(), &mut word)
+        .map_err(|e| LoginError::Scram(e.to_string()))?;
+    Ok(word.to_vec())
 }
 
 fn code(body: &[u8]) -> Option<u32> {
@@ -130,6 +165,21 @@ mod tests {
         let plus_only = authentication(SASL, b"SCRAM-SHA-256-PLUS\0\0");
         assert_eq!(login.hear(&plus_only), Err(LoginError::Unsupported(SASL)));
         assert!(!format!("{login:?}").contains("secret"));
+    }
+
+    #[test]
+    fn the_first_word_is_the_same_before_and_after_it_is_asked_for() {
+        let offer = authentication(SASL, b"SCRAM-SHA-256\0\0");
+        let mut login = Login::new(b"secret");
+        let early = login.greet().unwrap();
+        assert_eq!(login.hear(&offer), Ok(Vec::new()), "it was said already");
+        let late = Login::new(b"secret").hear(&offer).unwrap();
+        let method = "p\0\0\0".len() + 1.."p....SCRAM-SHA-256".len();
+        assert_eq!((early.len(), &early[method.clone()]), (late.len(), &late[method]));
+        assert!(login.greet().is_err(), "and it is said once");
+        let mut content = Login::new(b"secret");
+        content.greet().unwrap();
+        assert!(content.hear(&authentication(OK, b"")).is_err(), "it would not understand what it hears");
     }
 
     #[test]

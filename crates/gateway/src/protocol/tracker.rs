@@ -20,6 +20,7 @@ use std::collections::{BTreeMap, VecDeque};
 use asked::{Asked, ENTRY, Named, Query, weight};
 use parameters::Parameters;
 
+use super::login::Login;
 use super::look::{Does, Look, Mark, Marks, SESSION_AUTHORIZATION};
 use super::message::{message, until_zero};
 
@@ -50,6 +51,8 @@ pub struct Tracker {
     failed: bool,
     /// Bytes that are kept; never less than there are.
     kept: usize,
+    /// The server asked for SCRAM.
+    scram: bool,
     /// Nothing is followed any more.
     given_up: bool,
 }
@@ -102,8 +105,15 @@ impl Tracker {
         }
     }
 
+    /// The server asked for SCRAM when the session began: the next one will too.
+    #[must_use]
+    pub const fn asked_for_scram(&self) -> bool {
+        self.scram
+    }
+
     /// A message of the server passes.
     pub fn server_said(&mut self, tag: u8, body: &[u8]) {
+        self.scram |= tag == b'R' && Login::is_offer(body);
         if self.given_up {
             return;
         }

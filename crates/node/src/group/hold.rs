@@ -1,5 +1,6 @@
 //! The hold of a switchover: all gateways are asked at once, and each tells how many are busy until none is.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,85 +9,145 @@ use meridian_failover::{Config, Event};
 use meridian_model::{Epoch, Moment, RegionName};
 use meridian_telemetry::clock;
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 
 use super::Tools;
 use crate::control::asks::{HOLD, HeldAnswer, HoldAsked, TELL_BUSY, UNHOLD, held};
-use crate::peer::{Question, ask};
+use crate::peer::{Asker, Question};
 
 /// How long the way to another region and back may take beside what its gateway waits.
 const WAY: Duration = Duration::from_secs(2);
 
-/// Asks every gateway to hold until `until`; each answer becomes an event. The asking ends with the set.
+/// How long the local gateway waits for the others before it holds too: longer than the longest round trip between
+/// two cloud regions, and a region that does not answer costs nobody a pause.
+const FIRST_ANSWERS: Duration = Duration::from_millis(500);
+
+/// Connections to the nodes of the other gateways, opened while the old writer prepares: the hold itself must not
+/// wait for them.
+#[derive(Default)]
+pub(super) struct Warm(HashMap<RegionName, JoinHandle<Asker>>);
+
+impl Warm {
+    /// Opens them, and waits for none.
+    pub(super) fn up(tools: &Tools, config: &Config) -> Self {
+        let open = |region: &RegionName| {
+            let mut peer = Asker::new(*tools.peers.get(region)?, tools.secret.clone());
+            let opened = tokio::spawn(async move {
+                peer.connect(WAY).await;
+                peer
+            });
+            Some((region.clone(), opened))
+        };
+        Self(others(config).filter_map(open).collect())
+    }
+}
+
+fn others(config: &Config) -> impl Iterator<Item = &RegionName> {
+    config.gateways.iter().filter(|region| **region != config.me)
+}
+
+/// Who holds what, until when.
+#[derive(Clone)]
+struct Hold {
+    tools: Arc<Tools>,
+    config: Config,
+    epoch: Epoch,
+    until: Moment,
+    events: mpsc::Sender<Event>,
+}
+
+/// Asks every gateway to hold until `until`; each answer becomes an event. The local gateway is the last, when the
+/// others have answered, so that its clients do not wait while far regions are told. The asking ends with the set.
 pub(super) fn begin(
     tools: &Arc<Tools>,
     config: &Config,
-    epoch: Epoch,
-    until: Moment,
+    (epoch, until): (Epoch, Moment),
     events: &mpsc::Sender<Event>,
+    warm: Warm,
 ) -> JoinSet<()> {
     let mut asking = JoinSet::new();
-    tools.fence.hold(&config.group, epoch, until);
-    asking.spawn(here(Arc::clone(tools), config.clone(), epoch, until, events.clone()));
-    for region in config.gateways.iter().filter(|region| **region != config.me) {
-        let told = there(Arc::clone(tools), config.clone(), region.clone(), (epoch, until), events.clone());
+    let hold =
+        Hold { tools: Arc::clone(tools), config: config.clone(), epoch, until, events: events.clone() };
+    let (answered, mut answers) = mpsc::channel(config.gateways.len().max(1));
+    let mut warm = warm.0;
+    for region in others(config) {
+        let told = hold.clone().there(region.clone(), warm.remove(region), answered.clone());
         asking.spawn(told);
     }
+    drop(answered);
+    asking.spawn(async move {
+        // Ends when all have answered or have given up.
+        let all = async { while answers.recv().await.is_some() {} };
+        let most = FIRST_ANSWERS.min(hold.config.switchover.drain / 2);
+        let _ = tokio::time::timeout(most, all).await;
+        hold.here().await;
+    });
     asking
 }
 
 /// Ends the hold everywhere; where the news does not arrive it ends by itself.
 pub(super) fn end(tools: &Arc<Tools>, config: &Config, epoch: Epoch) {
     tools.fence.release(&config.group);
-    for region in config.gateways.iter().filter(|region| **region != config.me) {
+    for region in others(config) {
         let (tools, config, region) = (Arc::clone(tools), config.clone(), region.clone());
         tokio::spawn(async move {
-            let _ = question(&tools, &config, &region, UNHOLD, (epoch, clock::now())).await;
+            let Some(address) = tools.peers.get(&region) else { return };
+            let mut peer = Asker::new(*address, tools.secret.clone());
+            let _ = question(&mut peer, &config, &region, UNHOLD, (epoch, clock::now())).await;
         });
     }
 }
 
-async fn here(tools: Arc<Tools>, config: Config, epoch: Epoch, until: Moment, events: mpsc::Sender<Event>) {
-    loop {
-        let quiet = tokio::time::timeout(TELL_BUSY, tools.fence.quiet(&config.group)).await;
-        let busy = tools.fence.busy(&config.group);
-        let told = events.send(held(config.me.clone(), epoch, busy)).await;
-        if quiet.is_ok() || told.is_err() || clock::now() >= until {
-            return;
+impl Hold {
+    async fn here(self) {
+        let Self { tools, config, epoch, until, events } = self;
+        tools.fence.hold(&config.group, epoch, until);
+        loop {
+            let quiet = tokio::time::timeout(TELL_BUSY, tools.fence.quiet(&config.group)).await;
+            let busy = tools.fence.busy(&config.group);
+            let told = events.send(held(config.me.clone(), epoch, busy)).await;
+            if quiet.is_ok() || told.is_err() || clock::now() >= until {
+                return;
+            }
         }
     }
-}
 
-async fn there(
-    tools: Arc<Tools>,
-    config: Config,
-    region: RegionName,
-    (epoch, until): (Epoch, Moment),
-    events: mpsc::Sender<Event>,
-) {
-    while clock::now() < until {
-        let Some(busy) = question(&tools, &config, &region, HOLD, (epoch, until)).await else {
-            tokio::time::sleep(TELL_BUSY).await;
-            continue;
+    /// `answered` is dropped with the first answer.
+    async fn there(self, region: RegionName, warm: Option<JoinHandle<Asker>>, answered: mpsc::Sender<()>) {
+        let mut answered = Some(answered);
+        let Some(address) = self.tools.peers.get(&region) else { return };
+        let warm = match warm {
+            Some(opening) => opening.await.ok(),
+            None => None,
         };
-        if events.send(Event::Held { from: region.clone(), epoch, busy }).await.is_err() || busy == 0 {
-            return;
+        let mut peer = warm.unwrap_or_else(|| Asker::new(*address, self.tools.secret.clone()));
+        while clock::now() < self.until {
+            let when = (self.epoch, self.until);
+            let Some(busy) = question(&mut peer, &self.config, &region, HOLD, when).await else {
+                tokio::time::sleep(TELL_BUSY).await;
+                continue;
+            };
+            answered = None;
+            let told = Event::Held { from: region.clone(), epoch: self.epoch, busy };
+            if self.events.send(told).await.is_err() || busy == 0 {
+                return;
+            }
         }
+        drop(answered);
     }
 }
 
 async fn question(
-    tools: &Tools,
+    peer: &mut Asker,
     config: &Config,
     region: &RegionName,
     path: &'static str,
     (epoch, until): (Epoch, Moment),
 ) -> Option<u32> {
-    let address = *tools.peers.get(region)?;
     let for_ms = u64::try_from(until.since(clock::now()).as_millis()).unwrap_or(u64::MAX);
     let body = serde_json::to_vec(&HoldAsked { group: config.group.clone(), epoch, for_ms }).ok()?;
     let question = Question { method: Method::POST, path, body };
-    match ask(address, &tools.secret, question, TELL_BUSY + WAY).await {
+    match peer.ask(&question, TELL_BUSY + WAY).await {
         Ok((StatusCode::OK, body)) => serde_json::from_slice::<HeldAnswer>(&body).ok().map(|held| held.busy),
         Ok((status, _)) => {
             tracing::warn!(%region, %status, "the gateway there does not hold");
