@@ -133,7 +133,7 @@ pub trait DatabaseActuator: Send + Sync + 'static {
     fn seal(&self) -> BoxFuture<'_, Result<(), ActuatorError>>;
 
     /// Brings a member back whose log may have diverged: keeps the diverged log, decodes the transactions in
-    /// it (see [`crate::lost`]; that never holds the way back up), rewinds it to the
+    /// it (see [`crate::lost`]; a failure of that, or too long a log, holds nothing up), rewinds it to the
     /// primary at `source` or clones it anew, and lets it follow. A timeline of the same number that began
     /// elsewhere is another one. A clone needs room for a copy of the source's database and for the log
     /// that diverged; if there is room for the old data directory besides, that one is kept too, else it

@@ -8,7 +8,8 @@
 //! Until then, and under asynchronous replication, commits are acknowledged only by its word: see [`lease`].
 //!
 //! The guard is the node's own program with another first word; [`run`] is its whole life. A guard that is
-//! killed is replaced at once, with the last deadline: commits wait for so long.
+//! killed is replaced at once, with the last deadline: commits wait for so long. One that lives and confirms
+//! nothing is noticed by the commits that wait (`postgres/stuck.rs`), and killed.
 
 mod lease;
 mod wire;
@@ -25,11 +26,12 @@ use std::time::Duration;
 
 use meridian_model::Moment;
 use meridian_telemetry::clock;
+use rustix::process::Signal;
 
 use crate::deadline::Deadline;
 use crate::error::ActuatorError;
 use crate::postgres::kill_cluster;
-use crate::process::{DeathSignal, Launch, OnExit, Output, Spawner, pause};
+use crate::process::{Child, DeathSignal, Launch, OnExit, Output, Spawner, pause};
 use crate::watchdog::Watchdog;
 
 pub(crate) use wire::Door;
@@ -110,6 +112,8 @@ enum Order {
     /// A deadline, with its number.
     Fence(u64, Option<Moment>),
     Look,
+    /// The process does not do its work.
+    Replace,
     /// The guard process of that number has ended.
     Gone(u64),
 }
@@ -128,6 +132,7 @@ impl Guard {
             orders: Arc::downgrade(&orders),
             written: Arc::clone(&written),
             last: None,
+            child: None,
             pipe: None,
             number: 0,
             started: clock::now(),
@@ -165,6 +170,11 @@ impl Guard {
     pub(crate) fn look(&self) {
         let _it_looks_by_itself_too = self.orders.try_send(Order::Look);
     }
+
+    /// The process lives and confirms nothing: it is killed, and another one started.
+    pub(crate) fn replace(&self) {
+        let _it_is_asked_again = self.orders.try_send(Order::Replace);
+    }
 }
 
 /// Keeps a guard process alive and passes the orders on.
@@ -177,6 +187,7 @@ struct Keeper {
     orders: Weak<SyncSender<Order>>,
     written: Arc<AtomicU64>,
     last: Option<Moment>,
+    child: Option<Child>,
     pipe: Option<ChildStdin>,
     /// Of the process now; the end of an earlier one is no news.
     number: u64,
@@ -196,6 +207,12 @@ impl Keeper {
                     }
                 }
                 Order::Look => drop(self.write("look\n")),
+                // Its end is told like any other.
+                Order::Replace => {
+                    if let Some(child) = &self.child {
+                        child.signal(Signal::KILL);
+                    }
+                }
                 Order::Gone(number) if number == self.number => {
                     pause(YOUNG.saturating_sub(clock::now().since(self.started)));
                     self.replace();
@@ -226,7 +243,8 @@ impl Keeper {
                 let _a_write_to_it_tells_too = orders.try_send(Order::Gone(number));
             }
         });
-        self.pipe = self.spawner.spawn(self.launch.clone(), Some(on_exit))?.take_input();
+        let child = self.spawner.spawn(self.launch.clone(), Some(on_exit))?;
+        (self.pipe, self.child) = (child.take_input(), Some(child));
         let words = format!("{}{}", self.greeting, fence_line(self.last));
         self.write(&words);
         Ok(())

@@ -24,6 +24,7 @@ mod server;
 mod settings;
 mod start;
 mod status;
+mod stuck;
 
 use std::net::SocketAddr;
 use std::path::Path;

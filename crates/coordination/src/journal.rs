@@ -158,7 +158,7 @@ impl Journal {
         for old in runs.into_iter().skip(RUNS_KEPT).filter(|old| old.run.epoch < newest) {
             let key = self.keys.run(&old.run.id);
             let compare = vec![Compare::Revision(key.clone(), old.revision)];
-            let txn = Txn { compare, put: Vec::new(), delete: vec![key] };
+            let txn = Txn { compare, put: Vec::new(), delete: vec![key, self.keys.words(&old.run.id)] };
             if matches!(self.store.commit(txn).await?, Commit::Done { .. }) {
                 removed += 1;
             }

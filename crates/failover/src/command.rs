@@ -100,6 +100,8 @@ pub enum Command {
         epoch: Epoch,
         /// The hold ends by itself then.
         until: Moment,
+        /// Where the held sessions will go on.
+        to: RegionName,
     },
     /// The gateways of all regions hold nothing any more.
     Unhold {

@@ -37,6 +37,7 @@ mod rules;
 mod runner;
 mod runs;
 mod steps;
+mod successor;
 mod view;
 
 use driver::Driver;
@@ -64,8 +65,11 @@ pub struct Machine {
     handing: handover::Handing,
     reporter: report::Reporter,
     shown: orders::Shown,
-    /// Commands that an event or a move asked for directly: answers and sentences for the log.
+    /// Answers to promises: they wait until memory is kept.
     answers: Vec<Command>,
+    /// What else a move asked for directly.
+    asides: Vec<Command>,
+    /// Sentences for the log.
     logs: Vec<Command>,
     wakes: Vec<(Moment, &'static str)>,
 }
@@ -92,6 +96,7 @@ impl Machine {
             reporter: report::Reporter::default(),
             shown: orders::Shown::default(),
             answers: Vec::new(),
+            asides: Vec::new(),
             logs: Vec::new(),
             wakes: Vec::new(),
         }

@@ -41,7 +41,7 @@ pub enum State {
     Preparing,
     /// The writer; new transactions are held, running ones may end.
     Draining,
-    /// The writer's database is being stopped in order; its log is complete at the successor.
+    /// The writer's database is being stopped in order; the successor follows to the end of its log.
     HandingOver,
     /// The writer's gateway is fenced: no renewal for too long.
     WritesClosed,
@@ -109,7 +109,7 @@ impl State {
             Self::Preparing => "the writer; a switchover is being prepared",
             Self::Draining => "the writer; new transactions are held, running ones may end",
             Self::HandingOver => {
-                "the writer's database is being stopped in order; its log is complete at the successor"
+                "the writer's database is being stopped in order; the successor follows to the end of its log"
             }
             Self::WritesClosed => "the writer's gateway is fenced: no renewal for too long",
             Self::Restarting => "the writer's database crashed and is started again in place",
@@ -217,6 +217,8 @@ pub enum Trigger {
     HandedOver,
     /// Everything of the old writer has been replayed.
     Replayed,
+    /// What was handed over was not taken in time.
+    SuccessorLate,
     /// A person ended the run.
     RunAborted,
     /// No process of the database is left.
@@ -305,6 +307,7 @@ pub const TABLE: &[Row] = &[
     on(S::Claiming, T::ClaimLost, "sealed", S::Sealed, "reads the record again"),
     on(S::Claiming, T::ClaimLost, "not_sealed", S::Starting, "takes stock again"),
     on(S::TakingOver, T::Replayed, "replayed_beyond", S::Claiming, "claims the next epoch by compare-and-set"),
+    on(S::TakingOver, T::SuccessorLate, "", S::Following, "stays a standby: the old writer may have the lease back"),
     on(S::TakingOver, T::NewEpoch, "", S::Starting, "takes stock again"),
     on(S::Bootstrapping, T::ClaimWon, "", S::Promoting, "makes a new database and starts it"),
     on(S::Bootstrapping, T::ClaimLost, "", S::Starting, "takes stock again"),

@@ -16,7 +16,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use meridian_model::{Epoch, GroupName, Moment};
+use meridian_model::{Epoch, GroupName, Moment, RegionName};
 use meridian_telemetry::clock;
 use tokio::sync::watch;
 
@@ -75,6 +75,14 @@ impl Fence {
     pub fn hold(&self, group: &GroupName, epoch: Epoch, until: Moment) {
         let gate = self.gate(group);
         gate.hold.begin(epoch, until);
+        gate.changes.send_replace(());
+    }
+
+    /// The writer is being moved to that region: sessions that are held call on its gateway already, which lets
+    /// them in when it has become the writer. Ends with the hold.
+    pub fn expect(&self, group: &GroupName, successor: RegionName) {
+        let gate = self.gate(group);
+        gate.hold.expect(successor);
         gate.changes.send_replace(());
     }
 

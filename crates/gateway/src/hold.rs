@@ -13,11 +13,11 @@
 //! transaction runs and is counted, and its own gateway begins no further one. The writer is quiet when *all*
 //! gateways are. New sessions of other gateways are refused during a hold, and wait over there.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use meridian_model::{Epoch, Moment};
+use meridian_model::{Epoch, Moment, RegionName};
 use meridian_telemetry::clock;
 use tokio::sync::Notify;
 
@@ -36,6 +36,8 @@ pub(crate) struct Hold {
     cuts: AtomicU64,
     busy: AtomicUsize,
     quiet: Notify,
+    /// Where the writer is being moved to.
+    successor: Mutex<Option<RegionName>>,
 }
 
 /// What sessions need to hear of a hold.
@@ -56,8 +58,21 @@ impl Hold {
         self.changes.fetch_add(1, Ordering::SeqCst);
     }
 
+    /// Where the held sessions will go on, if all goes well.
+    pub(crate) fn expect(&self, successor: RegionName) {
+        *self.successor.lock().unwrap_or_else(PoisonError::into_inner) = Some(successor);
+        self.changes.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Where the writer is being moved to, during a hold.
+    pub(crate) fn successor(&self) -> Option<RegionName> {
+        self.remaining()?;
+        self.successor.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     pub(crate) fn release(&self) {
         self.until.store(0, Ordering::SeqCst);
+        *self.successor.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.changes.fetch_add(1, Ordering::SeqCst);
     }
 

@@ -7,7 +7,8 @@
 //! it merely loses its server. What was acknowledged to it is kept by the new writer, or the failover
 //! reports it as lost.
 
-use std::sync::Arc;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -16,6 +17,7 @@ use meridian_telemetry::clock;
 use meridian_telemetry::events::{GatewaySessionMoved, GatewaySessionUnmovable};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::door::Door;
@@ -27,7 +29,7 @@ use crate::relay::Baggage;
 use crate::route::{Port, Target};
 use crate::seek::{Caller, Failure, seek_again};
 use crate::stream::Client;
-use crate::upstream::{Server, Upstream};
+use crate::upstream::{ANSWER_MAX, Server, Upstream, reach};
 use crate::waiting::Held;
 use crate::watch::LastWords;
 
@@ -51,6 +53,16 @@ pub(crate) struct Leave {
 pub(crate) struct Mover {
     caller: Caller,
     moved_at: Option<Moment>,
+    /// It calls on the region to which the writer is being moved.
+    call: Option<Call>,
+}
+
+/// A connection to the gateway of the next writer, which answers when it is the writer: then the session has only
+/// the rest of the login before it. Dropped, it is closed.
+#[derive(Debug)]
+struct Call {
+    address: SocketAddr,
+    answer: JoinSet<Option<(Upstream, Pass)>>,
 }
 
 /// One move.
@@ -62,6 +74,8 @@ pub(crate) struct Journey<'a> {
     leave: &'a Leave,
     /// It has only just moved.
     restless: bool,
+    /// Taken by the first try.
+    call: Mutex<Option<Call>>,
 }
 
 /// A login that has begun, and with what.
@@ -88,7 +102,24 @@ impl Mover {
     pub(crate) fn of(door: &Door, caller: Caller) -> Option<Self> {
         let known = caller.user().is_some_and(|user| door.credentials.know(user));
         let movable = door.port == Port::Write && !caller.hopped && known;
-        movable.then_some(Self { caller, moved_at: None })
+        movable.then_some(Self { caller, moved_at: None, call: None })
+    }
+
+    /// Calls on the next writer while the session is held, or no longer when the move was called off.
+    pub(crate) fn follow(&mut self, door: &Arc<Door>, next: Option<&Target>, scram: bool) {
+        let Some(next) = next else { return self.call = None };
+        if self.call.as_ref().is_some_and(|call| call.address == next.address) {
+            return;
+        }
+        let Some(user) = self.caller.user().map(str::to_owned) else { return };
+        let (door, target, mut packet) = (Arc::clone(door), next.clone(), self.caller.early_packet());
+        let mut answer = JoinSet::new();
+        answer.spawn(async move {
+            let pass = greet(&door, &user, scram, &mut packet).await.ok()?;
+            let upstream = reach(&target, &packet, door.limits.max_wait).await.ok()?;
+            Some((upstream, pass))
+        });
+        self.call = Some(Call { address: next.address, answer });
     }
 
     /// Brings the session to the writer, as soon as there is one.
@@ -101,12 +132,13 @@ impl Mover {
     ) -> Result<Server, End> {
         let begun = clock::now();
         let restless = self.moved_at.is_some_and(|at| begun.since(at) < REST_MIN);
+        let call = Mutex::new(self.call.take());
         let Baggage { said, tracker, held, .. } = baggage;
         held.get_or_insert_with(|| Held::new(&door.meter));
         let (Some(tracker), Some(user)) = (tracker, self.caller.user()) else {
             return Err(End::Unseated(leave.why));
         };
-        let journey = Journey { door, caller: &self.caller, user, tracker, leave: &leave, restless };
+        let journey = Journey { door, caller: &self.caller, user, tracker, leave: &leave, restless, call };
         let server = seek_again(door, client, &journey, said).await.map_err(|refusal| match refusal {
             Refusal::ClientLeft => End::Client,
             Refusal::Draining => End::Draining,
@@ -140,15 +172,20 @@ impl Journey<'_> {
         Ok(())
     }
 
-    /// The login to that server. What can be said of it before the server has asked goes behind the startup packet.
+    /// The answer of that server, if it has been called on before it was the writer. A call that leads to nothing
+    /// costs the time of one that is made now.
+    pub(crate) async fn called_on(&self, target: &Target) -> Option<(Upstream, Pass)> {
+        let call = self.call.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let mut call = call.filter(|call| call.address == target.address)?;
+        let answer = timeout(ANSWER_MAX, call.answer.join_next()).await.ok()??;
+        let (upstream, pass) = answer.ok()??;
+        Some((Upstream { target: target.clone(), ..upstream }, pass))
+    }
+
+    /// The login to that server.
     pub(crate) async fn greet(&self, target: &Target, packet: &mut Vec<u8>) -> Result<Pass, Failure> {
-        let password = self.door.credentials.password(self.user).await;
-        let password = password.map_err(|why| not_moved(target, &why))?;
-        let mut login = Login::new(password.as_bytes());
-        if self.tracker.asked_for_scram() {
-            packet.extend(login.greet().map_err(|e| not_moved(target, &e.to_string()))?);
-        }
-        Ok(Pass { login, password })
+        let greeted = greet(self.door, self.user, self.tracker.asked_for_scram(), packet).await;
+        greeted.map_err(|why| not_moved(target, &why))
     }
 
     /// Logs in and sets all up. What the client must be told is the first that it will hear from there.
@@ -179,11 +216,14 @@ impl Journey<'_> {
     ) -> Result<(Upstream, Option<CancelKey>), Trouble> {
         let Upstream { mut tcp, target, early } = upstream;
         let mut heard = Heard { held: early, key: None, parameters: Vec::new() };
-        self.log_in(&mut tcp, &mut heard, login).await?;
+        let login = self.introduce(&mut tcp, &mut heard, login).await?;
         let replay = self.tracker.replay();
         let (mut from, mut to) = tcp.split();
+        // Behind the login's last word, without waiting for the server's yes: a round trip less. What the client
+        // has asked meanwhile waits for it.
         let said = async { Ok(to.write_all(&replay.bytes).await?) };
         let answered = async {
+            self.be_admitted(&mut from, &mut heard, login).await?;
             for _ in 0..replay.readies {
                 heard.until_ready(&mut from).await?;
             }
@@ -193,18 +233,32 @@ impl Journey<'_> {
         Ok((Upstream { tcp, target, early: heard.news(self.tracker) }, heard.key))
     }
 
-    async fn log_in(&self, tcp: &mut TcpStream, heard: &mut Heard, login: Login) -> Result<(), Trouble> {
-        let mut login = login;
-        while !login.is_done() {
-            let (tag, body) = heard.next(tcp).await?;
-            if tag != b'R' {
-                return Err(Trouble::Wrong(format!("a message of type {tag:#04x} came during the login")));
-            }
+    /// The login, until all is said that the gateway has to say in it.
+    async fn introduce(
+        &self,
+        tcp: &mut TcpStream,
+        heard: &mut Heard,
+        mut login: Login,
+    ) -> Result<Login, Trouble> {
+        while !login.has_said_all() {
             let answer;
-            (login, answer) = self.answer(login, body).await?;
+            (login, answer) = self.answer(login, heard.authentication(tcp).await?).await?;
             tcp.write_all(&answer).await?;
         }
-        heard.until_ready(tcp).await
+        Ok(login)
+    }
+
+    /// The rest of the login: the server proves itself and takes the session.
+    async fn be_admitted(
+        &self,
+        from: &mut (impl AsyncRead + Unpin),
+        heard: &mut Heard,
+        mut login: Login,
+    ) -> Result<(), Trouble> {
+        while !login.is_done() {
+            (login, _) = self.answer(login, heard.authentication(from).await?).await?;
+        }
+        heard.until_ready(from).await
     }
 
     /// Some milliseconds of computing, and perhaps hundreds of sessions at once: not more than a few at a
@@ -218,6 +272,16 @@ impl Journey<'_> {
         let _place = self.door.proofs.acquire().await;
         tokio::task::spawn_blocking(hear).await.map_err(|e| Trouble::Wrong(e.to_string()))?
     }
+}
+
+/// Begins the login. What can be said of it before the server has asked goes behind the startup packet.
+async fn greet(door: &Door, user: &str, scram: bool, packet: &mut Vec<u8>) -> Result<Pass, String> {
+    let password = door.credentials.password(user).await?;
+    let mut login = Login::new(password.as_bytes());
+    if scram {
+        packet.extend(login.greet().map_err(|e| e.to_string())?);
+    }
+    Ok(Pass { login, password })
 }
 
 fn not_moved(target: &Target, why: &str) -> Failure {
@@ -276,6 +340,13 @@ impl Heard {
                 Some(&ERROR) => return Err(says(&body)),
                 tag => return Ok((tag.copied().unwrap_or_default(), body)),
             }
+        }
+    }
+
+    async fn authentication(&mut self, from: &mut (impl AsyncRead + Unpin)) -> Result<BytesMut, Trouble> {
+        match self.next(from).await? {
+            (b'R', body) => Ok(body),
+            (tag, _) => Err(Trouble::Wrong(format!("a message of type {tag:#04x} came during the login"))),
         }
     }
 

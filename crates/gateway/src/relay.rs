@@ -132,6 +132,11 @@ impl<'a> Relay<'a> {
         self.watch.turns.as_ref().is_some_and(Turns::is_held_elsewhere)
     }
 
+    /// Its server asked for SCRAM.
+    pub(crate) fn asked_for_scram(&self) -> bool {
+        self.watch.tracker.as_ref().is_some_and(|tracker| tracker.asked_for_scram())
+    }
+
     /// Why the session cannot go on at another server now, if it cannot.
     pub(crate) fn hindrance(&self) -> Option<&'static str> {
         match &self.watch.tracker {
@@ -217,8 +222,9 @@ impl<'a> Relay<'a> {
         let region = &self.watch.target.region;
         let end = match end {
             PipeEnd::Closed | PipeEnd::Read(_) if self.watch.goodbye => End::Client,
-            PipeEnd::Closed | PipeEnd::Read(_) if self.hindrance().is_none() => return Event::Lost(None),
+            // The client has heard why its session ends.
             PipeEnd::Closed | PipeEnd::Read(_) if self.watch.error_last => End::Server,
+            PipeEnd::Closed | PipeEnd::Read(_) if self.hindrance().is_none() => return Event::Lost(None),
             PipeEnd::Closed | PipeEnd::Read(_) => End::ServerLost(region.clone()),
             PipeEnd::Withheld => match self.watch.last_words.take() {
                 None => End::Unreplicated(region.clone()),

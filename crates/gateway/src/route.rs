@@ -23,6 +23,8 @@ use crate::hold::Orders;
 /// The startup parameter that marks a session which another gateway sends. It never reaches
 /// PostgreSQL. A client that sets it itself only gets less: the writer of this region or none.
 pub(crate) const HOP: &str = "meridian.hop";
+/// Its value when the session waits until this region is the writer: it will be, soon.
+pub(crate) const HOP_EARLY: &str = "early";
 
 /// Which of a database's two ports.
 pub use meridian_telemetry::events::GatewayPort as Port;
@@ -52,6 +54,8 @@ pub(crate) struct Routes {
     pub(crate) fenced_here: bool,
     /// That fence is closed.
     pub(crate) shut: bool,
+    /// The other region to which the writer is being moved.
+    pub(crate) next: Option<Target>,
     /// Whether sessions of the write port may begin something. A change of it must reach them too.
     pub(crate) orders: Orders,
 }
@@ -70,7 +74,8 @@ impl Routes {
     pub(crate) fn none() -> Self {
         let write = Err("nothing is known yet".to_owned());
         let orders = Orders::default();
-        Self { epoch: Epoch::NONE, write, read: Vec::new(), fenced_here: false, shut: false, orders }
+        let (read, next) = (Vec::new(), None);
+        Self { epoch: Epoch::NONE, write, read, fenced_here: false, shut: false, next, orders }
     }
 
     /// What the view says, cut down by the fence. `before` carries over who wrote last.
@@ -99,7 +104,8 @@ impl Routes {
             Target { region: reader.region, address: reader.database, epoch, local, hop: false }
         });
         let read = readers.filter(|target| !(target.local && shut)).collect();
-        Self { epoch, write, read, fenced_here, shut, orders: gate.hold().orders() }
+        let next = successor(view, group, gate, epoch.next());
+        Self { epoch, write, read, fenced_here, shut, next, orders: gate.hold().orders() }
     }
 
     /// Where a new session may go, the best first. One that another gateway sent stays in this region.
@@ -177,6 +183,14 @@ fn publish(group: &GroupName, view: &View, gate: &Gate, routes: &watch::Sender<A
         }
         differs
     });
+}
+
+/// The gateway of the region to which the writer is being moved, if it is another one.
+fn successor(view: &View, group: &GroupName, gate: &Gate, epoch: Epoch) -> Option<Target> {
+    let region = gate.hold().successor().filter(|region| *region != view.here)?;
+    let gateway = view.system.region(&region)?.node.gateway_write;
+    let address = nth(gateway, position(view, group));
+    Some(Target { region, address, epoch, local: false, hop: true })
 }
 
 /// The port of the `nth` database of a spec, counted from 0: each has two.

@@ -15,9 +15,9 @@ use crate::end::Refusal;
 use crate::hold::Turns;
 use crate::moving::Journey;
 use crate::protocol::Startup;
-use crate::route::{HOP, Port, Routes, Target};
+use crate::route::{HOP, HOP_EARLY, Port, Routes, Target};
 use crate::stream::Client;
-use crate::upstream::{Server, reach};
+use crate::upstream::{ANSWER_MAX, Server, reach};
 use crate::waiting::Place;
 
 /// The pause after the first failed try; doubles up to [`PAUSE_MAX`]. New routes end a pause at once.
@@ -35,6 +35,8 @@ pub(crate) struct Caller {
     startup: Startup,
     /// Another gateway sent it.
     pub(crate) hopped: bool,
+    /// It did so before this region is the writer: the session waits here.
+    early: bool,
 }
 
 /// A server, and what happened until it was found.
@@ -91,12 +93,19 @@ pub(crate) async fn seek_again(
 
 impl Caller {
     pub(crate) fn new(startup: Startup) -> Self {
-        Self { hopped: startup.parameter(HOP).is_some(), startup: startup.without(HOP) }
+        let hop = startup.parameter(HOP);
+        let (hopped, early) = (hop.is_some(), hop == Some(HOP_EARLY.as_bytes()));
+        Self { hopped, early, startup: startup.without(HOP) }
     }
 
     /// As whom it logs in.
     pub(crate) fn user(&self) -> Option<&str> {
         self.startup.parameter("user").and_then(|user| std::str::from_utf8(user).ok())
+    }
+
+    /// The startup packet for a region that is about to be the writer.
+    pub(crate) fn early_packet(&self) -> Vec<u8> {
+        self.startup.clone().with(HOP, HOP_EARLY).packet()
     }
 
     /// The startup packet as that target gets it.
@@ -155,6 +164,7 @@ impl<'a> Search<'a> {
         loop {
             let routes = Arc::clone(&self.routes.borrow_and_update());
             let mut changes = self.routes.clone();
+            let tried = routes.targets(self.door.port, self.caller.hopped);
             tokio::select! {
                 biased;
                 tried = self.try_all(&routes) => match tried {
@@ -162,8 +172,7 @@ impl<'a> Search<'a> {
                     Err(Failure::Again(why)) => self.why = why,
                     Err(Failure::Never(refusal)) => return Err(refusal),
                 },
-                // The keeper ends only with the server of this session.
-                Ok(()) = changes.changed() => {
+                () = self.elsewhere(tried) => {
                     self.first = false;
                     continue;
                 }
@@ -175,6 +184,19 @@ impl<'a> Search<'a> {
                 Ok(()) = changes.changed() => pause = PAUSE_MIN,
             }
         }
+    }
+
+    /// Returns when there are other targets than those that are being tried. Whatever else changes breaks off no
+    /// login that is under way.
+    async fn elsewhere(&self, tried: &[Target]) {
+        let mut changes = self.routes.clone();
+        // The keeper ends only with the server of this session.
+        while changes.changed().await.is_ok() {
+            if changes.borrow_and_update().targets(self.door.port, self.caller.hopped) != tried {
+                return;
+            }
+        }
+        std::future::pending().await
     }
 
     /// Tries each target once; says why none took the session.
@@ -196,14 +218,19 @@ impl<'a> Search<'a> {
         self.begins(target.epoch).map_err(|why| again(&why))?;
         let mut packet = self.caller.packet(self.door.port, target);
         if let Some(journey) = self.journey {
-            let pass = journey.greet(target, &mut packet).await?;
-            let upstream = reach(target, &packet).await.map_err(|e| again(&e))?;
+            let (upstream, pass) = match journey.called_on(target).await {
+                Some(answered) => answered,
+                None => {
+                    let pass = journey.greet(target, &mut packet).await?;
+                    (reach(target, &packet, ANSWER_MAX).await.map_err(|e| again(&e))?, pass)
+                }
+            };
             journey.may_enter(target, self.first)?;
             let (upstream, key) = journey.settle(upstream, pass).await?;
             let turns = Turns::new(Arc::clone(&self.door.gate), target.epoch, false);
             return Ok(Server { upstream, turns: Some(turns), key });
         }
-        let upstream = reach(target, &packet).await.map_err(|e| again(&e))?;
+        let upstream = reach(target, &packet, ANSWER_MAX).await.map_err(|e| again(&e))?;
         // The login is under way from now on, unless a hold has begun: the server has heard nothing but
         // the startup packet.
         let turns = (self.door.port == Port::Write).then(|| {
@@ -221,9 +248,13 @@ impl<'a> Search<'a> {
         if held { Err(HELD) } else { Ok(()) }
     }
 
-    /// Takes a place in the room, once. A session that another gateway sent does not wait here: its
-    /// own gateway knows sooner where else to go.
+    /// Takes a place in the room, once. A session that another gateway sent does not wait here, its
+    /// own gateway knows sooner where else to go; unless that sent it early. Such a one has its seat, and leaves when
+    /// the move is called off.
     fn stay(&mut self) -> Result<(), Refusal> {
+        if self.caller.early {
+            return Ok(());
+        }
         if self.caller.hopped {
             return Err(Refusal::NotHere { why: self.why.clone() });
         }

@@ -120,7 +120,7 @@ fn refuse(door: &Door, refusal: &Refusal) -> Option<Fault> {
 
 /// Step 3: pass everything on, until the end; at one server after the other. Says what the client should
 /// hear then.
-async fn converse(door: &Door, client: &mut Client, caller: Caller, found: Found) -> Option<Fault> {
+async fn converse(door: &Arc<Door>, client: &mut Client, caller: Caller, found: Found) -> Option<Fault> {
     let Found { mut server, waited, said } = found;
     let backend = &server.upstream.target.region;
     GatewaySessionOpened { backend, waited }.emit(&door.meter, &door.metrics);
@@ -133,7 +133,7 @@ async fn converse(door: &Door, client: &mut Client, caller: Caller, found: Found
             Ok(relay) => relay,
             Err(error) => break (End::Nonsense(error), true),
         };
-        let leave = match attend(door, &mut relay).await {
+        let leave = match attend(door, &mut relay, mover.as_mut()).await {
             Parting::Leaves(leave) => leave,
             Parting::Ends(end) => break (end, relay.may_speak()),
         };
@@ -167,7 +167,7 @@ enum Parting {
 }
 
 /// Lets the relay run while the routes, the phase and the orders allow it.
-async fn attend(door: &Door, relay: &mut Relay<'_>) -> Parting {
+async fn attend(door: &Arc<Door>, relay: &mut Relay<'_>, mut mover: Option<&mut Mover>) -> Parting {
     let (mut routes, mut phase) = (door.routes.clone(), door.phase.clone());
     let mut cuts = routes.borrow().orders.cuts;
     loop {
@@ -175,6 +175,9 @@ async fn attend(door: &Door, relay: &mut Relay<'_>) -> Parting {
         match now.stance(door.port, relay.target()) {
             Stance::Stays(epoch) => relay.raise(epoch),
             Stance::Leaves(why) => return part(door, relay, why),
+        }
+        if let Some(mover) = &mut mover {
+            mover.follow(door, now.next.as_ref(), relay.asked_for_scram());
         }
         if std::mem::replace(&mut cuts, now.orders.cuts) < now.orders.cuts && relay.is_busy() {
             return Parting::Ends(End::Cut);

@@ -47,8 +47,8 @@ pub(crate) enum ReachError {
     ConnectTimeout,
     #[error("connecting failed: {0}")]
     Connect(#[source] std::io::Error),
-    #[error("connected, but no answer within {} s", ANSWER_MAX.as_secs())]
-    AnswerTimeout,
+    #[error("connected, but no answer within {} s", .0.as_secs())]
+    AnswerTimeout(Duration),
     #[error("connected, but the connection broke before an answer: {0}")]
     Answer(#[source] std::io::Error),
     #[error("connected, but the answer was no message of PostgreSQL")]
@@ -57,13 +57,17 @@ pub(crate) enum ReachError {
     NotNow(String),
 }
 
-/// Connects, says `startup`, and awaits the first message.
-pub(crate) async fn reach(target: &Target, startup: &[u8]) -> Result<Upstream, ReachError> {
+/// Connects, says `startup`, and awaits the first message for as long as `patience`.
+pub(crate) async fn reach(
+    target: &Target,
+    startup: &[u8],
+    patience: Duration,
+) -> Result<Upstream, ReachError> {
     let connected = timeout(CONNECT_MAX, TcpStream::connect(target.address)).await;
     let mut tcp = connected.map_err(|_| ReachError::ConnectTimeout)?.map_err(ReachError::Connect)?;
     tune(&tcp).map_err(ReachError::Connect)?;
-    let answered = timeout(ANSWER_MAX, first_message(&mut tcp, startup)).await;
-    let early = answered.map_err(|_| ReachError::AnswerTimeout)??;
+    let answered = timeout(patience, first_message(&mut tcp, startup)).await;
+    let early = answered.map_err(|_| ReachError::AnswerTimeout(patience))??;
     Ok(Upstream { tcp, target: target.clone(), early })
 }
 

@@ -54,7 +54,7 @@ pub enum Wish {
 pub enum OrderState {
     /// Nobody has ended it.
     Open,
-    /// It was carried out: the writer has been handed over, or the failover begun.
+    /// It was carried out: the successor writes, or the failover has begun.
     Done {
         /// When.
         ended_at: Timestamp,

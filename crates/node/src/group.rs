@@ -11,7 +11,7 @@ use std::time::Duration;
 use meridian_actuators::{DatabaseActuator, StopMode};
 use meridian_coordination::keys::Keys;
 use meridian_coordination::{Store, encode};
-use meridian_failover::{At, Command, Config, DatabaseAction, Event, Level, Machine};
+use meridian_failover::{At, Command, Config, DatabaseAction, Event, Level, Machine, Purpose};
 use meridian_gateway::Fence;
 use meridian_model::snapshot::GroupState;
 use meridian_model::{Moment, RegionName};
@@ -26,6 +26,7 @@ use crate::memory::{Memory, MemoryError};
 use crate::peer::Line;
 use crate::secret::Secret;
 use crate::steps::Steps;
+use hold::Hold;
 use tell::Teller;
 
 mod effects;
@@ -236,9 +237,9 @@ impl Group {
                 }
                 Command::OpenWrites { until, .. } => self.tools.fence.allow_until(&self.config.group, until),
                 Command::CloseWrites { reason } => self.tools.fence.close(&self.config.group, &reason),
-                Command::Hold { epoch, until } => {
-                    let warm = std::mem::take(&mut self.warm);
-                    self.holding = hold::begin(&self.tools, &self.config, (epoch, until), &self.events, warm);
+                Command::Hold { epoch, until, to } => {
+                    let hold = Hold::new(&self.tools, &self.config, &self.events, (epoch, until, to));
+                    self.holding = hold.begin(std::mem::take(&mut self.warm));
                 }
                 Command::Unhold { epoch } => {
                     self.holding = JoinSet::new();
@@ -261,6 +262,10 @@ impl Group {
                     tracing::warn!(group = %self.config.group, "{text}")
                 }
                 other => {
+                    // Soon it will be said that clients can write here.
+                    if matches!(&other, Command::Swap(swap) if swap.purpose == Purpose::Claim) {
+                        self.lines.iter().for_each(Line::open);
+                    }
                     effects::spawn(other, Arc::clone(&self.tools), self.config.clone(), self.events.clone())
                 }
             }

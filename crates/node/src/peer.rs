@@ -82,7 +82,9 @@ impl Asker {
 
     /// So that the next question need not wait for a connection. A failure shows when something is asked.
     pub(crate) async fn connect(&mut self, deadline: Duration) {
-        if let Ok(Ok(opened)) = tokio::time::timeout(deadline, Connection::open(self.address)).await {
+        if self.kept.as_ref().is_none_or(|kept| kept.sender.is_closed())
+            && let Ok(Ok(opened)) = tokio::time::timeout(deadline, Connection::open(self.address)).await
+        {
             self.kept = Some(opened);
         }
     }
@@ -177,6 +179,11 @@ impl Line {
         Self(sender)
     }
 
+    /// Opens the connection, if there is none, before there is something to say.
+    pub(crate) fn open(&self) {
+        self.0.send_replace(None);
+    }
+
     /// Says this as soon as the line is free.
     pub(crate) fn say(&self, body: Vec<u8>) {
         self.0.send_replace(Some(body));
@@ -191,7 +198,10 @@ async fn keep_posting(
 ) {
     let mut peer = Asker::new(address, secret);
     while news.changed().await.is_ok() {
-        let Some(body) = news.borrow_and_update().clone() else { continue };
+        let Some(body) = news.borrow_and_update().clone() else {
+            peer.connect(SAID_WITHIN).await;
+            continue;
+        };
         match peer.ask(&Question { method: Method::POST, path, body }, SAID_WITHIN).await {
             Ok((status, _)) if status.is_success() => {}
             Ok((status, _)) => {

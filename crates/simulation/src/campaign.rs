@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use meridian_invariants::Violation;
 
-use crate::run::{Outcome, Stage, run};
+use crate::run::{Outcome, Serve, Stage, run};
 use crate::schedule::{Schedule, Us};
 use crate::shape::Shape;
 
@@ -20,6 +20,8 @@ pub struct Campaign {
     pub shapes: Vec<Shape>,
     /// On so many threads.
     pub threads: usize,
+    /// How machines are served.
+    pub serve: Serve,
 }
 
 /// What was counted.
@@ -56,7 +58,7 @@ impl Campaign {
         let (next, end) = (AtomicU64::new(0), AtomicU64::new(self.schedules));
         let found: Mutex<(Totals, Option<Failure>)> = Mutex::default();
         let work = || {
-            let mut stage = Stage::default();
+            let mut stage = Stage::serving(self.serve);
             let mut totals = Totals::default();
             loop {
                 let from = next.fetch_add(BATCH, Ordering::Relaxed);

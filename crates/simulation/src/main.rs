@@ -6,11 +6,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use meridian_failover::TABLE;
+use meridian_failover::{Machine, TABLE};
 use meridian_simulation::campaign::{Failure, Totals};
 use meridian_simulation::run::{Stage, moves};
 use meridian_simulation::schedule::{FOR_GOOD, SECOND, Schedule};
 use meridian_simulation::{Campaign, Shape, shrink, story};
+
+mod timing;
 
 /// Run the machines under seeded faults.
 #[derive(Parser)]
@@ -36,6 +38,9 @@ struct Arguments {
     /// Say how many of the schedules walk each row of the transition table.
     #[arg(long)]
     rows: bool,
+    /// Say how long the machines take for a step, and for one in which they decide something.
+    #[arg(long)]
+    time: bool,
     /// Print one line that a program can read, and shrink nothing.
     #[arg(long)]
     brief: bool,
@@ -59,7 +64,8 @@ fn main() -> ExitCode {
     }
     let threads =
         arguments.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, Into::into));
-    let campaign = Campaign { seed: arguments.seed, schedules: arguments.schedules, shapes, threads };
+    let serve = if arguments.time { timing::timed } else { Machine::step };
+    let campaign = Campaign { seed: arguments.seed, schedules: arguments.schedules, shapes, threads, serve };
     let began = now();
     let end = arguments.minutes.map(|minutes| began + Duration::from_secs(60 * minutes));
     let spoken = AtomicU64::new(0);
@@ -75,6 +81,9 @@ fn main() -> ExitCode {
     match (failure, arguments.brief) {
         (None, false) => {
             sum_up(&totals, began.elapsed());
+            if arguments.time {
+                timing::say();
+            }
             ExitCode::SUCCESS
         }
         (None, true) => {
@@ -157,6 +166,6 @@ fn tell(schedule: &Schedule) {
 }
 
 #[expect(clippy::disallowed_methods, reason = "only how fast it runs is measured, here alone")]
-fn now() -> Instant {
+pub(crate) fn now() -> Instant {
     Instant::now()
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
+use meridian_failover::{At, Command, Event, Machine};
 use meridian_invariants::{Calm, Violation};
 
 use crate::schedule::{SECOND, Schedule, Us};
@@ -44,13 +45,28 @@ pub struct Outcome {
     pub epoch: u64,
 }
 
+/// How a machine is given an event: [`Machine::step`], or that with something around it.
+pub type Serve = fn(&mut Machine, Event, At) -> Vec<Command>;
+
 /// Healthy systems to begin with: made once, copied for every schedule.
-#[derive(Default)]
 pub struct Stage {
     warm: BTreeMap<(Shape, u64, Us), World>,
+    serve: Serve,
+}
+
+impl Default for Stage {
+    fn default() -> Self {
+        Self::serving(Machine::step)
+    }
 }
 
 impl Stage {
+    /// Machines are served that way.
+    #[must_use]
+    pub const fn serving(serve: Serve) -> Self {
+        Self { warm: BTreeMap::new(), serve }
+    }
+
     /// The world that a schedule begins with.
     ///
     /// # Errors
@@ -77,6 +93,7 @@ impl Stage {
                 }
             },
         };
+        world.serve = self.serve;
         world.begin(schedule.seed, window, &schedule.faults);
         Ok(world)
     }

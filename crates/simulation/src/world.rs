@@ -8,12 +8,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use meridian_failover::Event;
+use meridian_failover::{Event, Machine};
 use meridian_model::health::Report;
 use meridian_model::{Epoch, Moment};
 use meridian_steering::View;
 
 use crate::chance::Draws;
+use crate::run::Serve;
 use crate::schedule::{Fault, MS, SECOND, Us};
 use crate::shape::Shape;
 use crate::watcher::Watcher;
@@ -132,6 +133,7 @@ pub struct World {
     asks: BTreeMap<u64, (usize, u32, Epoch, Moment)>,
     next_ask: u64,
     watcher: Watcher,
+    pub(crate) serve: Serve,
     /// What happens, in words, if somebody wants to read it.
     pub(crate) story: Option<Vec<String>>,
     /// The moves of all machines, if somebody wants to know.
@@ -167,6 +169,7 @@ impl World {
             asks: BTreeMap::new(),
             next_ask: 0,
             watcher: Watcher::new(shape, Duration::from_micros(flap_window)),
+            serve: Machine::step,
             story: None,
             moves: None,
             events: 0,

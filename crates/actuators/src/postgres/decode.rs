@@ -129,15 +129,18 @@ impl Reading {
             Some(())
         })?;
         let mut gathering = Gathering::new(after, keys);
-        let mut lines = 0_u64;
+        let (mut lines, mut bytes) = (0_u64, 0_usize);
         rows(&folder.join(CHANGES), |row| {
-            lines += 1;
-            gathering.line(row.first()?.parse().ok()?, row.get(1)?);
+            let text = row.get(1)?;
+            (lines, bytes) = (lines + 1, bytes.saturating_add(text.len()));
+            if bytes <= BYTES_MAX {
+                gathering.line(row.first()?.parse().ok()?, text);
+            }
             Some(())
         })?;
         let since = slot.first().filter(|(_, usable)| *usable).map(|(since, _)| *since);
         let (lost, unread) = (gathering.lost, gathering.unread);
-        Ok(Self { since, lost, unread, names, cut: lines >= CHANGES_MAX, error: None })
+        Ok(Self { since, lost, unread, names, cut: lines >= CHANGES_MAX || bytes > BYTES_MAX, error: None })
     }
 }
 
@@ -153,7 +156,10 @@ fn together(
         let complete = unread == 0 && !cut;
         let detail = match (unread, cut) {
             (_, true) => {
-                format!("decoded from the slot; more than {CHANGES_MAX} changes, the rest is in the kept log")
+                format!(
+                    "decoded from the slot; more than {CHANGES_MAX} changes or {} MiB, the rest is in the kept log",
+                    BYTES_MAX >> 20
+                )
             }
             (0, false) => format!("decoded from the slot at {since}"),
             (unread, false) => format!("decoded from the slot; {unread} changes could not be read"),
@@ -221,8 +227,10 @@ const NAMES_SQL: &str = "select d.oid, pg_relation_filenode(c.oid), format('%I.%
 const CHANGES_SQL: &str = "select lsn, data from pg_logical_slot_peek_changes('{slot}', null, {most},
   'include-timestamp', '1', 'skip-empty-xacts', '1')";
 const CHANGES_MAX: u64 = 1_000_000;
+/// They are held in the node's memory until they are written.
+const BYTES_MAX: usize = 64 << 20;
 const DECODE: Deadline = Deadline::new(
-    Duration::from_secs(900),
+    Duration::from_secs(300),
     "the log since the last checkpoint is replayed, then a gigabyte at most is read",
 );
 

@@ -14,6 +14,7 @@ use tokio_postgres::SimpleQueryRow;
 
 use super::layout::DataDir;
 use super::settings::acknowledgers_of;
+use super::stuck::Stuck;
 use super::{Member, control};
 
 /// What is remembered between two looks.
@@ -21,6 +22,8 @@ use super::{Member, control};
 pub(super) struct Seen {
     /// When the standby was last streaming with everything replayed, or how far behind it was then.
     streaming: Option<(Moment, Duration)>,
+    /// Commits that wait for the guard.
+    stuck: Stuck,
     /// Where the checkpoint of the last shutdown in order begins, until the next start.
     pub(super) stopped_at: Option<WalPosition>,
 }
@@ -53,6 +56,9 @@ impl Member {
             first.get("timeline").and_then(|t| t.parse().ok()).unwrap_or(0).max(self.written_timeline());
         let replayed = lsn("replayed").unwrap_or_default();
         let received = lsn("received").unwrap_or_default().max(replayed);
+        if !standby {
+            self.look_after_the_guard(first.get("waiting").unwrap_or_default());
+        }
         let acknowledgers = first.get("names").and_then(acknowledgers_of).filter(|_| !standby);
         let streaming = standby && first.get("streaming") == Some("t");
         let behind = first.get("behind_ms").and_then(|t| t.parse().ok());
@@ -65,6 +71,17 @@ impl Member {
             acknowledgers,
             standbys: standbys.iter().filter_map(standby_of).collect(),
         })
+    }
+
+    fn look_after_the_guard(&self, waiting: &str) {
+        let Some(guard) = self.guard.as_ref().filter(|_| self.config.leased()) else { return };
+        let mut seen = self.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if seen.stuck.look(waiting, clock::now()) {
+            tracing::error!(
+                "the guard process confirms no commits though it lives; it is killed and replaced"
+            );
+            guard.replace();
+        }
     }
 
     /// While it streams: what the server says. Later: that, and the time since.
@@ -110,6 +127,7 @@ const STATUS: &str = "
                       from pg_stat_wal_receiver)
   select me.standby, lsn.received, lsn.replayed, null as region, null as synchronous,
          current_setting('synchronous_standby_names') as names,
+         (select string_agg(pid || ':' || backend_xid, ' ') from pg_stat_activity where wait_event = 'SyncRep') as waiting,
          coalesce(receiver.streaming, false) as streaming,
          greatest((select timeline_id from pg_control_checkpoint()), receiver.received_tli) as timeline,
          case when clock_timestamp() - receiver.heard > interval '2.5 s'

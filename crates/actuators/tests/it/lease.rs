@@ -153,6 +153,26 @@ async fn a_machine_that_wakes_up_late_acknowledges_nothing_when_the_guard_wakes_
     }
 }
 
+/// A guard that somebody has stopped blocked every commit, and nothing noticed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guard_that_stands_still_is_replaced_when_commits_wait_for_it() {
+    let rig = Rig::new(Replication::Async).guarded();
+    let database = rig.primary().await;
+    let app = rig.app(0).await;
+    app.batch_execute("create table t (n int)").await.unwrap();
+    let stopped = guard_of(&rig);
+    kill_process(stopped, Signal::STOP).unwrap();
+    let held = tokio::spawn(async move { insert(&app).await });
+    // As the node does, which looks at its database twice a second.
+    until("another guard", || async {
+        database.status().await;
+        guard_of(&rig) != stopped
+    })
+    .await;
+    held.await.unwrap().unwrap();
+    database.stop(StopMode::Immediate).await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_guard_that_is_killed_is_replaced_at_once_and_commits_go_on() {
     let rig = Rig::new(Replication::Async).guarded();

@@ -115,7 +115,7 @@ impl Machine {
         !copies || self.facts.record.as_ref().is_none_or(|r| &r.holder != source)
     }
 
-    fn follow_goal(&self, upstream: RegionName, epoch: Epoch) -> Option<Action> {
+    pub(super) fn follow_goal(&self, upstream: RegionName, epoch: Epoch) -> Option<Action> {
         let follows =
             self.driver.followed.as_ref().is_some_and(|(who, when, _)| *who == upstream && *when == epoch);
         let runs = !matches!(self.facts.database.role, DatabaseRole::Stopped | DatabaseRole::Absent);

@@ -9,14 +9,14 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use meridian_model::group::{DatabaseRole, GroupRecord, WalPosition};
+use meridian_model::group::{DatabaseRole, WalPosition};
 use meridian_model::health::Health;
 use meridian_model::name::{Name, RegionName};
 use meridian_model::order::{Handover, Order, OrderState, Wish};
 use meridian_model::{Moment, Timestamp};
 
 use super::Machine;
-use super::rules::{Blocked, Ruling, no, secs};
+use super::rules::{Ruling, no, secs};
 use crate::command::{Command, DatabaseAction as Action, Level};
 use crate::explain::{Rule, RuleState};
 use crate::limits::{HOLD_BEYOND, ORDERS_ENDED_MAX, STOP_IN_ORDER};
@@ -53,10 +53,11 @@ pub(super) struct Hand {
 
 /// What must hold before a switchover is begun.
 type Judge = fn(&Machine, &Order, Moment) -> Ruling;
-const SWITCHOVER_RULES: [(Rule, Judge); 5] = [
+const SWITCHOVER_RULES: [(Rule, Judge); 6] = [
     (Rule::OrderIsForThisReign, Machine::order_is_current),
     (Rule::CoordinationReachable, |machine, _, _| machine.coordination_answers()),
     (Rule::NoOtherRun, Machine::no_other_run),
+    (Rule::FlapWindow, Machine::not_again_for_an_alert),
     (Rule::SuccessorWell, Machine::successor_well),
     (Rule::Approved, Machine::order_is_approved),
 ];
@@ -148,7 +149,22 @@ impl Machine {
         while self.handing.ended.len() > ORDERS_ENDED_MAX {
             self.handing.ended.pop_front();
         }
-        self.answers.push(Command::EndOrder(Order { state, ..order.clone() }));
+        self.asides.push(Command::EndOrder(Order { state, ..order.clone() }));
+    }
+
+    /// The writer is not handing over any more: the successor writes, or why it does not.
+    pub(super) fn conclude_handing(&mut self, state: State) {
+        let Some(hand) = &self.handing.now else { return };
+        let record = self.facts.record.as_ref();
+        let taken = record.is_some_and(|r| r.holder == hand.to && r.epoch > hand.order.epoch);
+        let refused = (!taken).then(|| match record {
+            Some(r) if hand.stopped.is_some() && r.epoch > hand.order.epoch => {
+                format!("{} did not take over in time; {} writes in epoch {}", hand.to, r.holder, r.epoch)
+            }
+            _ if hand.stopped.is_some() => format!("{} did not take over in time", hand.to),
+            _ => format!("the writer is {state}"),
+        });
+        self.end_handing(refused);
     }
 
     /// The switchover is over, one way or the other.
@@ -158,7 +174,7 @@ impl Machine {
             && refused.is_some()
             && let Some(reign) = &self.lease.reign
         {
-            self.answers.push(Command::Unhold { epoch: reign.epoch });
+            self.asides.push(Command::Unhold { epoch: reign.epoch });
         }
         self.end_order(&hand.order, refused);
     }
@@ -181,6 +197,21 @@ impl Machine {
             Some(run) => Err(no(format!("run {} is not finished", run.id))),
             None => Ok("no run is under way".to_owned()),
         }
+    }
+
+    /// An alert that goes on firing is sent again and again; the writer has moved for it already.
+    fn not_again_for_an_alert(&self, order: &Order, _: Moment) -> Ruling {
+        let last = self.run().map(|run| run.decided_at.0).filter(|_| order.by == "alert");
+        let Some(last) = last else { return Ok(format!("{} may ask at any time", order.by)) };
+        let ago = Duration::from_millis(u64::try_from(self.at.wall.0.saturating_sub(last)).unwrap_or(0));
+        let window = self.config.timers.flap_window;
+        if ago < window {
+            let (ago, left) = (secs(ago), secs(window - ago));
+            return Err(no(format!(
+                "the last run was only {ago} ago: no alert moves the writer for another {left}"
+            )));
+        }
+        Ok(format!("the last run was {} ago", secs(ago)))
     }
 
     fn order_is_approved(&self, order: &Order, _: Moment) -> Ruling {
@@ -223,9 +254,15 @@ impl Machine {
 
     /// One look at a switchover under way. The caller has looked at the lease and the database.
     pub(super) fn hand_over(&mut self) {
-        let Some(hand) = &self.handing.now else {
+        let before_the_stop = matches!(self.state, State::Preparing | State::Draining);
+        let away = self.coordination_answers().err().filter(|_| before_the_stop);
+        let Some(hand) = &mut self.handing.now else {
             return self.go(Trigger::CalledOff, State::Leading);
         };
+        // Without etcd the lease cannot be given to anybody, and a healthy writer goes on.
+        if let Some(blocked) = away {
+            hand.failed.get_or_insert(blocked.evidence);
+        }
         if let Some(reason) = hand.failed.clone() {
             let to = if self.state == State::HandingOver { State::Restarting } else { State::Leading };
             self.end_handing(Some(reason));
@@ -262,7 +299,7 @@ impl Machine {
             return None;
         }
         hand.asked = true;
-        Some(Command::Hold { epoch, until: hand.held_since + most })
+        Some(Command::Hold { epoch, until: hand.held_since + most, to: hand.to.clone() })
     }
 
     pub(super) fn held(&mut self, from: RegionName, epoch: meridian_model::Epoch, busy: u32) {
@@ -288,7 +325,7 @@ impl Machine {
         let cut = hand.busy.values().sum();
         hand.cut = Some(cut);
         self.log(Level::Warn, format!("{cut} sessions are still inside a transaction: they are cut"));
-        self.answers.push(Command::CutSessions);
+        self.asides.push(Command::CutSessions);
     }
 
     /// Nothing new can be written any more but by who goes past the gateways.
@@ -324,53 +361,15 @@ impl Machine {
         match action {
             Action::PrepareHandover { .. } => hand.prepared = true,
             Action::CatchUp { .. } => hand.caught_up = true,
+            // The successor proves with it that it has everything: none is no proof.
+            _ if self.facts.database.received == WalPosition::default() => {
+                hand.failed = Some("where its log ends after the stop is not known".to_owned());
+            }
             _ => {
                 hand.stopped = Some((self.facts.database.received, self.at.wall));
                 self.driver.stopped = true;
                 self.driver.followed = None;
             }
-        }
-    }
-
-    // === the successor ===
-
-    /// The token names this member.
-    pub(super) fn handed_to_me(&self, record: &GroupRecord) -> bool {
-        record.released && record.handover.as_ref().is_some_and(|token| token.to == self.config.me)
-    }
-
-    /// A token gives its successor one lease to go on; then the others may.
-    pub(super) fn successor_has_time(&self, record: &GroupRecord, now: Moment) -> Ruling {
-        let Some(token) = record.handover.as_ref().filter(|_| record.released) else {
-            return Ok("the lease was handed to nobody".to_owned());
-        };
-        let end = self.facts.learned_at + self.lease_ttl(record);
-        if now >= end {
-            return Ok(format!("{} was handed the lease and has not taken it", token.to));
-        }
-        let text = format!("the lease was handed to {}, which has {}", token.to, secs(end.since(now)));
-        Err(Blocked { evidence: text, until: Some((end, "the successor's time is over")) })
-    }
-
-    /// Where a member that was handed the lease must get to.
-    pub(super) fn replay_goal(&self) -> Option<Action> {
-        let token = self.facts.record.as_ref()?.handover.as_ref()?;
-        Some(Action::Replay { beyond: token.end, within: self.config.timers.lease_ttl })
-    }
-
-    /// A claim of what was handed over is still under way or worth sending.
-    pub(super) fn claims_what_was_handed_over(&self) -> bool {
-        let handed = self.facts.record.as_ref().is_some_and(|record| self.handed_to_me(record));
-        handed && !(self.lease.claimed && self.lease.pending.is_none())
-    }
-
-    /// The handed-over log is being replayed.
-    pub(super) fn take_over(&mut self) {
-        let handed = self.facts.record.as_ref().is_some_and(|record| self.handed_to_me(record));
-        if !handed {
-            self.go(Trigger::NewEpoch, State::Starting);
-        } else if self.driver.replayed {
-            self.go(Trigger::Replayed, State::Claiming);
         }
     }
 }

@@ -119,7 +119,6 @@ impl Machine {
             }
             State::Draining => self.begin_draining(),
             State::TakingOver => self.driver.replayed = false,
-            State::Released => self.end_handing(None),
             State::Claiming => self.lease.claimed = false,
             State::Resuming => self.lease.last_sent = None,
             _ => {}
@@ -129,7 +128,7 @@ impl Machine {
             State::Preparing | State::Draining | State::HandingOver | State::Releasing | State::Released
         );
         if !handing {
-            self.end_handing(Some(format!("the writer is {state}")));
+            self.conclude_handing(state);
         }
     }
 

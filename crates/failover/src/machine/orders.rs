@@ -50,6 +50,7 @@ impl Machine {
         self.ask_promises(&mut out);
         out.extend(self.report());
         out.extend(self.run_orders());
+        out.append(&mut self.asides);
         out.append(&mut self.logs);
         let mut answers = std::mem::take(&mut self.answers);
         if keepable {
@@ -119,7 +120,7 @@ impl Machine {
             sent_at: self.at.now,
         };
         self.lease.sent(attempt);
-        if purpose != Purpose::Release {
+        if purpose == Purpose::Renew {
             out.extend(self.announce(&record));
         }
         out.push(Command::Swap(Box::new(Swap { attempt: number, purpose, expect, record, run })));
@@ -191,6 +192,7 @@ impl Machine {
         let run = self.run().cloned();
         if let Some(run) = &run
             && run.epoch == record.epoch
+            && run.aborted.is_none()
             && !promoted(run)
         {
             return Some(Wish { run: Some(run.clone()), ..Wish::renew(record.epoch) });

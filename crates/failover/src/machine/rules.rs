@@ -99,10 +99,7 @@ impl Machine {
 
     /// The holder has handed over to this member, and nothing speaks against taking it.
     pub(super) fn may_take_over(&self, now: Moment) -> Result<(), Blocked> {
-        let handed = self.facts.record.as_ref().is_some_and(|record| self.handed_to_me(record));
-        if !handed {
-            return Err(no("nothing was handed to this member"));
-        }
+        self.in_time_to_take(now)?;
         self.judge(&HANDOVER_RULES, now)
     }
 

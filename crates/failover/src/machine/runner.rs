@@ -79,12 +79,14 @@ impl Runner {
         self.wrote_at.filter(|_| over(shown) < over(current))
     }
 
-    /// What persons have said to a run.
+    /// What persons have said to a run. All groups hear the words to all runs, so those to a run that is known here
+    /// are never given up for others.
     pub(super) fn heard(&mut self, words: RunWords) {
         self.words.retain(|old| old.run != words.run);
         self.words.push_back(words);
         if self.words.len() > RUNS_SEEN_MAX {
-            self.words.pop_front();
+            let unknown = self.words.iter().position(|words| self.of(&words.run).is_none());
+            self.words.remove(unknown.unwrap_or(0));
         }
     }
 

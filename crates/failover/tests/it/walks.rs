@@ -138,6 +138,20 @@ fn writers() -> Vec<Desk> {
     desks
 }
 
+/// The first region has handed over to the second.
+pub(crate) fn handed_over() -> GroupRecord {
+    let token = Handover {
+        order: Name::new("order-1").unwrap(),
+        by: "ada".to_owned(),
+        to: region(1),
+        end: WalPosition { timeline: 1, lsn: Lsn(100) },
+        held_at: Timestamp(0),
+        stopped_at: Timestamp(0),
+        cut: 0,
+    };
+    GroupRecord { released: true, handover: Some(token), ..record(0, 1, 2_048) }
+}
+
 /// Ways of a standby that suspects itself, or is handed the lease.
 fn successors() -> Vec<Desk> {
     let mut desks = Vec::new();
@@ -157,20 +171,15 @@ fn successors() -> Vec<Desk> {
         assert_eq!(d.state(), State::Rejoining, "it ought to stream and does not");
         d.fail();
     });
-    let token = Handover {
-        order: Name::new("order-1").unwrap(),
-        by: "ada".to_owned(),
-        to: region(1),
-        end: WalPosition { timeline: 1, lsn: Lsn(100) },
-        held_at: Timestamp(0),
-        stopped_at: Timestamp(0),
-        cut: 0,
-    };
-    let handed = GroupRecord { released: true, handover: Some(token), ..record(0, 1, 2_048) };
+    let handed = handed_over();
     go(Desk::following(), &|d| {
         d.record(Some(handed.clone()));
         assert_eq!(d.state(), State::TakingOver);
         d.record(Some(record(2, 2, 9_000)));
+    });
+    go(Desk::following(), &|d| {
+        d.record(Some(handed.clone())).wait(5_100);
+        assert_eq!(d.state(), State::Following, "its time is over");
     });
     go(Desk::following(), &|d| {
         d.record(Some(handed.clone())).done(status(DatabaseRole::Standby, 150));

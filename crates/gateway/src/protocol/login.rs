@@ -17,6 +17,8 @@ enum State {
     /// Its first word was said before it was asked for.
     Greeted(Box<ScramSha256>),
     Answered(Box<ScramSha256>),
+    /// The password is proven; the server is to prove that it knows it too.
+    Said(Box<ScramSha256>),
     Proven,
     Done,
     Failed,
@@ -68,6 +70,12 @@ impl Login {
         matches!(self.state, State::Done)
     }
 
+    /// Nothing more is to be said in it.
+    #[must_use]
+    pub const fn has_said_all(&self) -> bool {
+        matches!(self.state, State::Said(_) | State::Proven | State::Done)
+    }
+
     /// This Authentication message asks for SCRAM.
     #[must_use]
     pub fn is_offer(body: &[u8]) -> bool {
@@ -102,9 +110,9 @@ impl Login {
             (State::Answered(mut scram), SASL_CONTINUE) => {
                 scram.update(data).map_err(wrong)?;
                 frontend::sasl_response(scram.message(), &mut answer).map_err(wrong)?;
-                State::Answered(scram)
+                State::Said(scram)
             }
-            (State::Answered(mut scram), SASL_FINAL) => {
+            (State::Said(mut scram), SASL_FINAL) => {
                 scram.finish(data).map_err(wrong)?;
                 State::Proven
             }

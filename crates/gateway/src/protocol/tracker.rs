@@ -14,11 +14,13 @@
 
 mod asked;
 mod parameters;
+mod told;
 
 use std::collections::{BTreeMap, VecDeque};
 
 use asked::{Asked, ENTRY, Named, Query, weight};
 use parameters::Parameters;
+use told::{Told, told_by};
 
 use super::login::Login;
 use super::look::{Does, Look, Mark, Marks, SESSION_AUTHORIZATION};
@@ -383,27 +385,6 @@ impl Tracker {
 
 /// Who one is, is not among what `RESET ALL` resets.
 const NOT_RESET: [&[u8]; 2] = [b"role", SESSION_AUTHORIZATION];
-
-/// What the tag of a completed statement tells by itself.
-enum Told {
-    Nothing,
-    Leaves(Mark),
-    Clears(Mark),
-}
-
-fn told_by(tag: &[u8]) -> Told {
-    match tag {
-        b"LISTEN" => Told::Leaves(Mark::Listen),
-        b"PREPARE" => Told::Leaves(Mark::Prepare),
-        b"LOAD" => Told::Leaves(Mark::Load),
-        // Their texts say what they did; if we did not see it, we have misread something.
-        b"SET" | b"RESET" | b"DEALLOCATE" => Told::Leaves(Mark::Unread),
-        b"DISCARD TEMP" => Told::Clears(Mark::Temporary),
-        b"DISCARD SEQUENCES" => Told::Clears(Mark::Sequence),
-        b"CLOSE CURSOR ALL" => Told::Clears(Mark::Cursor),
-        _ => Told::Nothing,
-    }
-}
 
 #[cfg(test)]
 mod tests;

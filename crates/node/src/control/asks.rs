@@ -104,6 +104,9 @@ pub(crate) struct HoldAsked {
     pub(crate) group: GroupName,
     pub(crate) epoch: Epoch,
     pub(crate) for_ms: u64,
+    /// Where the held sessions will go on; none when the hold ends.
+    #[serde(default)]
+    pub(crate) to: Option<RegionName>,
 }
 
 /// How many sessions are still inside a transaction.
@@ -182,6 +185,9 @@ pub(super) async fn hold(body: Incoming, control: &Control) -> Answer {
     }
     let lasts = Duration::from_millis(asked_for.for_ms).min(HOLD_MAX);
     control.fence.hold(&asked_for.group, asked_for.epoch, clock::now() + lasts);
+    if let Some(successor) = &asked_for.to {
+        control.fence.expect(&asked_for.group, successor.clone());
+    }
     json(&HeldAnswer { busy: quiet_or_busy(control, &asked_for.group).await })
 }
 

@@ -46,43 +46,15 @@ fn others(config: &Config) -> impl Iterator<Item = &RegionName> {
     config.gateways.iter().filter(|region| **region != config.me)
 }
 
-/// Who holds what, until when.
+/// Who holds what, until when, and where the sessions will go on.
 #[derive(Clone)]
-struct Hold {
+pub(super) struct Hold {
     tools: Arc<Tools>,
     config: Config,
+    events: mpsc::Sender<Event>,
     epoch: Epoch,
     until: Moment,
-    events: mpsc::Sender<Event>,
-}
-
-/// Asks every gateway to hold until `until`; each answer becomes an event. The local gateway is the last, when the
-/// others have answered, so that its clients do not wait while far regions are told. The asking ends with the set.
-pub(super) fn begin(
-    tools: &Arc<Tools>,
-    config: &Config,
-    (epoch, until): (Epoch, Moment),
-    events: &mpsc::Sender<Event>,
-    warm: Warm,
-) -> JoinSet<()> {
-    let mut asking = JoinSet::new();
-    let hold =
-        Hold { tools: Arc::clone(tools), config: config.clone(), epoch, until, events: events.clone() };
-    let (answered, mut answers) = mpsc::channel(config.gateways.len().max(1));
-    let mut warm = warm.0;
-    for region in others(config) {
-        let told = hold.clone().there(region.clone(), warm.remove(region), answered.clone());
-        asking.spawn(told);
-    }
-    drop(answered);
-    asking.spawn(async move {
-        // Ends when all have answered or have given up.
-        let all = async { while answers.recv().await.is_some() {} };
-        let most = FIRST_ANSWERS.min(hold.config.switchover.drain / 2);
-        let _ = tokio::time::timeout(most, all).await;
-        hold.here().await;
-    });
-    asking
+    to: RegionName,
 }
 
 /// Ends the hold everywhere; where the news does not arrive it ends by itself.
@@ -93,15 +65,52 @@ pub(super) fn end(tools: &Arc<Tools>, config: &Config, epoch: Epoch) {
         tokio::spawn(async move {
             let Some(address) = tools.peers.get(&region) else { return };
             let mut peer = Asker::new(*address, tools.secret.clone());
-            let _ = question(&mut peer, &config, &region, UNHOLD, (epoch, clock::now())).await;
+            let asked = HoldAsked { group: config.group.clone(), epoch, for_ms: 0, to: None };
+            let _ = question(&mut peer, &region, UNHOLD, &asked).await;
         });
     }
 }
 
 impl Hold {
+    pub(super) fn new(
+        tools: &Arc<Tools>,
+        config: &Config,
+        events: &mpsc::Sender<Event>,
+        (epoch, until, to): (Epoch, Moment, RegionName),
+    ) -> Self {
+        let (tools, config, events) = (Arc::clone(tools), config.clone(), events.clone());
+        Self { tools, config, events, epoch, until, to }
+    }
+
+    /// Asks every gateway; each answer becomes an event. The local gateway is the last, when the others have
+    /// answered, so that its clients do not wait while far regions are told. The asking ends with the set.
+    pub(super) fn begin(self, warm: Warm) -> JoinSet<()> {
+        let mut asking = JoinSet::new();
+        let (answered, mut answers) = mpsc::channel(1);
+        let mut warm = warm.0;
+        for region in others(&self.config) {
+            asking.spawn(self.clone().there(region.clone(), warm.remove(region), answered.clone()));
+        }
+        drop(answered);
+        asking.spawn(async move {
+            // Ends when all have answered or have given up.
+            let all = async { while answers.recv().await.is_some() {} };
+            let most = FIRST_ANSWERS.min(self.config.switchover.drain / 2);
+            let _ = tokio::time::timeout(most, all).await;
+            self.here().await;
+        });
+        asking
+    }
+
+    fn asked(&self) -> HoldAsked {
+        let for_ms = u64::try_from(self.until.since(clock::now()).as_millis()).unwrap_or(u64::MAX);
+        HoldAsked { group: self.config.group.clone(), epoch: self.epoch, for_ms, to: Some(self.to.clone()) }
+    }
+
     async fn here(self) {
-        let Self { tools, config, epoch, until, events } = self;
+        let Self { tools, config, epoch, until, events, to } = self;
         tools.fence.hold(&config.group, epoch, until);
+        tools.fence.expect(&config.group, to);
         loop {
             let quiet = tokio::time::timeout(TELL_BUSY, tools.fence.quiet(&config.group)).await;
             let busy = tools.fence.busy(&config.group);
@@ -122,8 +131,7 @@ impl Hold {
         };
         let mut peer = warm.unwrap_or_else(|| Asker::new(*address, self.tools.secret.clone()));
         while clock::now() < self.until {
-            let when = (self.epoch, self.until);
-            let Some(busy) = question(&mut peer, &self.config, &region, HOLD, when).await else {
+            let Some(busy) = question(&mut peer, &region, HOLD, &self.asked()).await else {
                 tokio::time::sleep(TELL_BUSY).await;
                 continue;
             };
@@ -139,14 +147,11 @@ impl Hold {
 
 async fn question(
     peer: &mut Asker,
-    config: &Config,
     region: &RegionName,
     path: &'static str,
-    (epoch, until): (Epoch, Moment),
+    asked: &HoldAsked,
 ) -> Option<u32> {
-    let for_ms = u64::try_from(until.since(clock::now()).as_millis()).unwrap_or(u64::MAX);
-    let body = serde_json::to_vec(&HoldAsked { group: config.group.clone(), epoch, for_ms }).ok()?;
-    let question = Question { method: Method::POST, path, body };
+    let question = Question { method: Method::POST, path, body: serde_json::to_vec(asked).ok()? };
     match peer.ask(&question, TELL_BUSY + WAY).await {
         Ok((StatusCode::OK, body)) => serde_json::from_slice::<HeldAnswer>(&body).ok().map(|held| held.busy),
         Ok((status, _)) => {

@@ -54,7 +54,7 @@ impl World {
         }
         let machine = self.nodes[i].machine.as_mut()?;
         let followed = machine.state() == State::Following;
-        let commands = machine.step(event, at);
+        let commands = (self.serve)(machine, event, at);
         let (epoch, wake) = (machine.epoch(), machine.wake_at());
         if followed && machine.state() == State::Sealing {
             self.cuts_itself_off(i);
@@ -118,7 +118,7 @@ impl World {
             Command::DatabaseFence { at } => self.arm(i, at),
             Command::Database { id, action } => self.ask_database(i, id, action),
             Command::Step { step, run } => self.begin_step(i, step, run),
-            Command::Hold { epoch, until } => {
+            Command::Hold { epoch, until, .. } => {
                 let until = self.nodes[i].clock.when(until);
                 self.ask_to_hold(i, epoch, Some(until));
             }

@@ -1,11 +1,12 @@
 //! Storms of each shape, and that a seed replays: the many are for `cargo xtask simulate`.
 
+use meridian_failover::Machine;
 use meridian_simulation::run::Stage;
 use meridian_simulation::{Campaign, Schedule, Shape, run, shrink, story};
 
 /// No law is broken by schedules of this shape.
 fn storms(seed: u64, schedules: u64, shape: Shape) {
-    let campaign = Campaign { seed, schedules, shapes: vec![shape], threads: 1 };
+    let campaign = Campaign { seed, schedules, shapes: vec![shape], threads: 1, serve: Machine::step };
     let (totals, failure) = campaign.run(|_| true);
     let Some(failure) = failure else {
         assert_eq!(totals.schedules, schedules);
