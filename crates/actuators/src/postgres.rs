@@ -78,8 +78,10 @@ pub(crate) struct Member {
     ledger_seen: StdMutex<ledger::Ledger>,
     commands: Mutex<()>,
     seen: StdMutex<status::Seen>,
-    /// Whose acknowledgements count, if somebody has changed that since the last start.
+    /// Whose acknowledgements count, if somebody has changed that since this was last a standby.
     names: StdMutex<Option<String>>,
+    /// Processes of the server may still go by an old number of acknowledgers.
+    forgetting: AtomicBool,
     /// Whom the settings name.
     upstream: StdMutex<Option<SocketAddr>>,
     /// A rehearsal is under way.
@@ -134,6 +136,7 @@ impl Postgres {
             commands: Mutex::new(()),
             seen: StdMutex::default(),
             names: StdMutex::default(),
+            forgetting: AtomicBool::new(false),
             upstream: StdMutex::default(),
             rehearsing: Arc::default(),
             successor: StdMutex::default(),

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use meridian_model::group::{Announcement, GroupRecord, MemberReport, Promise, WalPosition};
+use meridian_model::group::{Announcement, GroupRecord, MemberReport, Promise, Quorum, WalPosition};
 use meridian_model::name::{Name, RegionName};
 use meridian_model::order::Order;
 use meridian_model::run::Run;
@@ -172,6 +172,8 @@ pub enum DatabaseAction {
     StartPrimary {
         /// The reign.
         epoch: Epoch,
+        /// Whose acknowledgements count from the first commit on; none: as the spec says.
+        quorum: Option<Quorum>,
     },
     /// Stop it at once (immediate mode, then kill). Pre-empts a running action. Done when no process is left.
     Stop,
@@ -179,7 +181,13 @@ pub enum DatabaseAction {
     Promote {
         /// The reign.
         epoch: Epoch,
+        /// Whose acknowledgements count from the first commit on; none: as the spec says.
+        quorum: Option<Quorum>,
     },
+    /// A primary: change whose acknowledgements count. Done when that holds for every commit that is
+    /// acknowledged from then on; the status afterwards is not older than that. After a failure the old
+    /// setting or the new one may be in force.
+    SetQuorum(Quorum),
     /// Run as a standby of that member, started or only re-pointed.
     Follow {
         /// Whom.
@@ -238,6 +246,7 @@ impl DatabaseAction {
             Self::StartPrimary { .. } => "start as primary",
             Self::Stop => "stop",
             Self::Promote { .. } => "promote",
+            Self::SetQuorum(_) => "set the quorum of",
             Self::Follow { .. } => "follow",
             Self::Clone { .. } => "clone",
             Self::Rejoin { .. } => "rejoin",

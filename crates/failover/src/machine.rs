@@ -5,6 +5,8 @@
 //! same step as always. A condition that waits for time notes its moment while it is looked at: that
 //! is where [`Machine::wake_at`] comes from, so it cannot forget a deadline nor name one in the past.
 //!
+//! What a proof of data rests on while members come and go is argued in `machine/quorum.rs`.
+//!
 //! How writes stay with one writer:
 //! - the right to write is counted from the *sending* of the last acknowledged renewal;
 //! - deadlines count before the event, so a machine that wakes up late fences first;
@@ -31,7 +33,9 @@ mod handover;
 mod intake;
 mod moves;
 mod orders;
+mod outcomes;
 mod people;
+mod quorum;
 mod report;
 mod rules;
 mod runner;
@@ -62,6 +66,7 @@ pub struct Machine {
     driver: Driver,
     runner: Runner,
     handing: handover::Handing,
+    standbys: quorum::Standbys,
     reporter: report::Reporter,
     shown: orders::Shown,
     /// Commands that an event or a move asked for directly: answers and sentences for the log.
@@ -89,6 +94,7 @@ impl Machine {
             driver: Driver::default(),
             runner: Runner::default(),
             handing: handover::Handing::default(),
+            standbys: quorum::Standbys::default(),
             reporter: report::Reporter::default(),
             shown: orders::Shown::default(),
             answers: Vec::new(),

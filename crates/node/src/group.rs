@@ -332,6 +332,7 @@ mod tests {
             replication: database.replication,
             rpo: Duration::from_secs(5),
             max_read_lag: database.max_read_lag,
+            candidate_gone: meridian_failover::config::CANDIDATE_GONE,
             timers: Timers::default(),
             gateways: vec![here()],
             switchover: database.switchover,

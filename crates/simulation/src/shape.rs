@@ -109,6 +109,8 @@ impl Shape {
             replication: self.replication(),
             rpo: RPO,
             max_read_lag: Duration::from_secs(10),
+            // So short that members come and go within a storm.
+            candidate_gone: Duration::from_secs(3),
             timers: Timers { flap_window, ..Timers::default() },
             gateways: (0..self.nodes()).map(region).collect(),
             switchover: SwitchoverLimits::default(),

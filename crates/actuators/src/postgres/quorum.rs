@@ -9,6 +9,7 @@
 //! forgotten everywhere.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use meridian_model::RegionName;
 use rustix::process::Signal;
 
 use super::link::Link;
-use super::settings::{acknowledgers_of, any_of, nobodys};
+use super::settings::{acknowledgers_of, any_of, nobodys, synchronous_standby_names};
 use super::{Member, QUICK};
 use crate::deadline::Deadline;
 use crate::error::ActuatorError;
@@ -29,9 +30,6 @@ impl Member {
         candidates: &[RegionName],
     ) -> Result<(), ActuatorError> {
         let _one_at_a_time = self.commands.lock().await;
-        if self.server.child().is_none() {
-            return Err(wrong("it does not run".to_owned()));
-        }
         if usize::try_from(acknowledgers).is_ok_and(|wanted| wanted > candidates.len()) {
             let problem = format!("{acknowledgers} of {} standbys cannot acknowledge", candidates.len());
             return Err(wrong(problem));
@@ -41,23 +39,35 @@ impl Member {
             0 => (nobodys(&self.config), self.config.leased().then_some(LEASE_NAME).into_iter().collect()),
             _ => (any_of(acknowledgers, names()), names().collect()),
         };
+        if self.server.child().is_none() {
+            *self.names.lock().unwrap_or_else(PoisonError::into_inner) = Some(wanted);
+            return Ok(());
+        }
         if self.in_recovery().await? {
-            self.put_names(&wanted)?;
+            // A promotion waits for this, and as a rule it is as the spec says.
+            let written = self.names.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            if written.unwrap_or_else(|| synchronous_standby_names(&self.config)) != wanted {
+                self.put_names(&wanted)?;
+            }
             return IN_FORCE.run("taking the number of acknowledgers over", self.shown(&wanted)).await;
         }
         let before = self.work.value("asking who acknowledges", SHOW, QUICK).await?;
-        if before != wanted && acknowledgers_of(&before).is_none_or(|before| before < acknowledgers) {
+        let more = acknowledgers_of(&before).is_none_or(|before| before < acknowledgers);
+        // One that was given up half way is begun anew: the text that a session shows proves nothing.
+        if self.forgetting.load(Ordering::SeqCst) || (before != wanted && more) {
+            self.forgetting.store(true, Ordering::SeqCst);
             let proven = IN_FORCE.run("forgetting the old number of acknowledgers", self.forget()).await;
             if let Err(error) = proven {
                 self.put_names(&wanted)?;
                 return Err(error);
             }
+            self.forgetting.store(false, Ordering::SeqCst);
         }
         self.put_names(&wanted)?;
         IN_FORCE.run("taking the number of acknowledgers over", self.counts(&wanted, &counted)).await
     }
 
-    /// Writes it down and has it read. It holds until the server starts anew or follows somebody.
+    /// Writes it down and has it read. It holds until the server follows somebody or starts as a standby.
     fn put_names(&self, names: &str) -> Result<(), ActuatorError> {
         *self.names.lock().unwrap_or_else(PoisonError::into_inner) = Some(names.to_owned());
         let upstream = *self.upstream.lock().unwrap_or_else(PoisonError::into_inner);

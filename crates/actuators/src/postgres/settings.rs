@@ -183,7 +183,7 @@ pub(crate) fn literal(text: &str) -> String {
 
 /// What the spec says. It means nothing on a standby, so it is always set: a promoted one has it in force
 /// before it acknowledges anything.
-fn synchronous_standby_names(config: &PostgresConfig) -> String {
+pub(crate) fn synchronous_standby_names(config: &PostgresConfig) -> String {
     match config.replication {
         Replication::Async | Replication::Quorum { acknowledgers: 0 } => nobodys(config),
         Replication::Quorum { acknowledgers } => {
@@ -199,7 +199,9 @@ pub(crate) fn nobodys(config: &PostgresConfig) -> String {
 
 /// The one with which `acknowledgers` of these must have a commit.
 pub(crate) fn any_of<'a>(acknowledgers: u32, names: impl Iterator<Item = &'a str>) -> String {
-    let names: Vec<_> = names.map(identifier).collect();
+    // One text for one set.
+    let mut names: Vec<_> = names.map(identifier).collect();
+    names.sort();
     format!("ANY {acknowledgers} ({})", names.join(","))
 }
 

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::net::{SocketAddr, TcpListener};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -92,7 +93,10 @@ impl Member {
     pub(super) async fn start(&self, role: As, ticket: Ticket) -> Result<(), ActuatorError> {
         self.server.halt_aside(false).await?;
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).stopped_at = None;
-        self.forget_names();
+        if role != As::Primary {
+            self.forget_names();
+        }
+        self.forgetting.store(false, Ordering::SeqCst);
         self.forget_ledger_unless_kept()?;
         let upstream = if let As::Standby(upstream) = role { upstream } else { None };
         self.configure(upstream)?;

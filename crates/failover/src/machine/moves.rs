@@ -103,8 +103,10 @@ impl Machine {
             }
             State::Promoting => {
                 self.driver.lost_starts = 0;
+                self.standbys.forget();
                 self.begin_promotion();
             }
+            State::Restarting => self.standbys.reconnect(),
             State::Stopped | State::Releasing => {
                 self.lease.reign = None;
                 self.facts.step_down = false;

@@ -49,6 +49,7 @@ pub(crate) fn record(holder: usize, epoch: u64, renewal: u64) -> GroupRecord {
         wal: WalPosition { timeline: 1, lsn: Lsn(100) },
         wal_age_ms: 0,
         terms: None,
+        quorum: None,
         renewed_at: Timestamp(0),
         run: None,
         last_failover_at: None,

@@ -22,6 +22,7 @@ pub(crate) fn config(me: usize, members: usize, replication: Replication) -> Con
         replication,
         rpo: Duration::from_secs(5),
         max_read_lag: Duration::from_secs(10),
+        candidate_gone: Duration::from_secs(30),
         timers: Timers::default(),
         gateways: (0..members).map(region).collect(),
         switchover: SwitchoverLimits {

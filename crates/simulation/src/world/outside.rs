@@ -4,7 +4,7 @@ use meridian_failover::{Event, Machine, Memory, State};
 
 use super::World;
 use crate::schedule::{Fault, Kind, Us};
-use crate::shape::word;
+use crate::shape::{region, word};
 
 impl World {
     // === what is done from outside ===
@@ -92,9 +92,15 @@ impl World {
         let members = 0..self.shape.members();
         let mut leaders = members.clone().filter(|i| self.state(*i) == Some(State::Leading));
         let (Some(leader), None) = (leaders.next(), leaders.next()) else { return false };
+        let living = members.clone().filter(|i| *i != leader && !self.harm.dead[*i]);
+        // Who came back counts again.
+        let quorum = self.record().and_then(|record| record.quorum.as_ref());
+        if quorum.is_some_and(|quorum| living.clone().any(|i| !quorum.candidates.contains(&region(i)))) {
+            return false;
+        }
         let run = self.record().and_then(|record| record.run.as_ref());
         run.and_then(|id| self.etcd.runs.get(id)).is_some_and(|(run, _)| run.finished())
-            && members.filter(|i| *i != leader && !self.harm.dead[*i]).all(|i| {
+            && living.into_iter().all(|i| {
                 self.state(i) == Some(State::Following) && self.nodes[i].db.streams_from() == Some(leader)
             })
     }

@@ -49,7 +49,7 @@ fn a_follower_names_its_upstream_its_slot_and_its_password_file() {
 fn quorum_waits_for_any_of_the_others_and_nobody_is_followed_without_an_upstream() {
     let text = meridian_conf(&config(Replication::Quorum { acknowledgers: 1 }), None, None, Path::new("/p"));
     assert!(
-        text.contains("synchronous_standby_names = 'ANY 1 (\"us-east-1\",\"ap-southeast-1\")'\n"),
+        text.contains("synchronous_standby_names = 'ANY 1 (\"ap-southeast-1\",\"us-east-1\")'\n"),
         "{text}"
     );
     assert!(text.contains("primary_conninfo = ''\n"));
