@@ -213,6 +213,13 @@ pub trait DatabaseActuator: Send + Sync + 'static {
         candidates: &'a [RegionName],
     ) -> BoxFuture<'a, Result<(), ActuatorError>>;
 
+    /// A primary: sets `default_transaction_read_only`, until the next start. Sessions that set it themselves, and
+    /// transactions that ask to write, are not kept from it.
+    ///
+    /// # Errors
+    /// It does not run, or does not take it over in time.
+    fn set_read_only(&self, on: bool) -> BoxFuture<'_, Result<(), ActuatorError>>;
+
     /// A standby: clones it below `workspace`, promotes the clone and writes to it, with no effect on
     /// production: see [`crate::rehearsal`]. The clone runs until [`Rehearsal::end`] or until that value is
     /// dropped; what a crash leaves is removed by the next rehearsal, or when the member is opened again. It

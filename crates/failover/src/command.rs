@@ -100,6 +100,8 @@ pub enum Command {
         epoch: Epoch,
         /// The hold ends by itself then.
         until: Moment,
+        /// Why, for the clients.
+        reason: String,
     },
     /// The gateways of all regions hold nothing any more.
     Unhold {
@@ -188,6 +190,8 @@ pub enum DatabaseAction {
     /// acknowledged from then on; the status afterwards is not older than that. After a failure the old
     /// setting or the new one may be in force.
     SetQuorum(Quorum),
+    /// A primary: transactions are for reading only from now on unless they ask for more, or as usual again.
+    SetReadOnly(bool),
     /// Run as a standby of that member, started or only re-pointed.
     Follow {
         /// Whom.
@@ -247,6 +251,8 @@ impl DatabaseAction {
             Self::Stop => "stop",
             Self::Promote { .. } => "promote",
             Self::SetQuorum(_) => "set the quorum of",
+            Self::SetReadOnly(true) => "keep writes off",
+            Self::SetReadOnly(false) => "let writes into",
             Self::Follow { .. } => "follow",
             Self::Clone { .. } => "clone",
             Self::Rejoin { .. } => "rejoin",

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use meridian_model::Timers;
-use meridian_model::database::{Replication, SwitchoverLimits};
+use meridian_model::database::{OnRpoBreach, Replication, SwitchoverLimits};
 use meridian_model::name::{GroupName, RegionName};
 use meridian_model::plan::Work;
 
@@ -30,6 +30,8 @@ pub struct Config {
     pub max_read_lag: Duration,
     /// A standby that has not streamed for this long does not count as one that may acknowledge.
     pub candidate_gone: Duration,
+    /// What happens while it may be more.
+    pub on_rpo_breach: OnRpoBreach,
     /// Every period that safety depends on.
     pub timers: Timers,
     /// Every region with a gateway, this one included: whose transactions a switchover holds.

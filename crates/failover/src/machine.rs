@@ -26,6 +26,7 @@ use crate::lease::Lease;
 use crate::limits::MOVES_MAX;
 use crate::table::{self, State, Trigger};
 
+mod breach;
 mod driver;
 mod endings;
 mod facts;
@@ -43,6 +44,7 @@ mod runs;
 mod steps;
 mod view;
 
+pub use breach::RpoBreach;
 use driver::Driver;
 use facts::Facts;
 use runner::Runner;
@@ -67,6 +69,7 @@ pub struct Machine {
     runner: Runner,
     handing: handover::Handing,
     standbys: quorum::Standbys,
+    breach: breach::Breach,
     reporter: report::Reporter,
     shown: orders::Shown,
     /// Commands that an event or a move asked for directly: answers and sentences for the log.
@@ -95,6 +98,7 @@ impl Machine {
             runner: Runner::default(),
             handing: handover::Handing::default(),
             standbys: quorum::Standbys::default(),
+            breach: breach::Breach::default(),
             reporter: report::Reporter::default(),
             shown: orders::Shown::default(),
             answers: Vec::new(),

@@ -6,5 +6,6 @@ mod it {
     pub(crate) mod desk;
     pub(crate) mod hand;
     pub(crate) mod names;
+    pub(crate) mod quorum;
     pub(crate) mod walks;
 }

@@ -105,6 +105,7 @@ impl Worker {
                 plain(database.promote(epoch).await)
             }
             DatabaseAction::SetQuorum(quorum) => self.set_quorum(Some(&quorum)).await,
+            DatabaseAction::SetReadOnly(on) => plain(database.set_read_only(on).await),
             DatabaseAction::Follow { upstream, epoch } => {
                 plain(database.follow(self.address(&upstream)?, epoch).await)
             }

@@ -233,8 +233,9 @@ impl Group {
                 }
                 Command::OpenWrites { until, .. } => self.tools.fence.allow_until(&self.config.group, until),
                 Command::CloseWrites { reason } => self.tools.fence.close(&self.config.group, &reason),
-                Command::Hold { epoch, until } => {
-                    self.holding = hold::begin(&self.tools, &self.config, epoch, until, &self.events);
+                Command::Hold { epoch, until, reason } => {
+                    let held = hold::Held { epoch, until, reason };
+                    self.holding = hold::begin(&self.tools, &self.config, held, &self.events);
                 }
                 Command::Unhold { epoch } => {
                     self.holding = JoinSet::new();
@@ -333,6 +334,7 @@ mod tests {
             rpo: Duration::from_secs(5),
             max_read_lag: database.max_read_lag,
             candidate_gone: meridian_failover::config::CANDIDATE_GONE,
+            on_rpo_breach: database.on_rpo_breach,
             timers: Timers::default(),
             gateways: vec![here()],
             switchover: database.switchover,

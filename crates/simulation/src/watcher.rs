@@ -292,6 +292,7 @@ impl Watcher {
         if self.loss_accepted {
             return;
         }
+        // Where commits may go on without acknowledgers no claimant has a proof: nothing is lost then, either.
         let nothing = self.planned || self.shape.acknowledgers() > 0;
         let timers = Timers::default();
         // Past the gateway a writer acknowledges until its database is stopped, and not until its gateway is.

@@ -1,4 +1,5 @@
-//! How many standbys must have a commit before it is acknowledged, changed while the server runs.
+//! How many standbys must have a commit before it is acknowledged, and whether writes are kept off, changed while the
+//! server runs.
 //!
 //! Two processes of PostgreSQL decide, each at its own time after a reload: the checkpointer sets a flag that
 //! makes commits wait at all, and each sender counts acknowledgements by its own copy of the number. Where
@@ -17,7 +18,7 @@ use meridian_model::RegionName;
 use rustix::process::Signal;
 
 use super::link::Link;
-use super::settings::{acknowledgers_of, any_of, nobodys, synchronous_standby_names};
+use super::settings::{READ_ONLY, acknowledgers_of, any_of, nobodys, synchronous_standby_names};
 use super::{Member, QUICK};
 use crate::deadline::Deadline;
 use crate::error::ActuatorError;
@@ -65,6 +66,26 @@ impl Member {
         }
         self.put_names(&wanted)?;
         IN_FORCE.run("taking the number of acknowledgers over", self.counts(&wanted, &counted)).await
+    }
+
+    pub(super) async fn set_read_only(&self, on: bool) -> Result<(), ActuatorError> {
+        let _one_at_a_time = self.commands.lock().await;
+        let Some(child) = self.server.child() else {
+            return Err(wrong("it does not run".to_owned()));
+        };
+        self.read_only.store(on, Ordering::SeqCst);
+        let upstream = *self.upstream.lock().unwrap_or_else(PoisonError::into_inner);
+        self.configure(upstream)?;
+        child.signal(Signal::HUP);
+        let wanted = if on { "on" } else { "off" };
+        let sql = format!("select current_setting('{READ_ONLY}')");
+        let taken = async {
+            while self.work.value("asking whether writes are kept off", &sql, QUICK).await? != wanted {
+                tokio::time::sleep(POLL).await;
+            }
+            Ok(())
+        };
+        IN_FORCE.run("keeping writes off, or letting them in", taken).await
     }
 
     /// Writes it down and has it read. It holds until the server follows somebody or starts as a standby.

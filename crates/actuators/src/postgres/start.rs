@@ -56,6 +56,7 @@ impl Member {
         self.require_data("follow")?;
         self.layout.raise_epoch(epoch)?;
         self.forget_names();
+        self.read_only.store(false, Ordering::SeqCst);
         self.run_as_standby("follow", Some(upstream), ticket).await?;
         self.drop_slots().await;
         Ok(())
@@ -97,6 +98,7 @@ impl Member {
             self.forget_names();
         }
         self.forgetting.store(false, Ordering::SeqCst);
+        self.read_only.store(false, Ordering::SeqCst);
         self.forget_ledger_unless_kept()?;
         let upstream = if let As::Standby(upstream) = role { upstream } else { None };
         self.configure(upstream)?;

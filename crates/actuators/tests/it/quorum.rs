@@ -89,6 +89,28 @@ async fn it_holds_over_a_promotion_and_a_start_until_it_is_a_standby_again() {
     assert!(!acknowledged(&rig.app(1).await).await, "from the first commit on");
 }
 
+/// As long as too much could be lost: reads go on, and who writes is told why not.
+#[tokio::test(flavor = "multi_thread")]
+async fn writes_are_kept_off_and_let_in_again() {
+    let rig = Rig::new(Replication::Async);
+    let primary = rig.primary().await;
+    let app = rig.app(0).await;
+    app.batch_execute("create table t (n int)").await.unwrap();
+    primary.set_read_only(true).await.unwrap();
+    let refused = || async { app.batch_execute("insert into t values (1)").await.is_err() };
+    until("a session that was there hears of it", refused).await;
+    let error = rig.app(0).await.batch_execute("insert into t values (1)").await.unwrap_err();
+    assert_eq!(error.code().map(tokio_postgres::error::SqlState::code), Some("25006"), "{error}");
+    rig.app(0).await.batch_execute("select * from t").await.unwrap();
+    primary.set_read_only(false).await.unwrap();
+    until("it may write again", || async { acknowledged(&app).await }).await;
+    primary.set_read_only(true).await.unwrap();
+    primary.stop(StopMode::Immediate).await.unwrap();
+    fence_late(&primary);
+    primary.start_primary(Epoch(1)).await.unwrap();
+    assert!(acknowledged(&rig.app(0).await).await, "not over a start");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn no_commit_slips_through_while_more_are_asked_for() {
     let rig = Rig::new(Replication::Async);

@@ -262,7 +262,8 @@ impl Machine {
             return None;
         }
         hand.asked = true;
-        Some(Command::Hold { epoch, until: hand.held_since + most })
+        let reason = "writes are held while the writer is being moved".to_owned();
+        Some(Command::Hold { epoch, until: hand.held_since + most, reason })
     }
 
     pub(super) fn held(&mut self, from: RegionName, epoch: meridian_model::Epoch, busy: u32) {

@@ -44,6 +44,7 @@ impl Machine {
         let (stop, action) = if stop { (action, None) } else { (None, action) };
         out.extend(stop);
         out.extend(self.hold());
+        out.extend(self.block());
         self.swap(&mut out);
         out.extend(self.read());
         self.ask_promises(&mut out);

@@ -12,6 +12,7 @@ impl Machine {
         let ended = status.role == DatabaseRole::Stopped && self.facts.database.role != DatabaseRole::Stopped;
         self.facts.set_database(status, self.at.now);
         self.watch_standbys();
+        self.watch_objective();
         match self.state {
             state if ended && (state.serves() || state == State::WritesClosed) => self.crashed(),
             State::Promoting if ended => self.driver.lost_starts += 1,
@@ -41,7 +42,7 @@ impl Machine {
                 self.driver.lost_starts += 1;
                 self.log(Level::Warn, format!("to {} the database failed: {reason}", action.word()));
                 // Whose acknowledgements count is neither a start nor a part of a switchover.
-                let beside = matches!(action, Action::SetQuorum(_));
+                let beside = matches!(action, Action::SetQuorum(_) | Action::SetReadOnly(_));
                 if self.state == State::Restarting && !beside {
                     self.crashed();
                 }
@@ -96,6 +97,7 @@ impl Machine {
             }
             Action::Replay { .. } => self.driver.replayed = true,
             Action::SetQuorum(_) => {}
+            Action::SetReadOnly(on) => self.breach.read_only = on,
             Action::Seal => {
                 self.driver.sealed = true;
                 self.driver.final_position = Some(self.facts.database.received);

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use meridian_failover::{
-    At, Command, Completed, DatabaseAction, Event, Machine, Memory, Outcome, Rule, RuleState, State, Swap,
+    At, Command, Completed, Config, DatabaseAction, Event, Machine, Memory, Outcome, Rule, RuleState, State,
+    Swap,
 };
 use meridian_model::database::Replication;
 use meridian_model::group::{
@@ -82,7 +83,12 @@ impl Desk {
         memory: Option<Memory>,
         replication: Replication,
     ) -> Self {
-        let machine = Machine::new(config(me, 3, replication));
+        Self::of(config(me, 3, replication), role, memory)
+    }
+
+    /// A machine that was told this.
+    pub(crate) fn of(config: Config, role: DatabaseRole, memory: Option<Memory>) -> Self {
+        let machine = Machine::new(config);
         let now = Moment::from_millis(1_000_000);
         let mut desk = Self { machine, now, out: Vec::new(), moves: BTreeSet::new(), revision: 10 };
         desk.say(Event::Started { database: DatabaseStatus::stopped(role), memory });

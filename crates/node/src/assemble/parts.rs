@@ -77,6 +77,7 @@ impl Parts<'_> {
             rpo: self.system.topology.objectives.rpo,
             max_read_lag: database.max_read_lag,
             candidate_gone: meridian_failover::config::CANDIDATE_GONE,
+            on_rpo_breach: database.on_rpo_breach,
             timers: self.system.topology.timers,
             gateways: self.system.region_names().cloned().collect(),
             switchover: database.switchover,

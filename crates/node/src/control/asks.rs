@@ -1,5 +1,5 @@
 //! What people, alerts and other nodes ask over the control interface: orders, words to runs, maintenance,
-//! and the hold of transactions that a switchover needs. The forms here are what `meridian` sends.
+//! and the hold of transactions that a switchover needs, or a breach of the RPO. The forms here are what `meridian` sends.
 
 use std::time::Duration;
 
@@ -104,6 +104,9 @@ pub(crate) struct HoldAsked {
     pub(crate) group: GroupName,
     pub(crate) epoch: Epoch,
     pub(crate) for_ms: u64,
+    /// Why, for clients that have waited too long.
+    #[serde(default)]
+    pub(crate) reason: String,
 }
 
 /// How many sessions are still inside a transaction.
@@ -181,7 +184,7 @@ pub(super) async fn hold(body: Incoming, control: &Control) -> Answer {
         return no_group();
     }
     let lasts = Duration::from_millis(asked_for.for_ms).min(HOLD_MAX);
-    control.fence.hold(&asked_for.group, asked_for.epoch, clock::now() + lasts);
+    control.fence.hold(&asked_for.group, asked_for.epoch, clock::now() + lasts, &asked_for.reason);
     json(&HeldAnswer { busy: quiet_or_busy(control, &asked_for.group).await })
 }
 

@@ -157,6 +157,8 @@ impl World {
                 self.nodes[i].db.set_quorum(Some(quorum));
                 self.commit_pending(i);
             }
+            // Who asks to write still may; safety does not rest on it.
+            DatabaseAction::SetReadOnly(_) => {}
             DatabaseAction::Follow { upstream, .. } => self.follow(i, index(upstream))?,
             DatabaseAction::Seal => self.seal(i)?,
             DatabaseAction::Clone { source } => {

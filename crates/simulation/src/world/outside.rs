@@ -105,11 +105,12 @@ impl World {
             })
     }
 
-    /// A fault takes data away for good. Where nobody acknowledges only a person may decide to go on without it.
+    /// A fault takes data away for good. Where nobody has to acknowledge only a person may decide to go on without it.
     /// While not every member is back and has the common log the last copy may be gone, and then there is no way at all: a member that
     /// has yet to be made a copy does not take over, whoever agrees.
     pub(super) fn data_is_lost(&mut self) {
-        self.needs_a_person |= self.shape.acknowledgers() == 0;
+        let quorum = self.record().and_then(|record| record.quorum.as_ref());
+        self.needs_a_person |= quorum.is_none_or(|quorum| quorum.acknowledgers == 0);
         let timeline = |i: usize| self.nodes[i].db.log.timeline;
         let same = (1..self.shape.members()).all(|i| timeline(i) == timeline(0));
         let behind = !same || self.harm.wal_stuck.contains(&true);

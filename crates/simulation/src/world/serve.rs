@@ -118,7 +118,7 @@ impl World {
             Command::DatabaseFence { at } => self.arm(i, at),
             Command::Database { id, action } => self.ask_database(i, id, action),
             Command::Step { step, run } => self.begin_step(i, step, run),
-            Command::Hold { epoch, until } => {
+            Command::Hold { epoch, until, .. } => {
                 let until = self.nodes[i].clock.when(until);
                 self.ask_to_hold(i, epoch, Some(until));
             }

@@ -1,6 +1,8 @@
 //! Whose acknowledgements count while members come and go, and while the spec changes.
 
-use meridian_model::Epoch;
+use std::collections::BTreeSet;
+
+use meridian_model::{Epoch, RegionName};
 use meridian_simulation::schedule::{SECOND, Us};
 use meridian_simulation::shape::region;
 use meridian_simulation::{Kind, Shape, World};
@@ -24,7 +26,7 @@ fn comes(world: &mut World, within: u64, what: impl Fn(&World) -> bool) {
 
 /// The record promises that so many of these have each acknowledged write.
 fn promises(acknowledgers: u32, candidates: &[usize]) -> impl Fn(&World) -> bool {
-    let candidates = candidates.iter().map(|i| region(*i)).collect();
+    let candidates: BTreeSet<RegionName> = candidates.iter().map(|i| region(*i)).collect();
     move |world| {
         let quorum = world.record().and_then(|record| record.quorum.as_ref());
         quorum.is_some_and(|q| q.acknowledgers == acknowledgers && q.candidates == candidates)
