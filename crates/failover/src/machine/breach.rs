@@ -122,12 +122,12 @@ impl Machine {
     }
 
     fn set_breach(&mut self, measured: Option<String>) {
-        match (&self.breach.open, measured) {
-            (None, Some(reason)) => {
+        match (self.breach.open.is_some(), measured) {
+            (false, Some(reason)) => {
                 self.log(Level::Warn, format!("the RPO is not kept: {reason}"));
                 self.breach.open = Some(RpoBreach { on: self.config.on_rpo_breach, reason });
             }
-            (Some(_), None) => {
+            (true, None) => {
                 self.log(Level::Info, "the RPO is kept again".to_owned());
                 self.breach.open = None;
             }

@@ -92,7 +92,7 @@ impl World {
         let members = 0..self.shape.members();
         let mut leaders = members.clone().filter(|i| self.state(*i) == Some(State::Leading));
         let (Some(leader), None) = (leaders.next(), leaders.next()) else { return false };
-        let living = members.clone().filter(|i| *i != leader && !self.harm.dead[*i]);
+        let mut living = members.filter(|i| *i != leader && !self.harm.dead[*i]);
         // Who came back counts again.
         let quorum = self.record().and_then(|record| record.quorum.as_ref());
         if quorum.is_some_and(|quorum| living.clone().any(|i| !quorum.candidates.contains(&region(i)))) {
@@ -100,7 +100,7 @@ impl World {
         }
         let run = self.record().and_then(|record| record.run.as_ref());
         run.and_then(|id| self.etcd.runs.get(id)).is_some_and(|(run, _)| run.finished())
-            && living.into_iter().all(|i| {
+            && living.all(|i| {
                 self.state(i) == Some(State::Following) && self.nodes[i].db.streams_from() == Some(leader)
             })
     }
@@ -110,7 +110,8 @@ impl World {
     /// has yet to be made a copy does not take over, whoever agrees.
     pub(super) fn data_is_lost(&mut self) {
         let quorum = self.record().and_then(|record| record.quorum.as_ref());
-        self.needs_a_person |= quorum.is_none_or(|quorum| quorum.acknowledgers == 0);
+        let nobody = quorum.is_none_or(|quorum| quorum.acknowledgers == 0);
+        self.needs_a_person |= nobody;
         let timeline = |i: usize| self.nodes[i].db.log.timeline;
         let same = (1..self.shape.members()).all(|i| timeline(i) == timeline(0));
         let behind = !same || self.harm.wal_stuck.contains(&true);

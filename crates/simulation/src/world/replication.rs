@@ -92,7 +92,7 @@ impl Db {
     pub(super) fn set_quorum(&mut self, quorum: Option<&Quorum>) {
         self.acknowledgers = quorum.map_or(0, |quorum| quorum.acknowledgers as usize);
         self.candidates = [false; REGIONS_MAX];
-        for region in quorum.iter().flat_map(|quorum| &quorum.candidates) {
+        for region in quorum.into_iter().flat_map(|quorum| &quorum.candidates) {
             self.candidates[index(region)] = true;
         }
     }
