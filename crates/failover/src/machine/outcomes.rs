@@ -13,6 +13,7 @@ impl Machine {
         self.facts.set_database(status, self.at.now);
         self.watch_standbys();
         self.watch_objective();
+        self.see_what_is_wanted();
         match self.state {
             state if ended && (state.serves() || state == State::WritesClosed) => self.crashed(),
             State::Promoting if ended => self.driver.lost_starts += 1,

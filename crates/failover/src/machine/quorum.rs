@@ -62,6 +62,8 @@ pub(super) struct Standbys {
     told: Option<Quorum>,
     /// It is in force, and what was acknowledged before that is in the log up to here.
     mark: Option<Lsn>,
+    /// Another quorum is wanted than the record's, by what the database told last.
+    unsettled: bool,
 }
 
 /// A standby, as its primary sees it.
@@ -254,6 +256,15 @@ impl Machine {
         }
     }
 
+    /// Looked at when the database has told its state, because the machine asks itself at every event.
+    pub(super) fn see_what_is_wanted(&mut self) {
+        let (Some(spec), Some(record)) = (self.acknowledgers(), &self.facts.record) else { return };
+        if self.state.holds() {
+            let known = self.quorum_of(record);
+            self.standbys.unsettled = self.wanted_quorum(&known, spec) != known;
+        }
+    }
+
     /// What is wanted in the end.
     fn wanted_quorum(&self, known: &Quorum, spec: u32) -> Quorum {
         let joined = |m: &&RegionName| known.candidates.contains(*m) || self.standbys.caught_up(m);
@@ -296,6 +307,10 @@ impl Machine {
     pub(super) fn quorum_goal(&self) -> Option<Action> {
         let spec = self.acknowledgers()?;
         let record = self.facts.record.as_ref()?;
+        let standbys = &self.standbys;
+        if !standbys.unsettled && standbys.mark.is_some() && standbys.told == record.quorum {
+            return None;
+        }
         let known = self.quorum_of(record);
         let wanted = self.wanted_quorum(&known, spec);
         let is_set = self.standbys.mark.is_some() && self.standbys.told.as_ref() == Some(&wanted);

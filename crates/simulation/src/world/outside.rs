@@ -94,9 +94,11 @@ impl World {
         let (Some(leader), None) = (leaders.next(), leaders.next()) else { return false };
         let mut living = members.filter(|i| *i != leader && !self.harm.dead[*i]);
         // Who came back counts again.
-        let quorum = self.record().and_then(|record| record.quorum.as_ref());
-        if quorum.is_some_and(|quorum| living.clone().any(|i| !quorum.candidates.contains(&region(i)))) {
-            return false;
+        if let Some(quorum) = self.record().and_then(|record| record.quorum.as_ref()) {
+            let all = living.clone().all(|i| quorum.candidates.contains(&region(i)));
+            if !all || quorum.acknowledgers == 0 {
+                return false;
+            }
         }
         let run = self.record().and_then(|record| record.run.as_ref());
         run.and_then(|id| self.etcd.runs.get(id)).is_some_and(|(run, _)| run.finished())
