@@ -108,7 +108,7 @@ impl Machine {
                 self.begin_promotion();
             }
             State::Restarting => {
-                self.standbys.reconnect();
+                self.standbys.reconnect(self.at.now);
                 self.breach.read_only = false;
             }
             State::Leading => self.breach.hold_anew(),

@@ -87,9 +87,11 @@ impl Standbys {
         *self = Self::default();
     }
 
-    /// It starts again in place: standbys connect anew.
-    pub(super) fn reconnect(&mut self) {
-        self.seen.clear();
+    /// It starts again in place: standbys connect anew, and have what they had.
+    pub(super) fn reconnect(&mut self, now: Moment) {
+        for seen in self.seen.values_mut() {
+            *seen = Seen { streamed: now, gone: false, connected_at: None, caught_up: false, ..*seen };
+        }
     }
 
     fn gone(&self, region: &RegionName) -> bool {
