@@ -186,7 +186,9 @@ impl Machine {
         let Some(RpoBreach { on, reason }) = &self.breach.open else { return String::new() };
         let quorum = self.acknowledgers().is_some();
         let done = match on {
-            OnRpoBreach::Degrade if quorum => "; commits wait for no standby, and nothing fails over by itself",
+            OnRpoBreach::Degrade if quorum => {
+                "; commits wait for no standby, and nothing fails over by itself"
+            }
             OnRpoBreach::Degrade => "; the database is read-only",
             OnRpoBreach::Warn | OnRpoBreach::Block if quorum => "; commits wait",
             OnRpoBreach::Block => "; new writes are held",

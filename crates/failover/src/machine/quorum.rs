@@ -33,7 +33,7 @@
 //!
 //! **Who is a candidate.** A standby that streams and has all that was written when it connected joins: before, it
 //! would only be one more that a claimant has to hear of. One that has not streamed for `candidate_gone`, or is
-//! not in the spec any more, leaves, but only while W of those that stay are streaming. W is always the spec's
+//! not in the spec any more, leaves, but only while W of those that stay have streamed within that time. W is always the spec's
 //! (of more candidates than the roster has there is none): where too few standbys are left, commits wait. Only with
 //! `onRpoBreach: degrade` W becomes 0 then, by the same way: the record says so before the first commit that waits
 //! for nobody, and from then on no claimant has a proof, until W is back. Without a person's word about the loss
@@ -276,10 +276,9 @@ impl Machine {
             let candidates = known.candidates.union(&living).cloned().collect();
             return Quorum { acknowledgers: 0, candidates };
         }
-        let streaming = self.facts.database.standbys.iter().filter(|s| living.contains(&s.region)).count();
         let mut candidates = living;
         // Who leaves must not be missed.
-        if streaming < spec as usize {
+        if candidates.len() < spec as usize {
             candidates.extend(known.candidates.iter().cloned());
         }
         if candidates.len() < spec as usize {

@@ -25,10 +25,7 @@ fn words(quorum: &Quorum) -> String {
 fn primary(standbys: &[(usize, u64)], lsn: u64) -> DatabaseStatus {
     let standby =
         |(i, at): &(usize, u64)| StandbyStatus { region: region(*i), flushed: Lsn(*at), synchronous: true };
-    DatabaseStatus {
-        standbys: standbys.iter().map(standby).collect(),
-        ..status(DatabaseRole::Primary, lsn)
-    }
+    DatabaseStatus { standbys: standbys.iter().map(standby).collect(), ..status(DatabaseRole::Primary, lsn) }
 }
 
 impl Writer {
@@ -174,7 +171,11 @@ fn another_number_in_the_spec_takes_the_same_way() {
         let mut desk = Desk::of(config, DatabaseRole::Stopped, Some(memory));
         desk.record(Some(GroupRecord { quorum: Some(quorum(before, &[0, 2])), ..record(1, 2, 5) }));
         desk.wait(1_100);
-        assert_eq!(desk.swap().unwrap().record.quorum, Some(quorum(before, &[0, 2])), "nothing is proven yet");
+        assert_eq!(
+            desk.swap().unwrap().record.quorum,
+            Some(quorum(before, &[0, 2])),
+            "nothing is proven yet"
+        );
         desk.win();
         let (_, action) = desk.action().unwrap();
         assert!(matches!(action, DatabaseAction::Seal), "{action:?}");

@@ -270,7 +270,9 @@ impl Teller {
     fn who_acknowledges(&mut self, machine: &Machine) {
         let group = &self.group;
         let quorum = machine.record().and_then(|record| record.quorum.as_ref());
-        if let Some(Quorum { acknowledgers, candidates }) = quorum.filter(|q| self.quorum.as_ref() != Some(*q)) {
+        if let Some(Quorum { acknowledgers, candidates }) =
+            quorum.filter(|q| self.quorum.as_ref() != Some(*q))
+        {
             QuorumChanged { group, acknowledgers: *acknowledgers, candidates }.emit(&self.metrics);
             self.quorum = quorum.cloned();
         }

@@ -149,7 +149,9 @@ impl World {
         match action {
             DatabaseAction::Stop => self.stop_database(i),
             DatabaseAction::Initialise => self.initialise(i),
-            DatabaseAction::StartPrimary { epoch, quorum } => self.start_primary(i, *epoch, quorum.as_ref())?,
+            DatabaseAction::StartPrimary { epoch, quorum } => {
+                self.start_primary(i, *epoch, quorum.as_ref())?
+            }
             DatabaseAction::Promote { epoch, quorum } => self.promote(i, *epoch, quorum.as_ref())?,
             DatabaseAction::SetQuorum(quorum) => {
                 let primary = self.nodes[i].db.is_primary();

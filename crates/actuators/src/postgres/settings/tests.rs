@@ -35,7 +35,8 @@ fn config(replication: Replication) -> PostgresConfig {
 #[test]
 fn a_follower_names_its_upstream_its_slot_and_its_password_file() {
     let upstream = Some("10.0.0.1:5433".parse().unwrap());
-    let text = meridian_conf(&config(Replication::Async), upstream, Changed::default(), Path::new("/it's/pass"));
+    let text =
+        meridian_conf(&config(Replication::Async), upstream, Changed::default(), Path::new("/it's/pass"));
     let line = text.lines().find(|l| l.starts_with("primary_conninfo")).unwrap();
     assert!(line.contains("host=''10.0.0.1'' port=''5433''"), "{line}");
     assert!(line.contains("application_name=''eu-central-1''"), "{line}");
@@ -47,7 +48,12 @@ fn a_follower_names_its_upstream_its_slot_and_its_password_file() {
 
 #[test]
 fn quorum_waits_for_any_of_the_others_and_nobody_is_followed_without_an_upstream() {
-    let text = meridian_conf(&config(Replication::Quorum { acknowledgers: 1 }), None, Changed::default(), Path::new("/p"));
+    let text = meridian_conf(
+        &config(Replication::Quorum { acknowledgers: 1 }),
+        None,
+        Changed::default(),
+        Path::new("/p"),
+    );
     assert!(
         text.contains("synchronous_standby_names = 'ANY 1 (\"ap-southeast-1\",\"us-east-1\")'\n"),
         "{text}"
