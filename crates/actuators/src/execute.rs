@@ -199,18 +199,26 @@ pub trait DatabaseActuator: Send + Sync + 'static {
     fn advance_ledger_slot(&self) -> BoxFuture<'_, Result<(), ActuatorError>>;
 
     /// Sets how many of the candidates must have a commit before it is acknowledged (0: nobody), until the
-    /// server starts anew or follows somebody: then it is again as the spec says. On a primary it returns
+    /// server follows somebody or starts as a standby: then it is again as the spec says. On a primary it returns
     /// when that holds for every commit that is acknowledged from now on; where more is asked for than
-    /// before, commits wait some milliseconds longer meanwhile. On a standby it counts from its promotion.
+    /// before, commits wait some milliseconds longer meanwhile. On a standby it counts from its promotion, on a
+    /// server that does not run from its start as a primary.
     ///
     /// # Errors
-    /// It does not run, more are asked for than there are candidates, a server that does not take it over in
+    /// More are asked for than there are candidates, a server that does not take it over in
     /// time: then the new number is set, but an old one may still count for some commits.
     fn set_acknowledgers<'a>(
         &'a self,
         acknowledgers: u32,
         candidates: &'a [RegionName],
     ) -> BoxFuture<'a, Result<(), ActuatorError>>;
+
+    /// A primary: sets `default_transaction_read_only`, until the next start. Sessions that set it themselves, and
+    /// transactions that ask to write, are not kept from it.
+    ///
+    /// # Errors
+    /// It does not run, or does not take it over in time.
+    fn set_read_only(&self, on: bool) -> BoxFuture<'_, Result<(), ActuatorError>>;
 
     /// A standby: clones it below `workspace`, promotes the clone and writes to it, with no effect on
     /// production: see [`crate::rehearsal`]. The clone runs until [`Rehearsal::end`] or until that value is

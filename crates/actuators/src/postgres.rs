@@ -29,7 +29,7 @@ mod stuck;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex as StdMutex, PoisonError};
 use std::time::Duration;
 
@@ -54,6 +54,7 @@ pub use config::PostgresConfig;
 use layout::{DataDir, Layout};
 use link::Link;
 use server::Server;
+use settings::Changed;
 
 /// One member's PostgreSQL. When it is dropped, the server is killed.
 pub struct Postgres {
@@ -79,8 +80,12 @@ pub(crate) struct Member {
     ledger_seen: StdMutex<ledger::Ledger>,
     commands: Mutex<()>,
     seen: StdMutex<status::Seen>,
-    /// Whose acknowledgements count, if somebody has changed that since the last start.
+    /// Whose acknowledgements count, if somebody has changed that since this was last a standby.
     names: StdMutex<Option<String>>,
+    /// Processes of the server may still go by an old number of acknowledgers.
+    forgetting: AtomicBool,
+    /// Transactions are for reading only unless they ask for more, until the next start.
+    read_only: AtomicBool,
     /// Whom the settings name.
     upstream: StdMutex<Option<SocketAddr>>,
     /// A rehearsal is under way.
@@ -135,6 +140,8 @@ impl Postgres {
             commands: Mutex::new(()),
             seen: StdMutex::default(),
             names: StdMutex::default(),
+            forgetting: AtomicBool::new(false),
+            read_only: AtomicBool::new(false),
             upstream: StdMutex::default(),
             rehearsing: Arc::default(),
             successor: StdMutex::default(),
@@ -241,6 +248,10 @@ impl DatabaseActuator for Postgres {
         Box::pin(self.member.set_acknowledgers(acknowledgers, candidates))
     }
 
+    fn set_read_only(&self, on: bool) -> BoxFuture<'_, Result<(), ActuatorError>> {
+        Box::pin(self.member.set_read_only(on))
+    }
+
     fn rehearse<'a>(&'a self, workspace: &'a Path) -> BoxFuture<'a, Result<Rehearsal, ActuatorError>> {
         Box::pin(self.member.rehearse(workspace))
     }
@@ -284,7 +295,9 @@ impl Member {
     /// Writes the settings for a member that follows `upstream`, or nobody.
     fn configure(&self, upstream: Option<SocketAddr>) -> Result<(), ActuatorError> {
         let names = self.names.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        self.layout.configure(&self.config, upstream, names.as_deref(), &self.password)?;
+        let read_only = self.server.child().is_some() && self.read_only.load(Ordering::SeqCst);
+        let changed = Changed { names: names.as_deref(), read_only };
+        self.layout.configure(&self.config, upstream, changed, &self.password)?;
         *self.upstream.lock().unwrap_or_else(PoisonError::into_inner) = upstream;
         Ok(())
     }

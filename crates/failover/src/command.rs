@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use meridian_model::group::{Announcement, GroupRecord, MemberReport, Promise, WalPosition};
+use meridian_model::group::{Announcement, GroupRecord, MemberReport, Promise, Quorum, WalPosition};
 use meridian_model::name::{Name, RegionName};
 use meridian_model::order::Order;
 use meridian_model::run::Run;
@@ -100,8 +100,10 @@ pub enum Command {
         epoch: Epoch,
         /// The hold ends by itself then.
         until: Moment,
-        /// Where the held sessions will go on.
-        to: RegionName,
+        /// Where the held sessions will go on, if the writer is to move.
+        to: Option<RegionName>,
+        /// Why, for the clients.
+        reason: String,
     },
     /// The gateways of all regions hold nothing any more.
     Unhold {
@@ -174,6 +176,8 @@ pub enum DatabaseAction {
     StartPrimary {
         /// The reign.
         epoch: Epoch,
+        /// Whose acknowledgements count from the first commit on; none: as the spec says.
+        quorum: Option<Quorum>,
     },
     /// Stop it at once (immediate mode, then kill). Pre-empts a running action. Done when no process is left.
     Stop,
@@ -181,7 +185,15 @@ pub enum DatabaseAction {
     Promote {
         /// The reign.
         epoch: Epoch,
+        /// Whose acknowledgements count from the first commit on; none: as the spec says.
+        quorum: Option<Quorum>,
     },
+    /// A primary: change whose acknowledgements count. Done when that holds for every commit that is
+    /// acknowledged from then on; the status afterwards is not older than that. After a failure the old
+    /// setting or the new one may be in force.
+    SetQuorum(Quorum),
+    /// A primary: transactions are for reading only from now on unless they ask for more, or as usual again.
+    SetReadOnly(bool),
     /// Run as a standby of that member, started or only re-pointed.
     Follow {
         /// Whom.
@@ -240,6 +252,9 @@ impl DatabaseAction {
             Self::StartPrimary { .. } => "start as primary",
             Self::Stop => "stop",
             Self::Promote { .. } => "promote",
+            Self::SetQuorum(_) => "set the quorum of",
+            Self::SetReadOnly(true) => "keep writes off",
+            Self::SetReadOnly(false) => "let writes into",
             Self::Follow { .. } => "follow",
             Self::Clone { .. } => "clone",
             Self::Rejoin { .. } => "rejoin",

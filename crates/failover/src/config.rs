@@ -3,9 +3,13 @@
 use std::time::Duration;
 
 use meridian_model::Timers;
-use meridian_model::database::{Replication, SwitchoverLimits};
+use meridian_model::database::{OnRpoBreach, Replication, SwitchoverLimits};
 use meridian_model::name::{GroupName, RegionName};
 use meridian_model::plan::Work;
+
+/// A standby that has not streamed for so long leaves the candidates: longer than the restart of a node or of a
+/// line takes, and short enough that the next failover need not wait for who is lost for good.
+pub const CANDIDATE_GONE: Duration = Duration::from_secs(30);
 
 /// What a machine is told once. It knows members by name only; addresses are the runtime's.
 #[derive(Debug, Clone)]
@@ -24,6 +28,10 @@ pub struct Config {
     pub rpo: Duration,
     /// A standby further behind serves no reads.
     pub max_read_lag: Duration,
+    /// A standby that has not streamed for this long does not count as one that may acknowledge.
+    pub candidate_gone: Duration,
+    /// What happens while it may be more.
+    pub on_rpo_breach: OnRpoBreach,
     /// Every period that safety depends on.
     pub timers: Timers,
     /// Every region with a gateway, this one included: whose transactions a switchover holds.

@@ -46,7 +46,7 @@ pub enum Rule {
     FlapWindow,
     /// This member is a standby that no longer receives from the holder.
     Sealed,
-    /// Enough members have sealed themselves for no acknowledged write to be missed.
+    /// Enough of those that the record counts have sealed themselves for no acknowledged write to be missed.
     ProofOfData,
     /// No sealed member is further than this one.
     MostAdvanced,

@@ -63,6 +63,8 @@ pub(crate) struct Lease {
     pub(crate) last_sent: Option<Moment>,
     /// The claim of this time in `Claiming` was sent.
     pub(crate) claimed: bool,
+    /// Attempts against this revision, or an earlier one, were forgotten although nobody knows of their end.
+    pub(crate) forgotten: i64,
     next_number: u64,
     last_renewal: u64,
 }
@@ -94,8 +96,21 @@ impl Lease {
     pub(crate) fn set_aside(&mut self) {
         self.ghosts.extend(self.pending.take());
         while self.ghosts.len() > GHOSTS_MAX {
-            self.ghosts.pop_front();
+            let oldest = self.ghosts.pop_front();
+            if let Some(Expect::Revision(revision)) = oldest.map(|attempt| attempt.expect) {
+                self.forgotten = self.forgotten.max(revision);
+            }
         }
+    }
+
+    /// The records that may still come to be in etcd although nobody has heard of them, where the last one that
+    /// was seen has this revision: a compare with an older one fails.
+    pub(crate) fn possible(&self, revision: i64) -> impl Iterator<Item = &GroupRecord> {
+        let lives = move |attempt: &&Attempt| match attempt.expect {
+            Expect::Revision(expected) => expected >= revision,
+            Expect::Absent => false,
+        };
+        self.pending.iter().chain(&self.ghosts).filter(lives).map(|attempt| &attempt.record)
     }
 
     /// Takes in an outcome. Gives the record and revision that are now known to be in etcd.

@@ -23,5 +23,5 @@ pub use command::{Command, DatabaseAction, Expect, Level, Purpose, Swap};
 pub use config::{Config, Plan};
 pub use event::{At, Completed, Event, Memory, Outcome, PromiseKept};
 pub use explain::{Explanation, Rule, RuleState};
-pub use machine::Machine;
+pub use machine::{Machine, RpoBreach};
 pub use table::{Row, State, TABLE, Trigger};

@@ -55,5 +55,9 @@ pub(crate) const MOVES_MAX: usize = 8;
 pub(crate) const STOP_IN_ORDER: Duration = Duration::from_secs(3);
 /// Gateways hold so much longer than a switchover may take at most, for the way of the news.
 pub(crate) const HOLD_BEYOND: Duration = Duration::from_secs(2);
+/// Gateways hold writes for so long at a time while the RPO is not kept: a writer that is lost holds nobody for long.
+pub(crate) const BLOCK_FOR: Duration = Duration::from_secs(15);
+/// So long before its end such a hold is asked for again.
+pub(crate) const BLOCK_AGAIN: Duration = Duration::from_secs(10);
 /// Orders that were ended here and may still be shown open.
 pub(crate) const ORDERS_ENDED_MAX: usize = 8;

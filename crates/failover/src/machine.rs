@@ -5,6 +5,8 @@
 //! same step as always. A condition that waits for time notes its moment while it is looked at: that
 //! is where [`Machine::wake_at`] comes from, so it cannot forget a deadline nor name one in the past.
 //!
+//! What a proof of data rests on while members come and go is argued in `machine/quorum.rs`.
+//!
 //! How writes stay with one writer:
 //! - the right to write is counted from the *sending* of the last acknowledged renewal;
 //! - deadlines count before the event, so a machine that wakes up late fences first;
@@ -24,6 +26,7 @@ use crate::lease::Lease;
 use crate::limits::MOVES_MAX;
 use crate::table::{self, State, Trigger};
 
+mod breach;
 mod driver;
 mod endings;
 mod facts;
@@ -31,7 +34,9 @@ mod handover;
 mod intake;
 mod moves;
 mod orders;
+mod outcomes;
 mod people;
+mod quorum;
 mod report;
 mod rules;
 mod runner;
@@ -40,6 +45,7 @@ mod steps;
 mod successor;
 mod view;
 
+pub use breach::RpoBreach;
 use driver::Driver;
 use facts::Facts;
 use runner::Runner;
@@ -63,6 +69,8 @@ pub struct Machine {
     driver: Driver,
     runner: Runner,
     handing: handover::Handing,
+    standbys: quorum::Standbys,
+    breach: breach::Breach,
     reporter: report::Reporter,
     shown: orders::Shown,
     /// Answers to promises: they wait until memory is kept.
@@ -93,6 +101,8 @@ impl Machine {
             driver: Driver::default(),
             runner: Runner::default(),
             handing: handover::Handing::default(),
+            standbys: quorum::Standbys::default(),
+            breach: breach::Breach::default(),
             reporter: report::Reporter::default(),
             shown: orders::Shown::default(),
             answers: Vec::new(),

@@ -8,5 +8,6 @@ mod it {
     pub(crate) mod handed;
     pub(crate) mod names;
     pub(crate) mod news;
+    pub(crate) mod quorum;
     pub(crate) mod walks;
 }

@@ -71,10 +71,11 @@ impl Fence {
     /// From now until `until`, sessions of the write port whose writer is of that epoch (or a lower one)
     /// begin no new transaction; what their clients ask next is kept, and new sessions wait. What is under
     /// way goes on. The hold ends at that moment by itself, with [`Fence::release`], and for each session
-    /// that reaches a writer of a higher epoch. Holding again sets another moment.
-    pub fn hold(&self, group: &GroupName, epoch: Epoch, until: Moment) {
+    /// that reaches a writer of a higher epoch. Holding again sets another moment. `reason` is told to clients
+    /// that have waited too long.
+    pub fn hold(&self, group: &GroupName, epoch: Epoch, until: Moment, reason: &str) {
         let gate = self.gate(group);
-        gate.hold.begin(epoch, until);
+        gate.hold.begin(epoch, until, reason);
         gate.changes.send_replace(());
     }
 

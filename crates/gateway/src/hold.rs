@@ -1,4 +1,5 @@
-//! Who may begin a transaction: how a planned move of the writer stops new ones and waits for the rest.
+//! Who may begin a transaction: how a planned move of the writer stops new ones and waits for the rest, and how
+//! writes wait while too much of them could be lost.
 //!
 //! Beside the fence's moment each gate has a *hold*: up to which epoch, and until when, no new transaction
 //! begins. And it counts the sessions of the write port that are in one, or have asked something that is not
@@ -30,6 +31,8 @@ pub(crate) struct Hold {
     epoch: AtomicU64,
     /// … until then.
     until: AtomicU64,
+    /// Why, for those who wait.
+    reason: Mutex<String>,
     /// Counts changes, so that none is overlooked.
     changes: AtomicU64,
     /// Counts the times at which busy sessions were cut.
@@ -51,8 +54,9 @@ pub(crate) struct Orders {
 
 impl Hold {
     /// Holds sessions up to that epoch. An order about an epoch that is over changes nothing.
-    pub(crate) fn begin(&self, epoch: Epoch, until: Moment) {
+    pub(crate) fn begin(&self, epoch: Epoch, until: Moment, reason: &str) {
         if self.epoch.fetch_max(epoch.0, Ordering::SeqCst) <= epoch.0 {
+            reason.clone_into(&mut self.reason.lock().unwrap_or_else(PoisonError::into_inner));
             self.until.store(until.as_nanos(), Ordering::SeqCst);
         }
         self.changes.fetch_add(1, Ordering::SeqCst);
@@ -101,6 +105,11 @@ impl Hold {
     /// A session to a writer of that epoch may not begin anything now.
     pub(crate) fn holds(&self, epoch: Epoch) -> bool {
         epoch.0 <= self.epoch.load(Ordering::SeqCst) && self.remaining().is_some()
+    }
+
+    /// Why sessions are held, or were last.
+    pub(crate) fn reason(&self) -> String {
+        self.reason.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// How long the hold will last; none: there is none.
@@ -206,18 +215,18 @@ mod tests {
     fn a_hold_stops_its_epoch_and_older_ones_until_it_ends() {
         let fence = Fence::new();
         let (mut old, mut now, mut next) = (turns(&fence, 1), turns(&fence, 2), turns(&fence, 3));
-        fence.hold(&group(), Epoch(2), soon());
+        fence.hold(&group(), Epoch(2), soon(), "it is moved");
         assert!(!old.begin() && !now.begin() && next.begin());
         assert_eq!(fence.busy(&group()), 1, "who may not is not counted");
-        fence.hold(&group(), Epoch(1), Moment::ZERO);
+        fence.hold(&group(), Epoch(1), Moment::ZERO, "it is moved");
         assert!(!now.begin(), "an order of the past ends nothing");
         fence.release(&group());
         assert!(now.begin());
-        fence.hold(&group(), Epoch(2), clock::now());
+        fence.hold(&group(), Epoch(2), clock::now(), "it is moved");
         assert!(old.begin(), "the moment itself is outside");
         now.end();
         now.raise(Epoch(4));
-        fence.hold(&group(), Epoch(3), soon());
+        fence.hold(&group(), Epoch(3), soon(), "it is moved");
         assert!(now.begin(), "it goes on under a higher epoch");
     }
 
@@ -226,7 +235,7 @@ mod tests {
         let fence = Fence::new();
         let mut session = turns(&fence, 1);
         assert!(session.begin());
-        fence.hold(&group(), Epoch(1), soon());
+        fence.hold(&group(), Epoch(1), soon(), "it is moved");
         assert!(!session.begin() && session.is_busy(), "what runs goes on");
         let mut sent = Turns::new(fence.gate(&group()), Epoch(1), true);
         assert!(sent.begin(), "another gateway holds it");
@@ -263,7 +272,7 @@ mod tests {
                     }
                 });
             }
-            fence.hold(&group(), Epoch(1), soon());
+            fence.hold(&group(), Epoch(1), soon(), "it is moved");
             while fence.busy(&group()) > 0 {
                 std::thread::yield_now();
             }

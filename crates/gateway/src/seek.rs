@@ -26,8 +26,6 @@ const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_millis(400);
 /// What a client may send before it has a server. More stays in the kernel.
 const EARLY_MAX: usize = 4_096;
-/// Why nobody begins anything during a hold.
-const HELD: &str = "writes are held while the writer is being moved";
 
 /// Whose session it is, in its own words.
 #[derive(Debug)]
@@ -243,9 +241,9 @@ impl<'a> Search<'a> {
     }
 
     /// A hold lets no session of its epoch begin, wherever it comes from.
-    fn begins(&self, epoch: Epoch) -> Result<(), &'static str> {
+    fn begins(&self, epoch: Epoch) -> Result<(), String> {
         let held = self.door.port == Port::Write && self.door.gate.hold().holds(epoch);
-        if held { Err(HELD) } else { Ok(()) }
+        if held { Err(self.door.gate.hold().reason()) } else { Ok(()) }
     }
 
     /// Takes a place in the room, once. A session that another gateway sent does not wait here, its

@@ -18,6 +18,7 @@ pub mod no_failover_while_healthy;
 pub mod old_primary_rejoins;
 pub mod one_writer;
 pub mod protected_again;
+pub mod quorum_kept;
 pub mod residency_kept;
 pub mod run_finishes;
 pub mod run_in_order;
@@ -28,8 +29,8 @@ pub mod world;
 use serde::Serialize;
 
 pub use world::{
-    Ack, AnswerSeen, Begun, Calm, EpochSeen, Fault, FollowSeen, Ledger, Repeat, SealSeen, SnapshotSeen,
-    StepSeen, VerdictSeen, World, WriterClaim,
+    Ack, AnswerSeen, Begun, Calm, EpochSeen, Fault, FollowSeen, Ledger, QuorumSeen, Repeat, SealSeen,
+    SnapshotSeen, StepSeen, VerdictSeen, World, WriterClaim,
 };
 
 /// A law that was broken.
@@ -53,10 +54,11 @@ impl Violation {
 pub type Law = fn(&World) -> Result<(), Violation>;
 
 /// Every law with its name.
-pub const LAWS: [(&str, Law); 15] = [
+pub const LAWS: [(&str, Law); 16] = [
     ("one_writer", one_writer::check),
     ("epochs_rise", epochs_rise::check),
     ("acknowledged_kept", acknowledged_kept::check),
+    ("quorum_kept", quorum_kept::check),
     ("fence_before_promote", fence_before_promote::check),
     ("run_in_order", run_in_order::check),
     ("run_finishes", run_finishes::check),

@@ -91,6 +91,12 @@ fn lawful() -> World {
             found: [1, 2, 3].into(),
             allowed_loss: Duration::ZERO,
         }),
+        quorums: vec![QuorumSeen {
+            epoch: Epoch(2),
+            acknowledgers: 1,
+            candidates: vec![name("us"), name("ap")],
+            lacking: vec![name("ap")],
+        }],
         faults: Some(vec![Fault { region: name("us"), from: at(200), to: None, justifies_failover: true }]),
         failovers: vec![(at(5_200), name("us"))],
         snapshots: [(1, 3), (2, 2), (3, 2)]
@@ -150,12 +156,13 @@ fn a_lawful_world_breaks_nothing() {
 
 #[test]
 fn every_law_can_be_broken() {
-    let harms: [(&str, Harm, &str); 25] = [
+    let harms: [(&str, Harm, &str); 26] = [
         ("one_writer", |w| w.writers[0].to = at(5_600), "could both write for 100ms"),
         ("one_writer", |w| w.writers[1].epoch = Epoch(1), "both wrote in epoch 1"),
         ("epochs_rise", |w| w.epochs.swap(0, 2), "eu showed epoch 1 after epoch 2"),
         ("epochs_rise", |w| w.epochs[3].holder = Some(name("us")), "epoch 2 was held by eu and by us"),
         ("acknowledged_kept", |w| w.ledger.as_mut().unwrap().found = [1, 3].into(), "1 of 3 acknowledged"),
+        ("quorum_kept", |w| w.quorums[0].candidates.truncate(1), "1 of us have each"),
         ("fence_before_promote", |w| w.acks.push(ack(4, "us", 6_060, 6_070)), "us acknowledged write 4"),
         (
             "run_in_order",

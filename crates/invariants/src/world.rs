@@ -21,6 +21,8 @@ pub struct World {
     pub runs: Vec<Run>,
     /// What clients were told against what is there.
     pub ledger: Option<Ledger>,
+    /// What the record promised of acknowledged writes, and who had them.
+    pub quorums: Vec<QuorumSeen>,
     /// Faults that were made. `None`: nobody knows of faults, so a failover needs no reason.
     pub faults: Option<Vec<Fault>>,
     /// When each failover was decided, and which region lost the writer.
@@ -105,6 +107,19 @@ impl Ledger {
         lost.sort_by_key(|(id, at)| (*at, *id));
         lost
     }
+}
+
+/// What the record promised of the last acknowledged write at one instant, and who had it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QuorumSeen {
+    /// The reign.
+    pub epoch: Epoch,
+    /// So many of the candidates have it, the record says.
+    pub acknowledgers: usize,
+    /// Whom the record counts.
+    pub candidates: Vec<RegionName>,
+    /// Those of them that do not have it, and need not be made a copy of the holder before they seal themselves.
+    pub lacking: Vec<RegionName>,
 }
 
 /// A fault that was made.

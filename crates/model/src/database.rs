@@ -51,13 +51,15 @@ pub enum Replication {
 /// passes it; under `quorum`, when too few standbys are there to acknowledge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum OnRpoBreach {
-    /// Writes wait: under `async` new ones, until the lag is within again; under `quorum` commits, which
-    /// is PostgreSQL's own behaviour.
+    /// Writes wait: under `async` new ones, until the lag is at most half the RPO again; with no standby
+    /// connected they stop one RPO after the first write that none has. Under `quorum` commits, which is
+    /// PostgreSQL's own behaviour.
     Block,
     /// It is told, as an event and a metric; nothing else. Under `quorum` commits wait all the same.
     #[default]
     Warn,
-    /// Service goes on with less. Under `async` the database is read-only until the lag is within again.
+    /// Service goes on with less. Under `async` the database is read-only (by default: who asks to write may)
+    /// until the lag is at most half the RPO again.
     /// Under `quorum` it goes on asynchronously; the group's record says so, and no failover happens by
     /// itself meanwhile.
     Degrade,

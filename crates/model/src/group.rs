@@ -1,5 +1,7 @@
 //! A data group: who writes, under which epoch, and how far everybody is.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use crate::epoch::Epoch;
@@ -33,6 +35,10 @@ pub struct GroupRecord {
     /// What the holder was told to keep to; none in a record of an older version.
     #[serde(default)]
     pub terms: Option<Terms>,
+    /// What a proof of data may rest on; none under asynchronous replication, and in a record of an older
+    /// version.
+    #[serde(default)]
+    pub quorum: Option<Quorum>,
     /// When, by the holder's wall clock. For people and for the lag as time; not for expiry.
     pub renewed_at: Timestamp,
     /// The run that made this reign; none for the first.
@@ -44,6 +50,16 @@ pub struct GroupRecord {
     pub handover: Option<Handover>,
 }
 
+/// Whose acknowledgements count. In a record: every write that a client was told of is in the logs of at
+/// least so many of the candidates. As a setting of PostgreSQL: a commit waits for so many of them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Quorum {
+    /// W of the proof rule. In a record 0 means that nothing is promised: no proof is possible.
+    pub acknowledgers: u32,
+    /// N of the proof rule: the standbys that count; never the holder.
+    pub candidates: BTreeSet<RegionName>,
+}
+
 /// What the members of a group must agree on for one to judge the other: kept in the record, because a
 /// change of the spec reaches one node after the other.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,7 +68,7 @@ pub struct Terms {
     pub lease_ttl_ms: u64,
     /// The roster, in the order of the spec.
     pub members: Vec<RegionName>,
-    /// How many standbys must have a commit before it is acknowledged; none: asynchronous.
+    /// How many standbys the spec wants to have a commit before it is acknowledged; none: asynchronous.
     pub acknowledgers: Option<u32>,
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use meridian_actuators::{ActuatorError, DatabaseActuator, RejoinMethod, StopMode};
 use meridian_failover::{Completed, DatabaseAction, Event};
-use meridian_model::group::{DatabaseRole, DatabaseStatus};
+use meridian_model::group::{DatabaseRole, DatabaseStatus, Quorum};
 use meridian_model::{Epoch, GroupName, RegionName};
 use meridian_telemetry::events::DatabaseRejoined;
 use meridian_telemetry::{Metrics, clock};
@@ -95,9 +95,17 @@ impl Worker {
         let database: &dyn DatabaseActuator = &*self.database;
         match action {
             DatabaseAction::Initialise => plain(database.initialise().await),
-            DatabaseAction::StartPrimary { epoch } => plain(database.start_primary(epoch).await),
+            DatabaseAction::StartPrimary { epoch, quorum } => {
+                self.set_quorum(quorum.as_ref()).await?;
+                plain(database.start_primary(epoch).await)
+            }
             DatabaseAction::Stop => plain(database.stop(StopMode::Immediate).await),
-            DatabaseAction::Promote { epoch } => plain(database.promote(epoch).await),
+            DatabaseAction::Promote { epoch, quorum } => {
+                self.set_quorum(quorum.as_ref()).await?;
+                plain(database.promote(epoch).await)
+            }
+            DatabaseAction::SetQuorum(quorum) => self.set_quorum(Some(&quorum)).await,
+            DatabaseAction::SetReadOnly(on) => plain(database.set_read_only(on).await),
             DatabaseAction::Follow { upstream, epoch } => {
                 plain(database.follow(self.address(&upstream)?, epoch).await)
             }
@@ -115,6 +123,14 @@ impl Worker {
                 Ok(format!("replayed to {}, beyond {}", at.lsn, beyond.lsn))
             }
         }
+    }
+
+    async fn set_quorum(&self, quorum: Option<&Quorum>) -> Result<String, String> {
+        let Some(Quorum { acknowledgers, candidates }) = quorum else { return Ok(String::new()) };
+        let names: Vec<RegionName> = candidates.iter().cloned().collect();
+        self.database.set_acknowledgers(*acknowledgers, &names).await.map_err(|e| e.to_string())?;
+        let list: Vec<&str> = names.iter().map(RegionName::as_str).collect();
+        Ok(format!("each commit waits for {acknowledgers} of {}", list.join(", ")))
     }
 
     async fn rejoin(&self, source: std::net::SocketAddr, epoch: Epoch) -> Result<String, String> {

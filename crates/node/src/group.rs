@@ -26,7 +26,7 @@ use crate::memory::{Memory, MemoryError};
 use crate::peer::Line;
 use crate::secret::Secret;
 use crate::steps::Steps;
-use hold::Hold;
+use hold::{Asked, Hold};
 use tell::Teller;
 
 mod effects;
@@ -237,8 +237,9 @@ impl Group {
                 }
                 Command::OpenWrites { until, .. } => self.tools.fence.allow_until(&self.config.group, until),
                 Command::CloseWrites { reason } => self.tools.fence.close(&self.config.group, &reason),
-                Command::Hold { epoch, until, to } => {
-                    let hold = Hold::new(&self.tools, &self.config, &self.events, (epoch, until, to));
+                Command::Hold { epoch, until, to, reason } => {
+                    let asked = Asked { epoch, until, to, reason };
+                    let hold = Hold::new(&self.tools, &self.config, &self.events, asked);
                     self.holding = hold.begin(std::mem::take(&mut self.warm));
                 }
                 Command::Unhold { epoch } => {
@@ -348,6 +349,8 @@ mod tests {
             replication: database.replication,
             rpo: Duration::from_secs(5),
             max_read_lag: database.max_read_lag,
+            candidate_gone: meridian_failover::config::CANDIDATE_GONE,
+            on_rpo_breach: database.on_rpo_breach,
             timers: Timers::default(),
             gateways: vec![here()],
             switchover: database.switchover,

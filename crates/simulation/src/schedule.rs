@@ -79,6 +79,8 @@ pub enum Kind {
     PersonAgrees(bool),
     /// No fault: a person orders the writer to move to that region.
     Switchover(usize),
+    /// No fault: the spec wants so many standbys to acknowledge. Nodes hear of it when they start.
+    Acknowledgers(u32),
 }
 
 /// A fault: what, when, for how long.
@@ -131,6 +133,9 @@ pub const FOR_GOOD: Us = 1_000_000 * SECOND;
 const FAULTS_MAX: u64 = 14;
 /// The shortest and the longest storm.
 const STORM: (Us, Us) = (7 * SECOND, 40 * SECOND);
+/// Where a new spec goes from node to node, the next one is restarted after this long, and is away for so long.
+const NODE_BY_NODE: Us = 2 * SECOND;
+const RESTARTS_IN: Us = 300 * MS;
 /// The shortest and the longest fault.
 const LASTS: (Us, Us) = (100 * MS, 20 * SECOND);
 
@@ -145,6 +150,7 @@ impl Schedule {
         let storm = chance.between(STORM.0, STORM.1);
         let mut faults = faults(&mut Chance::branch(seed, "faults"), shape, storm);
         faults.extend(once(&mut Chance::branch(seed, "once"), shape, storm));
+        faults.extend(new_spec(&mut Chance::branch(seed, "spec"), shape, storm));
         faults.sort_by_key(|fault| fault.at);
         // A healthy system has nothing to show: the first fault comes at once, and the calm after the last.
         let first = faults.first().map_or(0, |fault| fault.at).saturating_sub(chance.below(SECOND));
@@ -190,6 +196,23 @@ fn once(chance: &mut Chance, shape: Shape, storm: Us) -> Option<Fault> {
         }
         _ => None,
     }
+}
+
+/// In every other system with standbys to spare the spec changes: one node after the other starts anew with another
+/// number of acknowledgers.
+fn new_spec(chance: &mut Chance, shape: Shape, storm: Us) -> Vec<Fault> {
+    if shape != Shape::FiveQuorum || chance.percent(50) {
+        return Vec::new();
+    }
+    let at = chance.below(storm / 2);
+    let wanted = 1 + chance.below(shape.members() as u64 - 2) as u32;
+    let restart = |i: usize| {
+        let at = at + (1 + i as Us) * NODE_BY_NODE;
+        Fault { at, lasts: RESTARTS_IN, kind: Kind::NodeDies(i) }
+    };
+    let mut faults = vec![Fault { at, lasts: 0, kind: Kind::Acknowledgers(wanted) }];
+    faults.extend((0..shape.nodes()).map(restart).filter(|fault| fault.at + fault.lasts < storm));
+    faults
 }
 
 /// Some faults anywhere in time, and some shortly after an earlier one: what hurts is a second blow while
@@ -253,7 +276,11 @@ impl Kind {
     pub const fn instant(self) -> bool {
         matches!(
             self,
-            Self::DatabaseDies(_) | Self::StepDown(_) | Self::PersonAgrees(_) | Self::Switchover(_)
+            Self::DatabaseDies(_)
+                | Self::StepDown(_)
+                | Self::PersonAgrees(_)
+                | Self::Switchover(_)
+                | Self::Acknowledgers(_)
         )
     }
 
@@ -289,7 +316,8 @@ impl Kind {
             | Self::EtcdTrouble(_)
             | Self::MessageTrouble(_)
             | Self::PersonAgrees(_)
-            | Self::Switchover(_) => [None, None],
+            | Self::Switchover(_)
+            | Self::Acknowledgers(_) => [None, None],
         }
     }
 
@@ -310,6 +338,7 @@ impl Kind {
                 | Self::WalStuck(_)
                 | Self::PersonAgrees(_)
                 | Self::Switchover(_)
+                | Self::Acknowledgers(_)
         )
     }
 }
@@ -354,6 +383,7 @@ impl fmt::Display for Kind {
             Self::StepDown(a) => write!(f, "{} is asked to give the lease up", word(*a)),
             Self::PersonAgrees(false) => write!(f, "a person agrees to a failover"),
             Self::Switchover(to) => write!(f, "a person orders the writer to move to {}", word(*to)),
+            Self::Acknowledgers(n) => write!(f, "the spec wants {n} standbys to acknowledge"),
             Self::PersonAgrees(true) => write!(f, "a person accepts the loss of data"),
         }
     }

@@ -78,6 +78,16 @@ impl Shape {
         }
     }
 
+    /// What happens while more could be lost than the RPO allows.
+    #[must_use]
+    pub const fn on_rpo_breach(self) -> OnRpoBreach {
+        match self {
+            Self::FiveQuorum => OnRpoBreach::Degrade,
+            Self::ThreeAsync => OnRpoBreach::Block,
+            Self::ThreeQuorum | Self::TwoAndWitness | Self::Alone => OnRpoBreach::Warn,
+        }
+    }
+
     /// So many standbys must have a write before its client is told.
     #[must_use]
     pub const fn acknowledgers(self) -> usize {
@@ -109,6 +119,9 @@ impl Shape {
             replication: self.replication(),
             rpo: RPO,
             max_read_lag: Duration::from_secs(10),
+            // So short that members come and go within a storm.
+            candidate_gone: Duration::from_secs(3),
+            on_rpo_breach: self.on_rpo_breach(),
             timers: Timers { flap_window, ..Timers::default() },
             gateways: (0..self.nodes()).map(region).collect(),
             switchover: SwitchoverLimits::default(),
@@ -203,7 +216,7 @@ impl Shape {
             max_read_lag: Duration::from_secs(10),
             members: (0..self.members()).map(member).collect(),
             gateway: GatewayLimits::default(),
-            on_rpo_breach: OnRpoBreach::default(),
+            on_rpo_breach: self.on_rpo_breach(),
             switchover: SwitchoverLimits::default(),
         }
     }

@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use meridian_invariants::{
-    self as laws, Ack, AnswerSeen, Begun, EpochSeen, Fault, FollowSeen, Law, Ledger, Repeat, SealSeen,
-    SnapshotSeen, StepSeen, VerdictSeen, Violation, World as Seen, WriterClaim,
+    self as laws, Ack, AnswerSeen, Begun, EpochSeen, Fault, FollowSeen, Law, Ledger, QuorumSeen, Repeat,
+    SealSeen, SnapshotSeen, StepSeen, VerdictSeen, Violation, World as Seen, WriterClaim,
 };
 use meridian_model::group::GroupRecord;
 use meridian_model::health::RegionHealth;
@@ -292,6 +292,7 @@ impl Watcher {
         if self.loss_accepted {
             return;
         }
+        // Where commits may go on without acknowledgers no claimant has a proof: nothing is lost then, either.
         let nothing = self.planned || self.shape.acknowledgers() > 0;
         let timers = Timers::default();
         // Past the gateway a writer acknowledges until its database is stopped, and not until its gateway is.
@@ -330,6 +331,19 @@ impl Watcher {
             let ledger = Some(Ledger { acknowledged, ..Ledger::default() });
             self.ask(laws::acknowledged_kept::check, &Seen { ledger, ..Seen::default() });
         }
+    }
+
+    /// What the record says of the last acknowledged write, and which of its candidates could seal themselves
+    /// without it.
+    pub(crate) fn promised(&mut self, record: &GroupRecord, lacking: Vec<RegionName>) {
+        let Some(quorum) = record.quorum.as_ref().filter(|_| !self.loss_accepted) else { return };
+        let seen = QuorumSeen {
+            epoch: record.epoch,
+            acknowledgers: quorum.acknowledgers as usize,
+            candidates: quorum.candidates.iter().cloned().collect(),
+            lacking,
+        };
+        self.ask(laws::quorum_kept::check, &Seen { quorums: vec![seen], ..Seen::default() });
     }
 
     /// A database becomes a standby.

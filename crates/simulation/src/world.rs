@@ -115,6 +115,8 @@ pub struct World {
     pub(crate) now: Us,
     shape: Shape,
     flap_window: Us,
+    /// What the spec says by now, if not what the shape says.
+    acknowledgers: Option<u32>,
     nodes: Vec<Node>,
     etcd: Etcd,
     wal: Wal,
@@ -155,6 +157,7 @@ impl World {
             now: 0,
             shape,
             flap_window,
+            acknowledgers: None,
             nodes,
             etcd: Etcd::new(shape),
             wal: Wal::default(),

@@ -2,6 +2,7 @@
 
 #[cfg(test)]
 mod it {
+    pub(crate) mod quorum;
     pub(crate) mod rows;
     pub(crate) mod scenes;
     pub(crate) mod storms;

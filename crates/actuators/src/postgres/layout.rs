@@ -158,11 +158,11 @@ impl Layout {
         &self,
         config: &PostgresConfig,
         upstream: Option<SocketAddr>,
-        names: Option<&str>,
+        changed: settings::Changed<'_>,
         password: &str,
     ) -> Result<(), ActuatorError> {
         self.protect_upstream(config, upstream, password)?;
-        let conf = settings::meridian_conf(config, upstream, names, &self.upstream_passfile());
+        let conf = settings::meridian_conf(config, upstream, changed, &self.upstream_passfile());
         self.edit("meridian.conf", |_| conf.clone())?;
         self.edit(HBA, |_| settings::hba(&config.postgres.superuser))?;
         self.edit("postgresql.conf", |text| match text.contains(INCLUDE) {

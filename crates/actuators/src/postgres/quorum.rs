@@ -1,4 +1,5 @@
-//! How many standbys must have a commit before it is acknowledged, changed while the server runs.
+//! How many standbys must have a commit before it is acknowledged, and whether writes are kept off, changed while the
+//! server runs.
 //!
 //! Two processes of PostgreSQL decide, each at its own time after a reload: the checkpointer sets a flag that
 //! makes commits wait at all, and each sender counts acknowledgements by its own copy of the number. Where
@@ -9,6 +10,7 @@
 //! forgotten everywhere.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -16,7 +18,7 @@ use meridian_model::RegionName;
 use rustix::process::Signal;
 
 use super::link::Link;
-use super::settings::{acknowledgers_of, any_of, nobodys};
+use super::settings::{READ_ONLY, acknowledgers_of, any_of, nobodys, synchronous_standby_names};
 use super::{Member, QUICK};
 use crate::deadline::Deadline;
 use crate::error::ActuatorError;
@@ -29,9 +31,6 @@ impl Member {
         candidates: &[RegionName],
     ) -> Result<(), ActuatorError> {
         let _one_at_a_time = self.commands.lock().await;
-        if self.server.child().is_none() {
-            return Err(wrong("it does not run".to_owned()));
-        }
         if usize::try_from(acknowledgers).is_ok_and(|wanted| wanted > candidates.len()) {
             let problem = format!("{acknowledgers} of {} standbys cannot acknowledge", candidates.len());
             return Err(wrong(problem));
@@ -41,23 +40,55 @@ impl Member {
             0 => (nobodys(&self.config), self.config.leased().then_some(LEASE_NAME).into_iter().collect()),
             _ => (any_of(acknowledgers, names()), names().collect()),
         };
+        if self.server.child().is_none() {
+            *self.names.lock().unwrap_or_else(PoisonError::into_inner) = Some(wanted);
+            return Ok(());
+        }
         if self.in_recovery().await? {
-            self.put_names(&wanted)?;
+            // A promotion waits for this, and as a rule it is as the spec says.
+            let written = self.names.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            if written.unwrap_or_else(|| synchronous_standby_names(&self.config)) != wanted {
+                self.put_names(&wanted)?;
+            }
             return IN_FORCE.run("taking the number of acknowledgers over", self.shown(&wanted)).await;
         }
         let before = self.work.value("asking who acknowledges", SHOW, QUICK).await?;
-        if before != wanted && acknowledgers_of(&before).is_none_or(|before| before < acknowledgers) {
+        let more = acknowledgers_of(&before).is_none_or(|before| before < acknowledgers);
+        // One that was given up half way is begun anew: the text that a session shows proves nothing.
+        if self.forgetting.load(Ordering::SeqCst) || (before != wanted && more) {
+            self.forgetting.store(true, Ordering::SeqCst);
             let proven = IN_FORCE.run("forgetting the old number of acknowledgers", self.forget()).await;
             if let Err(error) = proven {
                 self.put_names(&wanted)?;
                 return Err(error);
             }
+            self.forgetting.store(false, Ordering::SeqCst);
         }
         self.put_names(&wanted)?;
         IN_FORCE.run("taking the number of acknowledgers over", self.counts(&wanted, &counted)).await
     }
 
-    /// Writes it down and has it read. It holds until the server starts anew or follows somebody.
+    pub(super) async fn set_read_only(&self, on: bool) -> Result<(), ActuatorError> {
+        let _one_at_a_time = self.commands.lock().await;
+        let Some(child) = self.server.child() else {
+            return Err(wrong("it does not run".to_owned()));
+        };
+        self.read_only.store(on, Ordering::SeqCst);
+        let upstream = *self.upstream.lock().unwrap_or_else(PoisonError::into_inner);
+        self.configure(upstream)?;
+        child.signal(Signal::HUP);
+        let wanted = if on { "on" } else { "off" };
+        let sql = format!("select current_setting('{READ_ONLY}')");
+        let taken = async {
+            while self.work.value("asking whether writes are kept off", &sql, QUICK).await? != wanted {
+                tokio::time::sleep(POLL).await;
+            }
+            Ok(())
+        };
+        IN_FORCE.run("keeping writes off, or letting them in", taken).await
+    }
+
+    /// Writes it down and has it read. It holds until the server follows somebody or starts as a standby.
     fn put_names(&self, names: &str) -> Result<(), ActuatorError> {
         *self.names.lock().unwrap_or_else(PoisonError::into_inner) = Some(names.to_owned());
         let upstream = *self.upstream.lock().unwrap_or_else(PoisonError::into_inner);

@@ -12,11 +12,20 @@ use meridian_model::database::Replication;
 
 use super::config::{PostgresConfig, slot_of};
 
+/// What is other than the spec says, for now.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Changed<'a> {
+    /// Whose acknowledgements count.
+    pub(crate) names: Option<&'a str>,
+    /// Transactions are for reading only unless they ask for more.
+    pub(crate) read_only: bool,
+}
+
 /// `meridian.conf` for a member that follows `upstream`, or nobody.
 pub(crate) fn meridian_conf(
     config: &PostgresConfig,
     upstream: Option<SocketAddr>,
-    names: Option<&str>,
+    changed: Changed<'_>,
     passfile: &Path,
 ) -> String {
     let mut text = String::from("# Written by Meridian before each start; changes here are lost.\n");
@@ -31,7 +40,10 @@ pub(crate) fn meridian_conf(
     set("cluster_name", config.group.as_str());
     set("wal_log_hints", "on");
     set("hot_standby", "on");
-    set("synchronous_standby_names", names.unwrap_or(&synchronous_standby_names(config)));
+    set("synchronous_standby_names", changed.names.unwrap_or(&synchronous_standby_names(config)));
+    if changed.read_only {
+        set(READ_ONLY, "on");
+    }
     let conninfo =
         upstream.map(|a| conninfo(a, &config.postgres.superuser, config.region.as_str(), passfile));
     set("primary_conninfo", conninfo.as_deref().unwrap_or_default());
@@ -183,7 +195,7 @@ pub(crate) fn literal(text: &str) -> String {
 
 /// What the spec says. It means nothing on a standby, so it is always set: a promoted one has it in force
 /// before it acknowledges anything.
-fn synchronous_standby_names(config: &PostgresConfig) -> String {
+pub(crate) fn synchronous_standby_names(config: &PostgresConfig) -> String {
     match config.replication {
         Replication::Async | Replication::Quorum { acknowledgers: 0 } => nobodys(config),
         Replication::Quorum { acknowledgers } => {
@@ -199,7 +211,9 @@ pub(crate) fn nobodys(config: &PostgresConfig) -> String {
 
 /// The one with which `acknowledgers` of these must have a commit.
 pub(crate) fn any_of<'a>(acknowledgers: u32, names: impl Iterator<Item = &'a str>) -> String {
-    let names: Vec<_> = names.map(identifier).collect();
+    // One text for one set.
+    let mut names: Vec<_> = names.map(identifier).collect();
+    names.sort();
     format!("ANY {acknowledgers} ({})", names.join(","))
 }
 
@@ -218,6 +232,8 @@ fn conf_quoted(value: &str) -> String {
     format!("'{}'", value.replace('\\', "\\\\").replace('\'', "''"))
 }
 
+/// Whether transactions that do not say so are for reading only.
+pub(crate) const READ_ONLY: &str = "default_transaction_read_only";
 /// The guard, by [`crate::guard::LEASE_NAME`].
 const LEASE: &str = "FIRST 1 (meridian_lease)";
 /// No round trip for GSSAPI; dead peers are noticed within seconds.

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::net::{SocketAddr, TcpListener};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -55,6 +56,7 @@ impl Member {
         self.require_data("follow")?;
         self.layout.raise_epoch(epoch)?;
         self.forget_names();
+        self.read_only.store(false, Ordering::SeqCst);
         self.run_as_standby("follow", Some(upstream), ticket).await?;
         self.drop_slots().await;
         Ok(())
@@ -92,7 +94,11 @@ impl Member {
     pub(super) async fn start(&self, role: As, ticket: Ticket) -> Result<(), ActuatorError> {
         self.server.halt_aside(false).await?;
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).stopped_at = None;
-        self.forget_names();
+        if role != As::Primary {
+            self.forget_names();
+        }
+        self.forgetting.store(false, Ordering::SeqCst);
+        self.read_only.store(false, Ordering::SeqCst);
         self.forget_ledger_unless_kept()?;
         let upstream = if let As::Standby(upstream) = role { upstream } else { None };
         self.configure(upstream)?;

@@ -62,7 +62,7 @@ async fn a_write_waits_for_the_number_that_was_set_and_for_the_named_ones_only()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_holds_over_a_promotion_and_not_over_a_start() {
+async fn it_holds_over_a_promotion_and_a_start_until_it_is_a_standby_again() {
     let rig = Rig::new(Replication::Quorum { acknowledgers: 1 });
     let (primary, standby) = (rig.primary().await, rig.standby(1).await);
     let app = rig.app(0).await;
@@ -77,10 +77,38 @@ async fn it_holds_over_a_promotion_and_not_over_a_start() {
     standby.promote(Epoch(2)).await.unwrap();
     assert!(acknowledged(&rig.app(1).await).await, "promoting again changes nothing");
     standby.stop(StopMode::Immediate).await.unwrap();
+    fence_late(&standby);
     standby.start_primary(Epoch(2)).await.unwrap();
-    assert_eq!(standby.status().await.acknowledgers, Some(1), "as the spec says");
-    assert!(!acknowledged(&rig.app(1).await).await);
-    assert!(primary.set_acknowledgers(0, &[]).await.is_err(), "it does not run");
+    assert_eq!(standby.status().await.acknowledgers, Some(0), "as it was");
+    assert!(acknowledged(&rig.app(1).await).await);
+    standby.stop(StopMode::Immediate).await.unwrap();
+    fence_late(&standby);
+    standby.set_acknowledgers(1, &others()).await.unwrap();
+    standby.start_primary(Epoch(2)).await.unwrap();
+    assert_eq!(standby.status().await.acknowledgers, Some(1), "set while it did not run");
+    assert!(!acknowledged(&rig.app(1).await).await, "from the first commit on");
+}
+
+/// As long as too much could be lost: reads go on, and who writes is told why not.
+#[tokio::test(flavor = "multi_thread")]
+async fn writes_are_kept_off_and_let_in_again() {
+    let rig = Rig::new(Replication::Async);
+    let primary = rig.primary().await;
+    let app = rig.app(0).await;
+    app.batch_execute("create table t (n int)").await.unwrap();
+    primary.set_read_only(true).await.unwrap();
+    let refused = || async { app.batch_execute("insert into t values (1)").await.is_err() };
+    until("a session that was there hears of it", refused).await;
+    let error = rig.app(0).await.batch_execute("insert into t values (1)").await.unwrap_err();
+    assert_eq!(error.code().map(tokio_postgres::error::SqlState::code), Some("25006"), "{error}");
+    rig.app(0).await.batch_execute("select * from t").await.unwrap();
+    primary.set_read_only(false).await.unwrap();
+    until("it may write again", || async { acknowledged(&app).await }).await;
+    primary.set_read_only(true).await.unwrap();
+    primary.stop(StopMode::Immediate).await.unwrap();
+    fence_late(&primary);
+    primary.start_primary(Epoch(1)).await.unwrap();
+    assert!(acknowledged(&rig.app(0).await).await, "not over a start");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -51,6 +51,7 @@ fn record(epoch: u64, renewal: u64) -> GroupRecord {
         wal: WalPosition::default(),
         wal_age_ms: 0,
         terms: None,
+        quorum: None,
         renewed_at: Timestamp(0),
         run: None,
         last_failover_at: None,

@@ -64,6 +64,7 @@ impl Machine {
             return None;
         }
         self.runner.acted |= matches!(goal, Action::Promote { .. });
+        self.quorum_commanded(&goal);
         self.driver.next_id += 1;
         self.driver.running = Some((self.driver.next_id, goal.clone()));
         Some(Command::Database { id: self.driver.next_id, action: goal })
@@ -86,7 +87,8 @@ impl Machine {
             State::Rejoining if ready => Some(Action::Rejoin { source: holder, epoch }),
             State::Following => self.follow_goal(holder, epoch),
             State::Promoting => self.promote_goal(),
-            State::Restarting => Some(Action::StartPrimary { epoch }),
+            State::Restarting => Some(Action::StartPrimary { epoch, quorum: self.same_quorum() }),
+            State::Leading => self.quorum_goal().or_else(|| self.read_only_goal()),
             State::Preparing | State::Draining | State::HandingOver => self.handing_goal(),
             State::TakingOver => self.replay_goal(),
             _ => None,
@@ -131,8 +133,10 @@ impl Machine {
         match self.facts.database.role {
             DatabaseRole::Absent => self.first_run_is_open().then_some(Action::Initialise),
             DatabaseRole::Stopped if !self.driver.start_as_primary => Some(Action::Seal),
-            _ if self.driver.start_as_primary => Some(Action::StartPrimary { epoch }),
-            _ => Some(Action::Promote { epoch }),
+            _ if self.driver.start_as_primary => {
+                Some(Action::StartPrimary { epoch, quorum: self.starting_quorum() })
+            }
+            _ => Some(Action::Promote { epoch, quorum: self.starting_quorum() }),
         }
     }
 }

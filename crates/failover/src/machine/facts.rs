@@ -204,14 +204,7 @@ impl Facts {
     /// reaches far back; a gap only makes a lag look longer.
     pub(super) fn saw_wal(&mut self, wal: WalPosition, at: Moment) {
         self.wal_seen.push_back((wal, at));
-        if self.wal_seen.len() > WAL_SEEN_MAX {
-            let half = self.wal_seen.len() / 2;
-            let mut place = 0;
-            self.wal_seen.retain(|_| {
-                place += 1;
-                place > half || place % 2 == 1
-            });
-        }
+        thin_out(&mut self.wal_seen);
     }
 
     /// How long before `end` the holder's log was last known to be no further than `position`; `None`
@@ -220,6 +213,19 @@ impl Facts {
         let (_, had) = self.wal_seen.iter().rev().find(|(wal, _)| *wal <= position)?;
         Some(end.since(*had))
     }
+}
+
+/// Of many places in a log, with when they were reached, every other one of the older half goes; the first stays.
+pub(super) fn thin_out<T>(seen: &mut VecDeque<T>) {
+    if seen.len() <= WAL_SEEN_MAX {
+        return;
+    }
+    let half = seen.len() / 2;
+    let mut place = 0;
+    seen.retain(|_| {
+        place += 1;
+        place > half || place % 2 == 1
+    });
 }
 
 /// A majority reaches neither its node nor its edge.

@@ -299,7 +299,9 @@ impl Machine {
             return None;
         }
         hand.asked = true;
-        Some(Command::Hold { epoch, until: hand.held_since + most, to: hand.to.clone() })
+        let (to, reason) =
+            (Some(hand.to.clone()), "writes are held while the writer is being moved".to_owned());
+        Some(Command::Hold { epoch, until: hand.held_since + most, to, reason })
     }
 
     pub(super) fn held(&mut self, from: RegionName, epoch: meridian_model::Epoch, busy: u32) {

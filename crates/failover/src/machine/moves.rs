@@ -103,8 +103,15 @@ impl Machine {
             }
             State::Promoting => {
                 self.driver.lost_starts = 0;
+                self.standbys.forget();
+                self.breach.forget();
                 self.begin_promotion();
             }
+            State::Restarting => {
+                self.standbys.reconnect(self.at.now);
+                self.breach.read_only = false;
+            }
+            State::Leading => self.breach.hold_anew(),
             State::Stopped | State::Releasing => {
                 self.lease.reign = None;
                 self.facts.step_down = false;

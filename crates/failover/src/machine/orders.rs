@@ -1,7 +1,6 @@
 //! What is to be done now, derived from where the machine stands. The order matters: fences before
 //! anything, memory before what rests on it.
 
-use meridian_model::database::Replication;
 use meridian_model::group::{Announcement, GroupRecord, Promise, Terms};
 use meridian_model::order::Handover;
 use meridian_model::run::{RunKind, StepKind};
@@ -45,6 +44,7 @@ impl Machine {
         let (stop, action) = if stop { (action, None) } else { (None, action) };
         out.extend(stop);
         out.extend(self.hold());
+        out.extend(self.block());
         self.swap(&mut out);
         out.extend(self.read());
         self.ask_promises(&mut out);
@@ -243,6 +243,7 @@ impl Machine {
             wal: if takes_over { wal } else { wal.max(known) },
             wal_age_ms: if takes_over { 0 } else { self.wal_age() },
             terms: Some(self.terms()),
+            quorum: self.quorum_to_record(wish.purpose),
             renewed_at: self.at.wall,
             run: wish.run.as_ref().map(|r| r.id.clone()).or(ours),
             last_failover_at: self.last_failover().or(old.and_then(|r| r.last_failover_at)),
@@ -259,10 +260,7 @@ impl Machine {
 
     /// What this node was told.
     pub(super) fn terms(&self) -> Terms {
-        let acknowledgers = match self.config.replication {
-            Replication::Quorum { acknowledgers } => Some(acknowledgers),
-            Replication::Async => None,
-        };
+        let acknowledgers = self.acknowledgers();
         let lease_ttl_ms = u64::try_from(self.config.timers.lease_ttl.as_millis()).unwrap_or(u64::MAX);
         Terms { lease_ttl_ms, members: self.config.members.clone(), acknowledgers }
     }

@@ -1,6 +1,5 @@
 //! The steps of a run that only need looking or listening: what the machine itself knows.
 
-use meridian_model::database::Replication;
 use meridian_model::group::{DatabaseRole, StandbyStatus};
 use meridian_model::health::Health;
 use meridian_model::name::Name;
@@ -64,11 +63,10 @@ impl Machine {
         if self.others.is_empty() {
             return Some("there is no other member".to_owned());
         }
-        let needed = match self.config.replication {
-            Replication::Quorum { acknowledgers } => acknowledgers.max(1) as usize,
-            Replication::Async => 1,
-        };
-        let ours = |s: &&StandbyStatus| self.others.contains(&s.region);
+        let needed = self.acknowledgers().unwrap_or(1).max(1) as usize;
+        let quorum = self.facts.record.as_ref().and_then(|record| record.quorum.as_ref());
+        let counts = |region: &Name| quorum.is_none_or(|quorum| quorum.candidates.contains(region));
+        let ours = |s: &&StandbyStatus| self.others.contains(&s.region) && counts(&s.region);
         let streaming: Vec<Name> =
             self.facts.database.standbys.iter().filter(ours).map(|s| s.region.clone()).collect();
         (streaming.len() >= needed).then(|| format!("streaming: {}", list(&streaming)))

@@ -138,7 +138,9 @@ impl Machine {
             State::HandingOver => format!("stops in order to hand over to {}", self.successor()),
             State::Claiming => format!("claims epoch {}", epoch.next()),
             State::Promoting => format!("is being promoted for epoch {epoch}"),
-            State::Leading => format!("writes in epoch {epoch}"),
+            State::Leading => {
+                format!("writes in epoch {epoch}{}{}", self.acknowledged_by(), self.in_breach())
+            }
             State::WritesClosed => format!("takes no writes: no renewal of epoch {epoch} in time"),
             State::Restarting => "the database crashed and is started again".to_owned(),
             State::Stopped => format!("is being stopped: its right to write in epoch {epoch} has ended"),

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use meridian_failover::{
-    At, Command, Completed, DatabaseAction, Event, Machine, Memory, Outcome, Rule, RuleState, State, Swap,
+    At, Command, Completed, Config, DatabaseAction, Event, Machine, Memory, Outcome, Rule, RuleState, State,
+    Swap,
 };
 use meridian_model::database::Replication;
 use meridian_model::group::{
@@ -49,6 +50,7 @@ pub(crate) fn record(holder: usize, epoch: u64, renewal: u64) -> GroupRecord {
         wal: WalPosition { timeline: 1, lsn: Lsn(100) },
         wal_age_ms: 0,
         terms: None,
+        quorum: None,
         renewed_at: Timestamp(0),
         run: None,
         last_failover_at: None,
@@ -81,7 +83,12 @@ impl Desk {
         memory: Option<Memory>,
         replication: Replication,
     ) -> Self {
-        let machine = Machine::new(config(me, 3, replication));
+        Self::of(config(me, 3, replication), role, memory)
+    }
+
+    /// A machine that was told this.
+    pub(crate) fn of(config: Config, role: DatabaseRole, memory: Option<Memory>) -> Self {
+        let machine = Machine::new(config);
         let now = Moment::from_millis(1_000_000);
         let mut desk = Self { machine, now, out: Vec::new(), moves: BTreeSet::new(), revision: 10 };
         desk.say(Event::Started { database: DatabaseStatus::stopped(role), memory });

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use meridian_failover::{Config, Plan};
-use meridian_model::database::{Replication, SwitchoverLimits};
+use meridian_model::database::{OnRpoBreach, Replication, SwitchoverLimits};
 use meridian_model::name::RegionName;
 use meridian_model::order::{Order, OrderState, Wish};
 use meridian_model::plan::{OnFailure, Task, Work};
@@ -22,6 +22,8 @@ pub(crate) fn config(me: usize, members: usize, replication: Replication) -> Con
         replication,
         rpo: Duration::from_secs(5),
         max_read_lag: Duration::from_secs(10),
+        candidate_gone: Duration::from_secs(30),
+        on_rpo_breach: OnRpoBreach::Warn,
         timers: Timers::default(),
         gateways: (0..members).map(region).collect(),
         switchover: SwitchoverLimits {

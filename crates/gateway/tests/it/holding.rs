@@ -67,7 +67,7 @@ async fn a_hold_ends_by_itself() {
     let rig = Rig::local(pair.one).await;
     let (client, _) = connect(rig.write).await.unwrap();
     let until = clock::now() + Duration::from_millis(300);
-    rig.fence.hold(&group(), Epoch(1), until);
+    rig.fence.hold(&group(), Epoch(1), until, "it is moved");
     let (asked, began) =
         within("both go on", async { tokio::join!(client.simple_query("select 1"), connect(rig.write)) })
             .await;

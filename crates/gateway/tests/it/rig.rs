@@ -130,7 +130,7 @@ impl Rig {
 
     /// From now on nothing begins in that epoch.
     pub(crate) fn hold(&self, epoch: u64) {
-        self.fence.hold(&group(), Epoch(epoch), clock::now() + Duration::from_secs(3_600));
+        self.fence.hold(&group(), Epoch(epoch), clock::now() + Duration::from_secs(3_600), "it is moved");
     }
 
     /// Who writes and who may serve reads from now on.

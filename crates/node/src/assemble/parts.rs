@@ -76,6 +76,8 @@ impl Parts<'_> {
             replication: database.replication,
             rpo: self.system.topology.objectives.rpo,
             max_read_lag: database.max_read_lag,
+            candidate_gone: meridian_failover::config::CANDIDATE_GONE,
+            on_rpo_breach: database.on_rpo_breach,
             timers: self.system.topology.timers,
             gateways: self.system.region_names().cloned().collect(),
             switchover: database.switchover,

@@ -1,5 +1,5 @@
 //! What people, alerts and other nodes ask over the control interface: orders, words to runs, maintenance,
-//! and the hold of transactions that a switchover needs. The forms here are what `meridian` sends.
+//! and the hold of transactions that a switchover needs, or a breach of the RPO. The forms here are what `meridian` sends.
 
 use std::time::Duration;
 
@@ -104,9 +104,12 @@ pub(crate) struct HoldAsked {
     pub(crate) group: GroupName,
     pub(crate) epoch: Epoch,
     pub(crate) for_ms: u64,
-    /// Where the held sessions will go on; none when the hold ends.
+    /// Where the held sessions will go on; none when the hold ends, or when it stays.
     #[serde(default)]
     pub(crate) to: Option<RegionName>,
+    /// Why, for clients that have waited too long.
+    #[serde(default)]
+    pub(crate) reason: String,
 }
 
 /// How many sessions are still inside a transaction.
@@ -184,7 +187,7 @@ pub(super) async fn hold(body: Incoming, control: &Control) -> Answer {
         return no_group();
     }
     let lasts = Duration::from_millis(asked_for.for_ms).min(HOLD_MAX);
-    control.fence.hold(&asked_for.group, asked_for.epoch, clock::now() + lasts);
+    control.fence.hold(&asked_for.group, asked_for.epoch, clock::now() + lasts, &asked_for.reason);
     if let Some(successor) = &asked_for.to {
         control.fence.expect(&asked_for.group, successor.clone());
     }

@@ -1,4 +1,5 @@
-//! The hold of a switchover: all gateways are asked at once, and each tells how many are busy until none is.
+//! The hold of a switchover, or of writes while too much of them could be lost: all gateways are asked at once, and
+//! each tells how many are busy until none is.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -46,15 +47,24 @@ fn others(config: &Config) -> impl Iterator<Item = &RegionName> {
     config.gateways.iter().filter(|region| **region != config.me)
 }
 
-/// Who holds what, until when, and where the sessions will go on.
+/// What is asked of every gateway.
+#[derive(Debug, Clone)]
+pub(super) struct Asked {
+    pub(super) epoch: Epoch,
+    pub(super) until: Moment,
+    /// Where the sessions will go on, if not here.
+    pub(super) to: Option<RegionName>,
+    /// For clients that have waited too long.
+    pub(super) reason: String,
+}
+
+/// A hold, and who is asked for it.
 #[derive(Clone)]
 pub(super) struct Hold {
     tools: Arc<Tools>,
     config: Config,
     events: mpsc::Sender<Event>,
-    epoch: Epoch,
-    until: Moment,
-    to: RegionName,
+    asked: Asked,
 }
 
 /// Ends the hold everywhere; where the news does not arrive it ends by itself.
@@ -65,7 +75,8 @@ pub(super) fn end(tools: &Arc<Tools>, config: &Config, epoch: Epoch) {
         tokio::spawn(async move {
             let Some(address) = tools.peers.get(&region) else { return };
             let mut peer = Asker::new(*address, tools.secret.clone());
-            let asked = HoldAsked { group: config.group.clone(), epoch, for_ms: 0, to: None };
+            let asked =
+                HoldAsked { group: config.group.clone(), epoch, for_ms: 0, to: None, reason: String::new() };
             let _ = question(&mut peer, &region, UNHOLD, &asked).await;
         });
     }
@@ -76,10 +87,10 @@ impl Hold {
         tools: &Arc<Tools>,
         config: &Config,
         events: &mpsc::Sender<Event>,
-        (epoch, until, to): (Epoch, Moment, RegionName),
+        asked: Asked,
     ) -> Self {
         let (tools, config, events) = (Arc::clone(tools), config.clone(), events.clone());
-        Self { tools, config, events, epoch, until, to }
+        Self { tools, config, events, asked }
     }
 
     /// Asks every gateway; each answer becomes an event. The local gateway is the last, when the others have
@@ -103,14 +114,17 @@ impl Hold {
     }
 
     fn asked(&self) -> HoldAsked {
-        let for_ms = u64::try_from(self.until.since(clock::now()).as_millis()).unwrap_or(u64::MAX);
-        HoldAsked { group: self.config.group.clone(), epoch: self.epoch, for_ms, to: Some(self.to.clone()) }
+        let Asked { epoch, until, to, reason } = self.asked.clone();
+        let for_ms = u64::try_from(until.since(clock::now()).as_millis()).unwrap_or(u64::MAX);
+        HoldAsked { group: self.config.group.clone(), epoch, for_ms, to, reason }
     }
 
     async fn here(self) {
-        let Self { tools, config, epoch, until, events, to } = self;
-        tools.fence.hold(&config.group, epoch, until);
-        tools.fence.expect(&config.group, to);
+        let Self { tools, config, events, asked: Asked { epoch, until, to, reason } } = self;
+        tools.fence.hold(&config.group, epoch, until, &reason);
+        if let Some(successor) = to {
+            tools.fence.expect(&config.group, successor);
+        }
         loop {
             let quiet = tokio::time::timeout(TELL_BUSY, tools.fence.quiet(&config.group)).await;
             let busy = tools.fence.busy(&config.group);
@@ -130,13 +144,13 @@ impl Hold {
             None => None,
         };
         let mut peer = warm.unwrap_or_else(|| Asker::new(*address, self.tools.secret.clone()));
-        while clock::now() < self.until {
+        while clock::now() < self.asked.until {
             let Some(busy) = question(&mut peer, &region, HOLD, &self.asked()).await else {
                 tokio::time::sleep(TELL_BUSY).await;
                 continue;
             };
             answered = None;
-            let told = Event::Held { from: region.clone(), epoch: self.epoch, busy };
+            let told = Event::Held { from: region.clone(), epoch: self.asked.epoch, busy };
             if self.events.send(told).await.is_err() || busy == 0 {
                 return;
             }

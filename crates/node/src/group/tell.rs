@@ -5,13 +5,13 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use meridian_failover::{Command, DatabaseAction, Event, Machine, Outcome, Purpose, State, Swap};
-use meridian_model::group::{DatabaseRole, DatabaseStatus, Promise};
+use meridian_model::group::{DatabaseRole, DatabaseStatus, Promise, Quorum};
 use meridian_model::run::{Run, Step, StepKind, StepState};
 use meridian_model::{Epoch, GroupName, Moment, Name, RegionName};
 use meridian_telemetry::events::{
     DatabaseFenced, DatabaseRestarted, EpochClaimed, EpochObserved, FenceReason, LeaseRenewalFailed,
-    LeaseRenewed, PromiseAnswered, ReplicationMeasured, RunFinished, StepFinished, StepStarted,
-    WaitExplained, WritesClosed, WritesOpened,
+    LeaseRenewed, PromiseAnswered, QuorumChanged, ReplicationMeasured, RpoWatched, RunFinished, StepFinished,
+    StepStarted, WaitExplained, WritesClosed, WritesOpened,
 };
 use meridian_telemetry::{Metrics, spans};
 use tracing::Span;
@@ -35,6 +35,8 @@ pub(super) struct Teller {
     restarts: u32,
     seen: Option<(Epoch, Option<RegionName>)>,
     waits: Option<String>,
+    quorum: Option<Quorum>,
+    breach: bool,
     run: Option<Told>,
 }
 
@@ -60,6 +62,8 @@ impl Teller {
             restarts: 0,
             seen: None,
             waits: None,
+            quorum: None,
+            breach: false,
             run: None,
         }
     }
@@ -73,6 +77,7 @@ impl Teller {
         }
         self.follow_run(machine);
         self.who_writes(machine, now);
+        self.who_acknowledges(machine);
         self.why_not(machine, now);
     }
 
@@ -258,6 +263,24 @@ impl Teller {
             let (group, regions, epoch) = (&self.group, self.regions.as_slice(), seen.0);
             EpochObserved { group, epoch, writer: seen.1.as_ref(), regions }.emit(&self.metrics);
             self.seen = Some(seen);
+        }
+    }
+
+    /// Whose acknowledgements the record counts, and whether the RPO is kept.
+    fn who_acknowledges(&mut self, machine: &Machine) {
+        let group = &self.group;
+        let quorum = machine.record().and_then(|record| record.quorum.as_ref());
+        if let Some(Quorum { acknowledgers, candidates }) =
+            quorum.filter(|q| self.quorum.as_ref() != Some(*q))
+        {
+            QuorumChanged { group, acknowledgers: *acknowledgers, candidates }.emit(&self.metrics);
+            self.quorum = quorum.cloned();
+        }
+        let breach = machine.rpo_breach();
+        if breach.is_some() != self.breach {
+            self.breach = breach.is_some();
+            let breach = breach.map(|breach| (breach.reason.as_str(), breach.on));
+            RpoWatched { group, breach }.emit(&self.metrics);
         }
     }
 

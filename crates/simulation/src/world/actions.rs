@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use meridian_failover::{Completed, DatabaseAction, Event};
-use meridian_model::group::{DatabaseRole, WalPosition};
+use meridian_model::group::{DatabaseRole, Quorum, WalPosition};
 use meridian_model::{Epoch, Lsn};
 
 use super::harm::Ill;
@@ -149,8 +149,18 @@ impl World {
         match action {
             DatabaseAction::Stop => self.stop_database(i),
             DatabaseAction::Initialise => self.initialise(i),
-            DatabaseAction::StartPrimary { epoch } => self.start_primary(i, *epoch)?,
-            DatabaseAction::Promote { epoch } => self.promote(i, *epoch)?,
+            DatabaseAction::StartPrimary { epoch, quorum } => {
+                self.start_primary(i, *epoch, quorum.as_ref())?
+            }
+            DatabaseAction::Promote { epoch, quorum } => self.promote(i, *epoch, quorum.as_ref())?,
+            DatabaseAction::SetQuorum(quorum) => {
+                let primary = self.nodes[i].db.is_primary();
+                primary.then_some(()).ok_or_else(|| "it is no primary".to_owned())?;
+                self.nodes[i].db.set_quorum(Some(quorum));
+                self.commit_pending(i);
+            }
+            // Who asks to write still may; safety does not rest on it.
+            DatabaseAction::SetReadOnly(_) => {}
             DatabaseAction::Follow { upstream, .. } => self.follow(i, index(upstream))?,
             DatabaseAction::Seal => self.seal(i)?,
             DatabaseAction::Clone { source } => {
@@ -201,14 +211,18 @@ impl World {
         armed.then_some(()).ok_or_else(|| "no fence is armed".to_owned())
     }
 
-    fn start_primary(&mut self, i: usize, epoch: Epoch) -> Result<(), String> {
+    fn start_primary(&mut self, i: usize, epoch: Epoch, quorum: Option<&Quorum>) -> Result<(), String> {
         self.fence_is_armed(i)?;
-        let db = &self.nodes[i].db;
-        match db.role {
-            DatabaseRole::Absent => return Err("there is no database".to_owned()),
-            DatabaseRole::Primary => return Ok(()),
-            _ => {}
+        let db = &mut self.nodes[i].db;
+        if db.role == DatabaseRole::Absent {
+            return Err("there is no database".to_owned());
         }
+        db.set_quorum(quorum);
+        if db.is_primary() {
+            self.commit_pending(i);
+            return Ok(());
+        }
+        let db = &self.nodes[i].db;
         if db.primary_dir {
             self.nodes[i].db.log.len += 1;
         } else {
@@ -220,12 +234,17 @@ impl World {
         Ok(())
     }
 
-    fn promote(&mut self, i: usize, epoch: Epoch) -> Result<(), String> {
+    fn promote(&mut self, i: usize, epoch: Epoch, quorum: Option<&Quorum>) -> Result<(), String> {
         self.fence_is_armed(i)?;
-        let db = &self.nodes[i].db;
+        let db = &mut self.nodes[i].db;
         match db.role {
-            DatabaseRole::Primary => Ok(()),
+            DatabaseRole::Primary => {
+                db.set_quorum(quorum);
+                self.commit_pending(i);
+                Ok(())
+            }
             DatabaseRole::Standby => {
+                db.set_quorum(quorum);
                 let log = db.log;
                 self.nodes[i].db.log = self.wal.fork(log, log.timeline + 1);
                 self.primary_begins(i, epoch);

@@ -1,7 +1,7 @@
 //! Clients: in every region one that writes through the gateways, and one that goes straight to any database
 //! that takes its writes.
 
-use meridian_model::Epoch;
+use meridian_model::{Epoch, RegionName};
 use meridian_steering::WriterChoice;
 
 use super::wal::Told;
@@ -95,5 +95,19 @@ impl World {
         };
         self.wal.tell(told);
         self.watcher.acknowledged(i, write.sent, told, &self.wal);
+        self.promise_is_kept();
+    }
+
+    /// Is what the record promises of acknowledged writes true? Logs only grow, so it is asked of the last one:
+    /// whoever has that one has all before it.
+    pub(super) fn promise_is_kept(&mut self) {
+        let Some((record, _)) = &self.etcd.record else { return };
+        let (Some(quorum), Some(told)) = (&record.quorum, self.wal.told.last()) else { return };
+        let lacks = |name: &&RegionName| {
+            let db = &self.nodes[index(name)].db;
+            db.can_testify() && !self.wal.holds(db.log, told.branch, told.at_len)
+        };
+        let lacking: Vec<RegionName> = quorum.candidates.iter().filter(lacks).cloned().collect();
+        self.watcher.promised(record, lacking);
     }
 }

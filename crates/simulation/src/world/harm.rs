@@ -96,7 +96,8 @@ impl Harm {
             | Kind::ClockDrifts(..)
             | Kind::StepDown(_)
             | Kind::PersonAgrees(_)
-            | Kind::Switchover(_) => {}
+            | Kind::Switchover(_)
+            | Kind::Acknowledgers(_) => {}
         }
     }
 

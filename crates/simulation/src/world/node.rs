@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use meridian_failover::{Event, Machine, Memory};
+use meridian_model::database::Replication;
 use meridian_model::{Epoch, Moment, Snapshot, System};
 use meridian_steering::View;
 
@@ -104,7 +105,10 @@ impl World {
         if self.nodes[i].machine.is_some() || self.harm.dead[i] {
             return;
         }
-        let config = self.shape.config(i, std::time::Duration::from_micros(self.flap_window));
+        let mut config = self.shape.config(i, std::time::Duration::from_micros(self.flap_window));
+        if let Some(acknowledgers) = self.acknowledgers {
+            config.replication = Replication::Quorum { acknowledgers };
+        }
         let status = self.status(i);
         let node = &mut self.nodes[i];
         node.life += 1;

@@ -4,7 +4,7 @@ use meridian_failover::{Event, Machine, Memory, State};
 
 use super::World;
 use crate::schedule::{Fault, Kind, Us};
-use crate::shape::word;
+use crate::shape::{region, word};
 
 impl World {
     // === what is done from outside ===
@@ -92,18 +92,28 @@ impl World {
         let members = 0..self.shape.members();
         let mut leaders = members.clone().filter(|i| self.state(*i) == Some(State::Leading));
         let (Some(leader), None) = (leaders.next(), leaders.next()) else { return false };
+        let mut living = members.filter(|i| *i != leader && !self.harm.dead[*i]);
+        // Who came back counts again.
+        if let Some(quorum) = self.record().and_then(|record| record.quorum.as_ref()) {
+            let all = living.clone().all(|i| quorum.candidates.contains(&region(i)));
+            if !all || quorum.acknowledgers == 0 {
+                return false;
+            }
+        }
         let run = self.record().and_then(|record| record.run.as_ref());
         run.and_then(|id| self.etcd.runs.get(id)).is_some_and(|(run, _)| run.finished())
-            && members.filter(|i| *i != leader && !self.harm.dead[*i]).all(|i| {
+            && living.all(|i| {
                 self.state(i) == Some(State::Following) && self.nodes[i].db.streams_from() == Some(leader)
             })
     }
 
-    /// A fault takes data away for good. Where nobody acknowledges only a person may decide to go on without it.
+    /// A fault takes data away for good. Where nobody has to acknowledge only a person may decide to go on without it.
     /// While not every member is back and has the common log the last copy may be gone, and then there is no way at all: a member that
     /// has yet to be made a copy does not take over, whoever agrees.
     pub(super) fn data_is_lost(&mut self) {
-        self.needs_a_person |= self.shape.acknowledgers() == 0;
+        let quorum = self.record().and_then(|record| record.quorum.as_ref());
+        let nobody = quorum.is_none_or(|quorum| quorum.acknowledgers == 0);
+        self.needs_a_person |= nobody;
         let timeline = |i: usize| self.nodes[i].db.log.timeline;
         let same = (1..self.shape.members()).all(|i| timeline(i) == timeline(0));
         let behind = !same || self.harm.wal_stuck.contains(&true);

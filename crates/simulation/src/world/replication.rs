@@ -3,14 +3,14 @@
 
 use std::collections::VecDeque;
 
-use meridian_model::group::{DatabaseRole, DatabaseStatus, StandbyStatus, WalPosition};
+use meridian_model::group::{DatabaseRole, DatabaseStatus, Quorum, StandbyStatus, WalPosition};
 use meridian_model::{Epoch, Lsn};
 
 use super::clients::Write;
 use super::wal::Log;
 use super::{Act, World};
 use crate::schedule::{MS, SECOND, Us};
-use crate::shape::{REGIONS_MAX, region, word};
+use crate::shape::{REGIONS_MAX, index, region, word};
 
 /// A database.
 #[derive(Debug, Clone)]
@@ -34,6 +34,9 @@ pub(crate) struct Db {
     pub(super) kills: u32,
     /// A primary: how far each standby is.
     flushed: [Option<Log>; REGIONS_MAX],
+    /// A primary: so many of these must have a write before its client is told.
+    acknowledgers: usize,
+    candidates: [bool; REGIONS_MAX],
     /// A primary: writes whose clients wait.
     pub(super) pending: VecDeque<(u64, Write)>,
 }
@@ -53,6 +56,8 @@ impl Default for Db {
             life: 0,
             kills: 0,
             flushed: [None; REGIONS_MAX],
+            acknowledgers: 0,
+            candidates: [false; REGIONS_MAX],
             pending: VecDeque::new(),
         }
     }
@@ -81,6 +86,20 @@ impl Db {
         self.session = None;
         self.shipping = false;
         self.connecting += 1;
+    }
+
+    /// Whose acknowledgements count from now on.
+    pub(super) fn set_quorum(&mut self, quorum: Option<&Quorum>) {
+        self.acknowledgers = quorum.map_or(0, |quorum| quorum.acknowledgers as usize);
+        self.candidates = [false; REGIONS_MAX];
+        for region in quorum.into_iter().flat_map(|quorum| &quorum.candidates) {
+            self.candidates[index(region)] = true;
+        }
+    }
+
+    /// As it is it could seal itself, and be counted by a claimant; else it must be made a copy before.
+    pub(super) const fn can_testify(&self) -> bool {
+        !matches!(self.role, DatabaseRole::Absent) && !self.primary_dir
     }
 
     /// What it holds is now a copy of that, not running.
@@ -124,7 +143,7 @@ impl World {
             streaming,
             replay_lag_ms: Some(0),
             standbys: standbys.collect(),
-            acknowledgers: None,
+            acknowledgers: db.is_primary().then_some(db.acknowledgers as u32),
         }
     }
 
@@ -307,12 +326,12 @@ impl World {
 
     /// Tells the clients of writes that are committed now.
     pub(super) fn commit_pending(&mut self, i: usize) {
-        let wanted = self.shape.acknowledgers();
         loop {
             let db = &self.nodes[i].db;
             let Some((len, _)) = db.pending.front() else { return };
             let has = |log: &&Log| self.wal.holds(**log, db.log.branch, *len);
-            if db.flushed.iter().flatten().filter(has).count() < wanted {
+            let counted = db.flushed.iter().zip(db.candidates).filter(|(_, counts)| *counts);
+            if counted.filter_map(|(log, _)| log.as_ref()).filter(has).count() < db.acknowledgers {
                 return;
             }
             let Some((len, write)) = self.nodes[i].db.pending.pop_front() else { return };

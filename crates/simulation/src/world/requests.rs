@@ -146,8 +146,16 @@ impl World {
             }
         }
         self.watcher.recorded(&swap.record, self.now);
+        let promise = self.etcd.record.as_ref().is_none_or(|(old, _)| old.quorum != swap.record.quorum);
         self.etcd.record = Some((swap.record.clone(), revision));
         self.etcd.renewal_sent = sent;
+        if promise {
+            self.say(|_| {
+                let quorum = swap.record.quorum.as_ref().map(|q| (q.acknowledgers, &q.candidates));
+                format!("etcd: whose acknowledgements count: {quorum:?}")
+            });
+            self.promise_is_kept();
+        }
         Outcome::Done(self.written())
     }
 

@@ -41,6 +41,7 @@ impl World {
             Kind::StepDown(i) => self.deliver(i, Event::StepDown { reason: "maintenance".to_owned() }),
             Kind::PersonAgrees(accept_data_loss) => self.person_agrees(accept_data_loss),
             Kind::Switchover(to) => self.person_switches(to),
+            Kind::Acknowledgers(wanted) => self.acknowledgers = Some(wanted),
             _ => {}
         }
         if fault.kind.instant() {

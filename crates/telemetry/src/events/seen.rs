@@ -1,7 +1,9 @@
-//! What a node sees: clocks, probes, verdicts, why it does not act, lag, snapshots.
+//! What a node sees: clocks, probes, verdicts, why it does not act, lag, who acknowledges, snapshots.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use meridian_model::database::OnRpoBreach;
 use meridian_model::health::{Health, Part, Target};
 use meridian_model::{GroupName, RegionName};
 
@@ -159,6 +161,61 @@ impl ReplicationMeasured<'_> {
             let millis = metrics.seen().replication_lag_milliseconds.at([group.into(), standby.into()]);
             millis.set(gauge(lag.as_millis()));
         }
+    }
+}
+
+/// The record promises other acknowledgers than before.
+#[derive(Debug)]
+pub struct QuorumChanged<'a> {
+    /// Of which group.
+    pub group: &'a GroupName,
+    /// How many of the candidates have each acknowledged write; 0: none for sure.
+    pub acknowledgers: u32,
+    /// Who may acknowledge.
+    pub candidates: &'a BTreeSet<RegionName>,
+}
+
+impl QuorumChanged<'_> {
+    /// Sets the gauges and tells it: `info`, or `warn` where no standby has to acknowledge.
+    pub fn emit(self, metrics: &Metrics) {
+        let Self { group, acknowledgers, candidates } = self;
+        metrics.seen().quorum_acknowledgers.at([group.into()]).set(i64::from(acknowledgers));
+        let count = i64::try_from(candidates.len()).unwrap_or(i64::MAX);
+        metrics.seen().quorum_candidates.at([group.into()]).set(count);
+        let names: Vec<&str> = candidates.iter().map(RegionName::as_str).collect();
+        let candidates = names.join(",");
+        if acknowledgers == 0 {
+            tracing::warn!(target: "meridian::failover", event = "quorum-changed", %group, acknowledgers, candidates, "commits wait for no standby");
+        } else {
+            tracing::info!(target: "meridian::failover", event = "quorum-changed", %group, acknowledgers, candidates, "other standbys acknowledge");
+        }
+    }
+}
+
+/// More could be lost than the objective allows, or no longer. Told by the writer's node.
+#[derive(Debug)]
+pub struct RpoWatched<'a> {
+    /// Of which group.
+    pub group: &'a GroupName,
+    /// What was measured and what is done about it; none: the objective is kept again.
+    pub breach: Option<(&'a str, OnRpoBreach)>,
+}
+
+impl RpoWatched<'_> {
+    /// Sets the gauge and tells it: `warn`, or `info` when it is over.
+    pub fn emit(self, metrics: &Metrics) {
+        let Self { group, breach } = self;
+        metrics.seen().rpo_breached.at([group.into()]).set(i64::from(breach.is_some()));
+        let Some((reason, on)) = breach else {
+            tracing::info!(target: "meridian::failover", event = "rpo-watched", %group, "the RPO is kept again");
+            return;
+        };
+        let does = match on {
+            OnRpoBreach::Block => "block",
+            OnRpoBreach::Warn => "warn",
+            OnRpoBreach::Degrade => "degrade",
+        };
+        tracing::warn!(target: "meridian::failover", event = "rpo-watched", %group, reason, does, "the RPO is not kept");
     }
 }
 

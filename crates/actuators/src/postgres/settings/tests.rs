@@ -35,7 +35,8 @@ fn config(replication: Replication) -> PostgresConfig {
 #[test]
 fn a_follower_names_its_upstream_its_slot_and_its_password_file() {
     let upstream = Some("10.0.0.1:5433".parse().unwrap());
-    let text = meridian_conf(&config(Replication::Async), upstream, None, Path::new("/it's/pass"));
+    let text =
+        meridian_conf(&config(Replication::Async), upstream, Changed::default(), Path::new("/it's/pass"));
     let line = text.lines().find(|l| l.starts_with("primary_conninfo")).unwrap();
     assert!(line.contains("host=''10.0.0.1'' port=''5433''"), "{line}");
     assert!(line.contains("application_name=''eu-central-1''"), "{line}");
@@ -47,9 +48,14 @@ fn a_follower_names_its_upstream_its_slot_and_its_password_file() {
 
 #[test]
 fn quorum_waits_for_any_of_the_others_and_nobody_is_followed_without_an_upstream() {
-    let text = meridian_conf(&config(Replication::Quorum { acknowledgers: 1 }), None, None, Path::new("/p"));
+    let text = meridian_conf(
+        &config(Replication::Quorum { acknowledgers: 1 }),
+        None,
+        Changed::default(),
+        Path::new("/p"),
+    );
     assert!(
-        text.contains("synchronous_standby_names = 'ANY 1 (\"us-east-1\",\"ap-southeast-1\")'\n"),
+        text.contains("synchronous_standby_names = 'ANY 1 (\"ap-southeast-1\",\"us-east-1\")'\n"),
         "{text}"
     );
     assert!(text.contains("primary_conninfo = ''\n"));
@@ -74,8 +80,9 @@ fn with_a_guard_commits_wait_for_its_word_unless_they_wait_for_standbys() {
 #[test]
 fn the_number_of_acknowledgers_is_written_and_read() {
     let quorum = config(Replication::Quorum { acknowledgers: 1 });
-    let text = meridian_conf(&quorum, None, Some(""), Path::new("/p"));
+    let text = meridian_conf(&quorum, None, Changed { names: Some(""), read_only: true }, Path::new("/p"));
     assert!(text.contains("synchronous_standby_names = ''\n"), "{text}");
+    assert!(text.contains("default_transaction_read_only = 'on'\n"), "{text}");
     assert_eq!(any_of(2, ["a", "b\"c"].into_iter()), "ANY 2 (\"a\",\"b\"\"c\")");
     for (value, number) in [
         ("", Some(0)),
