@@ -113,7 +113,7 @@ impl Knowledge {
     #[must_use]
     pub(crate) fn runs(&self, group: &GroupName) -> Vec<Run> {
         let mut runs: Vec<Run> = self.runs.values().filter(|r| &r.group == group).cloned().collect();
-        runs.sort_by_key(|r| std::cmp::Reverse(r.epoch));
+        runs.sort_by_key(|r| std::cmp::Reverse((r.epoch, r.decided_at)));
         runs.truncate(RUNS_SHOWN);
         runs
     }

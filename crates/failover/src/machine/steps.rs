@@ -29,6 +29,10 @@ impl Machine {
 
     fn approved(&self, step: &Name) -> Option<String> {
         let run = self.runner.current.as_ref()?;
+        // A person who orders a switchover has agreed to it by that.
+        if let Some(by) = self.person_behind(&run.id) {
+            return Some(format!("{by} ordered it"));
+        }
         let words = self.runner.said_to(&run.id)?;
         let (_, word) = words.approved.iter().find(|(name, _)| name == step)?;
         Some(format!("{} agreed: {}", word.by, word.reason))

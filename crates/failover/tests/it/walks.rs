@@ -165,6 +165,7 @@ fn successors() -> Vec<Desk> {
         held_at: Timestamp(0),
         stopped_at: Timestamp(0),
         cut: 0,
+        prepared: None,
     };
     let handed = GroupRecord { released: true, handover: Some(token), ..record(0, 1, 2_048) };
     go(Desk::following(), &|d| {
