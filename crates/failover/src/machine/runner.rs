@@ -160,7 +160,7 @@ impl Runner {
         step.failures = step.failures.saturating_add(1);
         if step.work.retries.is_none_or(|retries| step.failures <= retries) {
             if let Some(act) = self.acts.get_mut(name) {
-                *act = Act { asked: None, again: Some(at.now + STEP_AGAIN), ..*act };
+                *act = Act { since: at.now, asked: None, again: Some(at.now + STEP_AGAIN) };
             }
             return;
         }
@@ -311,6 +311,10 @@ impl Machine {
                     self.runner.done(&step.work.name, detail, self.at.wall);
                 }
                 Look::Waits => {}
+                Look::Failed(reason) => {
+                    self.log(Level::Warn, format!("step {} failed: {reason}", step.work.name));
+                    self.runner.failed(&step.work.name, &reason, self.at);
+                }
                 Look::Outside => out.extend(self.command_step(&step)),
             }
         }

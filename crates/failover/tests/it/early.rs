@@ -21,7 +21,7 @@ fn early_plan(on_failure: OnFailure) -> Plan {
         name: name(text),
         task,
         after: after.iter().map(|n| name(n)).collect(),
-        timeout_ms: 5_000,
+        timeout_ms: 1_000,
         retries: Some(0),
         before: Vec::new(),
         afterwards: Vec::new(),
@@ -189,6 +189,12 @@ fn an_approval_before_the_demotion_is_given_by_the_person_who_ordered_it() {
             assert!(journal(&desk).is_some_and(|(_, run)| run.steps[0].done()), "{:?}", desk.out);
         }
     }
+    let mut plan = early_plan(OnFailure::Abort);
+    plan.graceful[0].task = Task::Approve { question: "Now?".to_owned() };
+    let mut desk = ordered(plan, "schedule");
+    journalled(&mut desk);
+    desk.wait(1_000).wait(1);
+    assert_eq!(refused(&desk).as_deref(), Some("step ready failed: nobody agreed within 1.0 s"));
 }
 
 /// A standby that is handed the lease with this token; `seen`: what it has seen of the preparation.
