@@ -245,15 +245,15 @@ impl Desk {
 
     /// The writer, whose first run is finished: both others stream from it.
     pub(crate) fn protected() -> Self {
-        Self::leading().is_protected()
+        Self::leading().settles()
     }
 
     /// The same with another plan, say.
     pub(crate) fn protected_by(config: Config) -> Self {
-        Self::of(config, DatabaseRole::Absent, None).begins().leads().is_protected()
+        Self::of(config, DatabaseRole::Absent, None).begins().leads().settles()
     }
 
-    fn is_protected(self) -> Self {
+    fn settles(self) -> Self {
         let mut desk = self;
         desk.obey();
         desk.regions(9).obey();

@@ -140,12 +140,10 @@ impl Machine {
 
     /// The steps that a switchover under way waits for, in words.
     pub(in crate::machine) fn early_under_way(&self) -> String {
-        if self.handing.now.as_ref().is_none_or(|hand| hand.early_over) {
-            return String::new();
-        }
-        let steps = self.runner.running();
+        let under_way = self.handing.now.as_ref().is_some_and(|hand| !hand.early_over);
+        let steps = if under_way { self.runner.running() } else { Vec::new() };
         let names: Vec<&str> = steps.iter().map(|s| s.work.name.as_str()).collect();
-        format!("; before that: {}", names.join(", "))
+        if names.is_empty() { String::new() } else { format!("; before that: {}", names.join(", ")) }
     }
 
     /// These steps may take long, and some things cannot wait for them.
