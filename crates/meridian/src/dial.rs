@@ -58,10 +58,12 @@ pub(crate) fn run(args: &DialArgs) -> anyhow::Result<ExitCode> {
         let turned: Option<TurnedDial> = nodes.post(DIALS, &asked)?;
         match args.which.output {
             Output::Json => print(&(serde_json::to_string_pretty(&turned)? + "\n")),
-            Output::Table => print(&turned.map_or_else(
-                || format!("the dial of {region} is the spec's again\n"),
-                |dial| line(&dial),
-            )),
+            Output::Table => {
+                print(&turned.map_or_else(
+                    || format!("the dial of {region} is the spec's again\n"),
+                    |dial| line(&dial),
+                ))
+            }
         }
         return Ok(ExitCode::SUCCESS);
     }
@@ -122,7 +124,10 @@ mod tests {
     fn a_turn_is_a_percentage_with_its_sign_or_a_drain() {
         assert_eq!(turn("drain"), Ok(Turn::Drain));
         let share = |percent| Turn::Share(Share::from_percent(percent).unwrap());
-        assert_eq!((turn("40%"), turn("0.5 %"), turn("100%")), (Ok(share(40.0)), Ok(share(0.5)), Ok(share(100.0))));
+        assert_eq!(
+            (turn("40%"), turn("0.5 %"), turn("100%")),
+            (Ok(share(40.0)), Ok(share(0.5)), Ok(share(100.0)))
+        );
         for bad in ["40", "0.4", "101%", "-1%", "NaN%", "%", "forbid", ""] {
             assert!(turn(bad).unwrap_err().contains("such as 40%"), "{bad}");
         }

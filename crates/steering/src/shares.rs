@@ -41,9 +41,8 @@ impl View {
         });
         let mut sides = vec![(u32::MAX, 1.0)];
         for (bit, share) in shares.take(PARTIAL_MAX).enumerate() {
-            let both = |(mask, part): (u32, f64)| {
-                [(mask, part * share), (mask & !(1 << bit), part * (1.0 - share))]
-            };
+            let both =
+                |(mask, part): (u32, f64)| [(mask, part * share), (mask & !(1 << bit), part * (1.0 - share))];
             sides = sides.into_iter().flat_map(both).collect();
         }
         sides
@@ -65,7 +64,9 @@ mod tests {
         let snapshot = Arc::new(fixture::snapshot(&system, &[]));
         let view = View::new(Arc::new(system), fixture::name(US), snapshot);
         let all = view.shares(&view.system.services[0]);
-        all.into_iter().map(|(region, share)| (region.to_string(), (share * 1_000.0).round() as u32)).collect()
+        all.into_iter()
+            .map(|(region, share)| (region.to_string(), (share * 1_000.0).round() as u32))
+            .collect()
     }
 
     fn told<const N: usize>(list: [(&str, u32); N]) -> Vec<(String, u32)> {

@@ -117,11 +117,7 @@ impl Geography {
             .zip(&topology.users)
             .flat_map(|(index, population)| population.networks.iter().map(move |net| (*net, index)));
         let networks = Networks::new(networks);
-        Self {
-            networks,
-            from_people: people_distances(system),
-            from_here: here_distances(system, here),
-        }
+        Self { networks, from_people: people_distances(system), from_here: here_distances(system, here) }
     }
 }
 

@@ -18,7 +18,8 @@ impl Asks {
         let key = self.keys.group_dials(&run.group);
         let (before, revision) = self.read::<Vec<TurnedDial>>(&key).await?;
         let mut all = before.unwrap_or_default();
-        let same = |a: &TurnedDial, b: &TurnedDial| (&a.region, a.turn, &a.run) == (&b.region, b.turn, &b.run);
+        let same =
+            |a: &TurnedDial, b: &TurnedDial| (&a.region, a.turn, &a.run) == (&b.region, b.turn, &b.run);
         if dials.iter().all(|dial| all.iter().any(|there| same(there, dial))) {
             return Ok(());
         }

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use meridian_failover::{
-    At, Command, Completed, Config, DatabaseAction, Event, Machine, Memory, Outcome, Rule, RuleState, State, Swap,
+    At, Command, Completed, Config, DatabaseAction, Event, Machine, Memory, Outcome, Rule, RuleState, State,
+    Swap,
 };
 use meridian_model::database::Replication;
 use meridian_model::group::{

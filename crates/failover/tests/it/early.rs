@@ -115,7 +115,10 @@ fn what_comes_before_the_demotion_is_done_before_anything_is_held_and_named_in_t
     assert!(over.steps.iter().skip(2).all(|s| s.state == StepState::Pending), "no more than that began");
     let ended = journal(&desk).expect("its end is journalled").1;
     assert!(ended.finished() && ended.aborted.unwrap().contains("the run of epoch 2 goes on"));
-    assert_eq!(desk.asked.clone().map(|(_, action)| action), Some(DatabaseAction::PrepareHandover { to: region(1) }));
+    assert_eq!(
+        desk.asked.clone().map(|(_, action)| action),
+        Some(DatabaseAction::PrepareHandover { to: region(1) })
+    );
     desk.done(status(DatabaseRole::Primary, 50));
     for i in 0..3 {
         desk.say(Event::Held { from: region(i), epoch: Epoch(1), busy: 0 });

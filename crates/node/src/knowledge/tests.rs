@@ -28,8 +28,7 @@ fn report(round: u64) -> Report {
 fn a_reset_without_a_record_says_that_there_is_none() {
     let mut known = knowledge();
     let learned = known.apply(Change::Reset(Listing { revision: 5, items: Vec::new() }), Moment::ZERO);
-    let nothing_asked =
-        [Learned::Dials, Learned::Maintenance(None), Learned::Order(name("orders"), None)];
+    let nothing_asked = [Learned::Dials, Learned::Maintenance(None), Learned::Order(name("orders"), None)];
     let there = [Learned::Record(name("orders"), None, 5), Learned::Alive];
     assert_eq!(learned, nothing_asked.into_iter().chain(there).collect::<Vec<_>>());
 }

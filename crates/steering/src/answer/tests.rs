@@ -175,9 +175,8 @@ fn a_turned_dial_counts_like_one_of_the_spec() {
         for n in 0..64 {
             let (from, service) = (client(&format!("10.1.{n}.0/24")), &turned.system.services[0]);
             let (one, other) = (of_spec.answer(service, from), turned.answer(service, from));
-            let ranks = |a: &Answer| {
-                a.candidates.iter().map(|c| (c.region.clone(), c.rank)).collect::<Vec<_>>()
-            };
+            let ranks =
+                |a: &Answer| a.candidates.iter().map(|c| (c.region.clone(), c.rank)).collect::<Vec<_>>();
             assert_eq!((ranks(&one), one.scope), (ranks(&other), other.scope), "{turn}");
         }
     }
@@ -188,9 +187,8 @@ fn a_turn_lifts_a_drain_of_the_spec_but_no_forbid_and_says_who_drained() {
     let mut system = fixture::system();
     system.topology.regions[0].dial = Dial::Drain;
     system.topology.regions[2].dial = Dial::Forbid;
-    let all = [US, EU, AP].map(|region| {
-        turned(region, if region == EU { Turn::Drain } else { Turn::Share(Share::ONE) })
-    });
+    let all = [US, EU, AP]
+        .map(|region| turned(region, if region == EU { Turn::Drain } else { Turn::Share(Share::ONE) }));
     let view = with_turned(system, all.into());
     assert_eq!(order(&view, "10.3.0.0/24"), ["us-east-1 serving"]);
     let answer = view.answer(&view.system.services[0], client("10.3.0.0/24"));

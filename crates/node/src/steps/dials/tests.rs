@@ -121,7 +121,10 @@ async fn a_step_is_done_when_the_snapshot_here_shows_what_it_turned() {
     assert_eq!(dials(&rig), both);
     let view = Arc::clone(&rig.steps.views.borrow());
     let drained = view.snapshot.turned(&name("eu-central-1")).unwrap();
-    assert_eq!((drained.who().as_str(), drained.word.by.as_str()), ("run orders-2-switchover", "plan orders"));
+    assert_eq!(
+        (drained.who().as_str(), drained.word.by.as_str()),
+        ("run orders-2-switchover", "plan orders")
+    );
     // A later step turns what it names, and no more.
     carried_out(&rig, &run(Some(100.0), false)).await.unwrap();
     let whole = ("us-east-1".to_owned(), Turn::Share(Share::ONE));
