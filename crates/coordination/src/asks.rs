@@ -1,4 +1,4 @@
-//! What people ask for, put where whoever carries it out sees it: orders, words to runs, maintenance.
+//! What people ask for, put where whoever carries it out sees it: orders, words to runs, maintenance, dials.
 //!
 //! Each is one key, changed by compare-and-set against what was read just before: two people who ask at the
 //! same time do not undo each other, the second is told so.
@@ -14,6 +14,8 @@ use serde::de::DeserializeOwned;
 use crate::codec::{DecodeError, decode, encode};
 use crate::keys::Keys;
 use crate::store::{Commit, Compare, Store, StoreError, Txn};
+
+mod dials;
 
 /// Takes what people ask for.
 #[derive(Clone)]
@@ -165,15 +167,22 @@ impl Asks {
     }
 
     async fn write(&self, key: String, value: Vec<u8>, seen: Option<i64>) -> Result<(), AskError> {
-        let compare = match seen {
-            Some(revision) => Compare::Revision(key.clone(), revision),
-            None => Compare::Absent(key.clone()),
-        };
-        let txn = Txn { compare: vec![compare], put: vec![(key, value)], delete: Vec::new() };
+        let compare = vec![unchanged(&key, seen)];
+        self.commit(Txn { compare, put: vec![(key, value)], delete: Vec::new() }).await
+    }
+
+    async fn commit(&self, txn: Txn) -> Result<(), AskError> {
         match self.store.commit(txn).await? {
             Commit::Done { .. } => Ok(()),
             Commit::Lost => Err(AskError::Raced),
         }
+    }
+}
+
+fn unchanged(key: &str, seen: Option<i64>) -> Compare {
+    match seen {
+        Some(revision) => Compare::Revision(key.to_owned(), revision),
+        None => Compare::Absent(key.to_owned()),
     }
 }
 

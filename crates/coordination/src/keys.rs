@@ -9,6 +9,8 @@
 //! /meridian/{system}/runs/{run}                       Run: the journal
 //! /meridian/{system}/words/{run}                      RunWords: what persons have said to a run
 //! /meridian/{system}/maintenance                      Maintenance: nothing begins by itself
+//! /meridian/{system}/dials                            [TurnedDial]: what persons have turned
+//! /meridian/{system}/groups/{group}/dials             [TurnedDial]: what the group's last run has turned
 //! ```
 //!
 //! The epoch stands apart from the record, because the record changes with each renewal: a step of a
@@ -41,6 +43,10 @@ pub enum Key {
     Words(RunId),
     /// The `Maintenance` of the system.
     Maintenance,
+    /// The dials that persons have turned.
+    Dials,
+    /// The dials that the last run of a group has turned.
+    GroupDials(GroupName),
 }
 
 impl Keys {
@@ -104,6 +110,18 @@ impl Keys {
         format!("{}maintenance", self.prefix)
     }
 
+    /// The dials that persons have turned.
+    #[must_use]
+    pub fn dials(&self) -> String {
+        format!("{}dials", self.prefix)
+    }
+
+    /// The dials that the last run of a group has turned.
+    #[must_use]
+    pub fn group_dials(&self, group: &GroupName) -> String {
+        format!("{}groups/{group}/dials", self.prefix)
+    }
+
     /// What the keys of all runs begin with.
     #[must_use]
     pub fn runs(&self) -> String {
@@ -115,8 +133,10 @@ impl Keys {
     pub fn parse(&self, key: &str) -> Option<Key> {
         let name = |text: &str| Name::new(text).ok();
         let key = key.strip_prefix(&self.prefix)?;
-        if key == "maintenance" {
-            return Some(Key::Maintenance);
+        match key {
+            "maintenance" => return Some(Key::Maintenance),
+            "dials" => return Some(Key::Dials),
+            _ => {}
         }
         let mut parts = key.split('/');
         let parsed = match (parts.next()?, parts.next()?, parts.next(), parts.next()) {
@@ -125,6 +145,7 @@ impl Keys {
             ("groups", group, Some("members"), Some(region)) => Key::Member(name(group)?, name(region)?),
             ("reports", region, None, None) => Key::Report(name(region)?),
             ("groups", group, Some("order"), None) => Key::Order(name(group)?),
+            ("groups", group, Some("dials"), None) => Key::GroupDials(name(group)?),
             ("runs", id, None, None) => Key::Run(name(id)?),
             ("words", id, None, None) => Key::Words(name(id)?),
             _ => return None,
@@ -151,6 +172,8 @@ mod tests {
             (keys.order(&orders), Key::Order(orders.clone())),
             (keys.words(&orders), Key::Words(orders.clone())),
             (keys.maintenance(), Key::Maintenance),
+            (keys.dials(), Key::Dials),
+            (keys.group_dials(&orders), Key::GroupDials(orders.clone())),
         ] {
             assert_eq!(keys.parse(&text), Some(key), "{text}");
         }
@@ -173,6 +196,8 @@ mod tests {
             "/meridian/shop/groups/g/members/r/x",
             "/meridian/shop/groups/g/record/x",
             "/meridian/shop/maintenance/x",
+            "/meridian/shop/dials/x",
+            "/meridian/shop/groups/g/dials/x",
             "/meridian/shop/future/x",
         ] {
             assert_eq!(keys.parse(text), None, "{text}");

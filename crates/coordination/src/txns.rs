@@ -1,7 +1,7 @@
 //! The transactions that safety rests on, each built in one place.
 
 use meridian_model::group::GroupRecord;
-use meridian_model::run::Run;
+use meridian_model::run::{Run, RunKind};
 
 use crate::codec::encode;
 use crate::keys::Keys;
@@ -10,7 +10,8 @@ use crate::store::{Compare, Txn};
 /// Begins a reign: the record, the epoch and the run appear together, if the record is still exactly
 /// at revision `seen` (`None`: does not exist yet).
 ///
-/// The run's key must be new: its name contains the epoch.
+/// The run's key must be new: its name contains the epoch. What the last run has turned of dials ends here,
+/// unless the same writer goes on.
 #[must_use]
 pub fn claim(keys: &Keys, seen: Option<i64>, record: &GroupRecord, run: Option<&Run>) -> Txn {
     let key = keys.record(&record.group);
@@ -26,6 +27,9 @@ pub fn claim(keys: &Keys, seen: Option<i64>, record: &GroupRecord, run: Option<&
         let key = keys.run(&run.id);
         txn.compare.push(Compare::Absent(key.clone()));
         txn.put.push((key, encode(run)));
+        if run.kind != RunKind::Resume {
+            txn.delete.push(keys.group_dials(&record.group));
+        }
     }
     txn
 }

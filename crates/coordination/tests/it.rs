@@ -12,6 +12,7 @@
 
 mod it {
     pub(crate) mod cluster;
+    pub(crate) mod dials;
     pub(crate) mod etcd;
     pub(crate) mod journal;
     pub(crate) mod memory;

@@ -324,7 +324,7 @@ pub const TABLE: &[Row] = &[
     on(S::Leading, T::CrashedTooOften, "", S::Releasing, "gives the lease up"),
     on(S::Leading, T::AskedToStepDown, "", S::Releasing, "closes writes, stops the database and gives the lease up"),
     // --- a switchover, as the old writer ---
-    on(S::Leading, T::SwitchoverOrdered, "switchover_rules", S::Preparing, "makes the stop to come short"),
+    on(S::Leading, T::SwitchoverOrdered, "switchover_rules", S::Preparing, "does what the plan wants before, and makes the stop to come short"),
     on(S::Preparing, T::Prepared, "", S::Draining, "holds new transactions at all gateways"),
     on(S::Preparing, T::CalledOff, "", S::Leading, "goes on as before"),
     on(S::Preparing, T::RenewalOverdue, "", S::WritesClosed, "closes the gateway for writes"),

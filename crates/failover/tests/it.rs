@@ -4,6 +4,7 @@
 #[cfg(test)]
 mod it {
     pub(crate) mod desk;
+    pub(crate) mod early;
     pub(crate) mod hand;
     pub(crate) mod handed;
     pub(crate) mod names;

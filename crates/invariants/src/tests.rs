@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use meridian_model::health::Health;
 use meridian_model::name::RegionName;
+use meridian_model::plan::{Task, Work};
 use meridian_model::run::{Run, RunKind, Step, StepKind, StepState};
 use meridian_model::{Epoch, Moment, Name, Timestamp};
 use proptest::prelude::*;
@@ -222,6 +223,35 @@ fn every_law_can_be_broken() {
         LAWS.iter().all(|(law, _)| harms.iter().any(|(harmed, _, _)| harmed == law)),
         "a law nobody breaks"
     );
+}
+
+/// A switchover that goes on from a run of the reign before, in which a wait came before the demotion.
+#[test]
+fn what_counts_as_done_before_the_demotion_was_done_by_the_old_writer() {
+    let switchover = |id: &str, epoch, waited: bool, begun: bool| {
+        let t = Timestamp(1);
+        let state = |done| match done {
+            true => StepState::Done { since: t, at: t, detail: String::new() },
+            false => StepState::Pending,
+        };
+        let mut new = Run { id: name(id), epoch: Epoch(epoch), kind: RunKind::Switchover, ..run(0, false) };
+        let wait = Task::Wait { for_ms: 1 };
+        let wait = Work::new(name("settle"), wait, Duration::from_secs(1));
+        let mut demote = Step::plain(StepKind::Demote, state(begun)).unwrap();
+        demote.work.after = vec![name("settle")];
+        let before = [Step { state: state(waited), ..Step::pending(wait) }, demote];
+        new.steps.splice(0..0, before);
+        new
+    };
+    let world = |waited| {
+        let old = switchover("shop-1-prepare", 1, waited, false);
+        let takes_over = Some(old.id.clone());
+        let new = Run { takes_over, ..switchover("shop-2-switchover", 2, true, true) };
+        World { runs: vec![old, new], ..World::default() }
+    };
+    assert_eq!(run_in_order::check(&world(true)), Ok(()));
+    let broken = run_in_order::check(&world(false)).unwrap_err();
+    assert!(broken.evidence.contains("settle counts as done, and run shop-1-prepare did not do it"));
 }
 
 #[test]

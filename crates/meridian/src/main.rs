@@ -11,6 +11,7 @@ use meridian_lab::LabError;
 use meridian_lab::drill::DrillError;
 
 mod check;
+mod dial;
 mod drill;
 mod explain;
 mod guard;
@@ -63,6 +64,8 @@ enum Command {
     Plan(plan::PlanArgs),
     /// Suspend what begins by itself, with an end.
     Maintenance(maintenance::MaintenanceArgs),
+    /// Which share of the traffic a region takes: turn it, drain it, clear it.
+    Dial(dial::DialArgs),
     /// The whole system on this machine: bring it up, break it, watch it.
     Lab(lab::LabArgs),
     /// Started by a node beside its PostgreSQL; not for people.
@@ -85,6 +88,7 @@ fn main() -> ExitCode {
         Command::Explain(args) => explain::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Maintenance(args) => maintenance::run(&args),
+        Command::Dial(args) => dial::run(&args),
         Command::Lab(args) => lab::run(args),
         Command::Guard => guard::run(),
         Command::Drill(args) => drill::run(args),

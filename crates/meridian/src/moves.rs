@@ -142,6 +142,7 @@ fn follow(nodes: &Nodes, order: &Order, patience: Duration) -> anyhow::Result<Ru
         let group = nodes.group(&order.group).ok();
         if let Some(group) = &group {
             refused(group, order)?;
+            prepared(group, order).iter().for_each(|run| tell(run, &mut told));
             if let Some(run) = run_of(group, order.epoch) {
                 tell(&run, &mut told);
                 if run.finished() || run.paused.is_some() {
@@ -171,6 +172,14 @@ fn refused(group: &GroupStatus, order: &Order) -> anyhow::Result<()> {
 /// An order that nobody began: a little after its end, for clocks differ.
 fn expired(order: &Order) -> Timestamp {
     Timestamp(order.expires_at.0.saturating_add(3_000))
+}
+
+/// What the old writer does before its demotion, as far as it is.
+fn prepared(group: &GroupStatus, order: &Order) -> Option<Run> {
+    let of_order = |run: &&Run| run.epoch == order.epoch && run.id.as_str().ends_with(order.id.as_str());
+    let mut run = group.runs.iter().find(of_order)?.clone();
+    run.steps.retain(|step| !matches!(step.state, StepState::Skipped { .. }));
+    Some(run)
 }
 
 /// The first run of a later reign.

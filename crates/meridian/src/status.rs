@@ -157,6 +157,7 @@ fn table(told: &Told, verbose: bool) -> String {
     if let Some(node) = best_informed(&nodes) {
         let shares = node.traffic.iter().map(|t| format!("{} {:.0} %", t.region, t.share * 100.0));
         out.push_str(&format!("\nTRAFFIC  {}\n", shares.collect::<Vec<_>>().join(", ")));
+        node.dials.iter().for_each(|dial| out.push_str(&crate::dial::line(dial)));
         if verbose {
             out.push_str(&format!("\nEVIDENCE (as the node of {} sees it)\n", node.region));
             out.push_str(&evidence(&node.verdicts));
@@ -289,6 +290,7 @@ mod tests {
             maintenance: None,
             compute: Vec::new(),
             traffic: vec![TrafficShare { service: name("shop"), region: name(region), share: 1.0 }],
+            dials: Vec::new(),
         }
     }
 

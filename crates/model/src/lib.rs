@@ -23,6 +23,7 @@ pub mod service;
 pub mod snapshot;
 pub mod timers;
 pub mod topology;
+pub mod traffic;
 pub mod units;
 
 pub use database::Database;

@@ -86,6 +86,9 @@ pub struct Handover {
     pub stopped_at: Timestamp,
     /// Sessions whose transaction was cut at the deadline.
     pub cut: u32,
+    /// The run in which the old writer did what its plan wants before the demotion; none: it wants nothing.
+    #[serde(default)]
+    pub prepared: Option<RunId>,
 }
 
 /// What persons have said to a run.

@@ -144,10 +144,10 @@ pub enum Task {
     },
     /// Traffic goes by the new state.
     Shift {
-        /// Takes this share of arriving traffic to the new writer's region; none: as steering decides.
+        /// Takes this share of arriving traffic to the new writer's region; none: its dial stays as it is.
         #[serde(default)]
         dial: Option<Share>,
-        /// Drains the old writer's region.
+        /// Drains the old writer's region; false: its dial stays as it is.
         #[serde(default)]
         drain: bool,
     },

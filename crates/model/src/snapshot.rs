@@ -6,6 +6,7 @@ use crate::epoch::Epoch;
 use crate::health::{Health, RegionHealth};
 use crate::moment::Timestamp;
 use crate::name::{GroupName, RegionName};
+use crate::traffic::TurnedDial;
 
 /// What a node knows of the whole at one instant. DNS, edge and gateway read only this and the
 /// checked spec; they never ask the control plane.
@@ -21,6 +22,9 @@ pub struct Snapshot {
     pub regions: Vec<RegionHealth>,
     /// Every data group.
     pub groups: Vec<GroupState>,
+    /// Dials that were turned and are in force, one a region at most.
+    #[serde(default)]
+    pub dials: Vec<TurnedDial>,
 }
 
 impl Snapshot {
@@ -39,6 +43,7 @@ impl Snapshot {
             made_at: Timestamp(0),
             regions: regions.into_iter().map(unknown).collect(),
             groups: Vec::new(),
+            dials: Vec::new(),
         }
     }
 
@@ -46,6 +51,12 @@ impl Snapshot {
     #[must_use]
     pub fn health(&self, region: &RegionName) -> Health {
         self.regions.iter().find(|r| &r.region == region).map_or(Health::Unknown, |r| r.health)
+    }
+
+    /// How the dial of that region was turned, if it was.
+    #[must_use]
+    pub fn turned(&self, region: &RegionName) -> Option<&TurnedDial> {
+        self.dials.iter().find(|d| &d.region == region)
     }
 
     /// The state of that group.

@@ -27,7 +27,7 @@ use crate::descriptors;
 use crate::drain::Running;
 use crate::group::{Group, GroupEnds, Tools};
 use crate::knowledge::Knowledge;
-use crate::loops::{self, Inbox, Observer};
+use crate::loops::{self, Inbox, Observer, Sources};
 use crate::memory::{Memory, MemoryError};
 use crate::publish::{Keeper, Publisher};
 use crate::secret::{Secret, SecretError};
@@ -210,6 +210,7 @@ impl Node {
         let views = self.publisher.views();
         let names = self.observer.groups.iter().map(|inbox| inbox.group.clone()).collect();
         let verdicts = self.observer.verdicts.subscribe();
+        let knowledge = Arc::clone(&self.observer.knowledge);
         planes.spawn(reported("the name server", self.listeners.dns.serve(stop.clone())));
         planes.spawn(reported("the edge", self.listeners.edge.serve(stop.clone())));
         planes.spawn(self.listeners.gateway.serve(stop));
@@ -222,7 +223,8 @@ impl Node {
         others.spawn(self.prober.run(self.reports, stop_last));
         others.spawn(self.compute.follow(views.clone(), names));
         others.spawn(self.sun.follow());
-        others.spawn(loops::publish(self.publisher, self.nudge, verdicts, self.states, metrics));
+        let sources = Sources { verdicts, groups: self.states, knowledge };
+        others.spawn(loops::publish(self.publisher, self.nudge, sources, metrics));
         if let Some(own) = self.own_etcd {
             others.spawn(loops::lead_where_the_writer_is(self.etcd, own, views));
         }

@@ -1,14 +1,14 @@
 //! Puts the answer of `GET /v1/status` together, when somebody asks.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use meridian_failover::{Explanation, Machine};
 use meridian_model::group::DatabaseStatus;
 use meridian_model::health::RegionHealth;
+use meridian_model::service::Service;
 use meridian_model::snapshot::GroupState;
 use meridian_model::{GroupName, Moment, RegionName};
-use meridian_steering::{Client, View};
+use meridian_steering::View;
 use meridian_telemetry::clock;
 use tokio::sync::watch;
 
@@ -62,6 +62,7 @@ impl Board {
             maintenance: self.knowledge.lock().unwrap_or_else(PoisonError::into_inner).maintenance(),
             compute: self.compute.status(),
             traffic: traffic(&view),
+            dials: view.snapshot.dials.clone(),
         }
     }
 
@@ -101,20 +102,12 @@ impl Board {
     }
 }
 
-/// Where steering sends each population, as shares of all users.
+/// Where steering sends the users of each service, as shares of all of them.
 fn traffic(view: &View) -> Vec<TrafficShare> {
-    let mut shares = Vec::new();
-    for service in &view.system.services {
-        let mut by_region: BTreeMap<RegionName, f64> = BTreeMap::new();
-        for population in &view.system.topology.users {
-            let Some(network) = population.networks.first() else { continue };
-            let answer = view.answer(service, Client::at(network.addr()));
-            if let Some(first) = answer.candidates.first() {
-                *by_region.entry(first.region.clone()).or_default() += population.share.as_f64();
-            }
-        }
-        let share = |(region, share)| TrafficShare { service: service.name.clone(), region, share };
-        shares.extend(by_region.into_iter().map(share));
-    }
-    shares
+    let of = |service: &Service| {
+        let name = service.name.clone();
+        let share = move |(region, share)| TrafficShare { service: name.clone(), region, share };
+        view.shares(service).into_iter().map(share).collect::<Vec<_>>()
+    };
+    view.system.services.iter().flat_map(of).collect()
 }

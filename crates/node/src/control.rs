@@ -196,12 +196,14 @@ async fn answer(
         (&Method::POST, asks::ORDERS) => asks::order(body, &control).await,
         (&Method::POST, asks::WORDS) => asks::say(body, &control).await,
         (&Method::POST, asks::MAINTENANCE) => asks::maintain(body, &control).await,
+        (&Method::POST, asks::DIALS) => dials::turn(body, &control).await,
         (&Method::POST, asks::ALERTS) => asks::alerts(body, &control).await,
         (&Method::POST, asks::HOLD) => asks::hold(body, &control).await,
         (&Method::POST, asks::UNHOLD) => asks::unhold(body, &control).await,
         _ => text(
             StatusCode::NOT_FOUND,
-            "there is /healthz, /metrics, /v1/status, /v1/orders, /v1/words, /v1/maintenance and /v1/alerts\n",
+            "there is /healthz, /metrics, /v1/status, /v1/orders, /v1/words, /v1/maintenance, /v1/dials and \
+             /v1/alerts\n",
         ),
     })
 }
@@ -280,5 +282,6 @@ fn text(status: StatusCode, body: &str) -> Answer {
 }
 
 pub(crate) mod asks;
+pub(crate) mod dials;
 #[cfg(test)]
 mod tests;

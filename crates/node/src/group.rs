@@ -332,6 +332,7 @@ async fn until(at: Option<Moment>) {
 #[cfg(test)]
 mod tests {
     use meridian_coordination::Memory as Twin;
+    use meridian_coordination::asks::Asks;
     use meridian_model::group::Promise;
     use meridian_model::{Epoch, Timers};
 
@@ -356,15 +357,17 @@ mod tests {
             switchover: database.switchover,
             plan: crate::assemble::plan_of(&system(), &database),
         };
+        let (store, keys) = (Arc::new(Twin::new()), Keys::new(&name("shop")));
         let steps = Steps {
             here: here(),
             database,
             views: watch::channel(view()).1,
             compute: Arc::new(Compute::new(here(), Vec::new())),
+            asks: Asks::new(Arc::clone(&store) as Arc<dyn Store>, keys.clone()),
         };
         let tools = Tools {
-            store: Arc::new(Twin::new()),
-            keys: Keys::new(&name("shop")),
+            store,
+            keys,
             database: None,
             members: HashMap::new(),
             peers: HashMap::new(),

@@ -13,6 +13,7 @@ use meridian_model::group::{GroupRecord, MemberReport};
 use meridian_model::health::Report;
 use meridian_model::order::{Maintenance, Order, RunWords};
 use meridian_model::run::Run;
+use meridian_model::traffic::TurnedDial;
 use meridian_model::{GroupName, Moment, Name, RegionName, RunId};
 use serde::de::DeserializeOwned;
 
@@ -34,6 +35,8 @@ pub(crate) enum Learned {
     Words(RunWords),
     /// Whether nothing may begin by itself.
     Maintenance(Option<Maintenance>),
+    /// Other dials than before may be turned.
+    Dials,
     /// The vantage points have new reports.
     Reports,
     /// Etcd answered just now.
@@ -55,6 +58,8 @@ pub(crate) struct Knowledge {
     orders: BTreeMap<GroupName, Order>,
     words: BTreeMap<RunId, RunWords>,
     maintenance: Option<Maintenance>,
+    /// The dials that persons (no group) and runs have turned; `None` until etcd has told everything once.
+    dials: Option<BTreeMap<Option<GroupName>, Vec<TurnedDial>>>,
 }
 
 impl Knowledge {
@@ -71,6 +76,7 @@ impl Knowledge {
             orders: BTreeMap::new(),
             words: BTreeMap::new(),
             maintenance: None,
+            dials: None,
         }
     }
 
@@ -107,7 +113,7 @@ impl Knowledge {
     #[must_use]
     pub(crate) fn runs(&self, group: &GroupName) -> Vec<Run> {
         let mut runs: Vec<Run> = self.runs.values().filter(|r| &r.group == group).cloned().collect();
-        runs.sort_by_key(|r| std::cmp::Reverse(r.epoch));
+        runs.sort_by_key(|r| std::cmp::Reverse((r.epoch, r.decided_at)));
         runs.truncate(RUNS_SHOWN);
         runs
     }
@@ -137,14 +143,22 @@ impl Knowledge {
         self.maintenance.clone()
     }
 
+    /// All dials that were turned, whether they are in force or not; `None`: nobody knows yet.
+    #[must_use]
+    pub(crate) fn dials(&self) -> Option<Vec<TurnedDial>> {
+        self.dials.as_ref().map(|all| all.values().flatten().cloned().collect())
+    }
+
     fn reset(&mut self, listing: &Listing, now: Moment) -> Vec<Learned> {
         // What was pruned meanwhile is not in the listing.
         self.runs.clear();
         self.orders.clear();
         self.words.clear();
         self.maintenance = None;
+        self.dials = Some(BTreeMap::new());
         let mut learned: Vec<Learned> =
             listing.items.iter().filter_map(|entry| self.put(entry, now)).collect();
+        learned.push(Learned::Dials);
         if self.maintenance.is_none() {
             learned.push(Learned::Maintenance(None));
         }
@@ -202,8 +216,15 @@ impl Knowledge {
                 self.maintenance = Some(read(entry)?);
                 Some(Learned::Maintenance(self.maintenance.clone()))
             }
+            Key::Dials => self.turned(None, read(entry)?),
+            Key::GroupDials(group) => self.turned(Some(group), read(entry)?),
             Key::Epoch(_) => None,
         }
+    }
+
+    fn turned(&mut self, by: Option<GroupName>, dials: Vec<TurnedDial>) -> Option<Learned> {
+        self.dials.as_mut()?.insert(by, dials);
+        Some(Learned::Dials)
     }
 
     /// What no node has pruned yet is not kept here either.
@@ -247,6 +268,8 @@ impl Knowledge {
                 self.maintenance = None;
                 Some(Learned::Maintenance(None))
             }
+            Key::Dials => self.turned(None, Vec::new()),
+            Key::GroupDials(group) => self.turned(Some(group), Vec::new()),
             Key::Epoch(_) => None,
         }
     }

@@ -27,8 +27,9 @@ pub mod status;
 pub use assemble::{Error, GUARD, run};
 pub use control::PromiseAnswer;
 pub use control::asks::{
-    ALERTS, MAINTENANCE, MaintenanceAsked, ORDERS, OrderAsked, SayWord, WORDS, WordAsked,
+    ALERTS, DIALS, MAINTENANCE, MaintenanceAsked, ORDERS, OrderAsked, SayWord, WORDS, WordAsked,
 };
+pub use control::dials::DialAsked;
 pub use meridian_actuators::guard::run as guard;
 
 /// Ends when the node is to end, or when nobody can say so any more.

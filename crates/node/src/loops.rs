@@ -105,6 +105,9 @@ impl Observer {
             {
                 finished.insert(run.group.clone());
             }
+            if learned == Learned::Dials {
+                self.nudge.notify_one();
+            }
             if let Some((group, event)) = event_of(learned) {
                 let concerned =
                     self.groups.iter_mut().filter(|i| group.as_ref().is_none_or(|g| *g == i.group));
@@ -237,7 +240,7 @@ fn event_of(learned: Learned) -> Option<(Option<GroupName>, Event)> {
         Learned::Order(group, order) => Some((Some(group), Event::Ordered(order))),
         Learned::Words(words) => Some((None, Event::Words(words))),
         Learned::Maintenance(maintenance) => Some((None, Event::Maintenance(maintenance))),
-        Learned::Reports | Learned::Alive | Learned::Stale(_) => None,
+        Learned::Dials | Learned::Reports | Learned::Alive | Learned::Stale(_) => None,
     }
 }
 
@@ -264,22 +267,29 @@ fn log_changes(old: &[RegionHealth], new: &[RegionHealth], metrics: &Metrics) {
     }
 }
 
+/// What a snapshot is made from.
+pub(crate) struct Sources {
+    pub(crate) verdicts: watch::Receiver<Arc<Vec<RegionHealth>>>,
+    pub(crate) groups: Vec<watch::Receiver<GroupState>>,
+    pub(crate) knowledge: Arc<Mutex<Knowledge>>,
+}
+
 /// Publishes a snapshot whenever something that data planes act on has changed.
 pub(crate) async fn publish(
     mut publisher: Publisher,
     nudge: Arc<Notify>,
-    verdicts: watch::Receiver<Arc<Vec<RegionHealth>>>,
-    groups: Vec<watch::Receiver<GroupState>>,
+    sources: Sources,
     metrics: Metrics,
 ) {
     loop {
         nudge.notified().await;
-        let regions = Arc::clone(&verdicts.borrow());
+        let regions = Arc::clone(&sources.verdicts.borrow());
         if regions.is_empty() {
             continue;
         }
-        let states = groups.iter().map(|state| state.borrow().clone()).collect();
-        if let Some(generation) = publisher.publish(&regions, states) {
+        let states = sources.groups.iter().map(|state| state.borrow().clone()).collect();
+        let dials = sources.knowledge.lock().unwrap_or_else(PoisonError::into_inner).dials();
+        if let Some(generation) = publisher.publish(&regions, states, dials.as_deref()) {
             SnapshotPublished { generation }.emit(&metrics);
         }
     }

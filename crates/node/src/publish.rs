@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use meridian_model::health::RegionHealth;
 use meridian_model::snapshot::GroupState;
+use meridian_model::traffic::TurnedDial;
 use meridian_model::{RegionName, Snapshot, System};
-use meridian_steering::{View, next_snapshot};
+use meridian_steering::View;
 use meridian_telemetry::events::SnapshotRefused;
 use meridian_telemetry::{Metrics, clock};
 use tokio::sync::watch;
@@ -61,10 +62,16 @@ impl Publisher {
         Arc::clone(&self.views.borrow())
     }
 
-    /// Publishes what is known now, if it says anything new. Returns the new generation if so.
-    pub(crate) fn publish(&mut self, regions: &[RegionHealth], groups: Vec<GroupState>) -> Option<u64> {
+    /// Publishes what is known now, if it says anything new. Returns the new generation if so. Without `dials`
+    /// nobody knows what was turned, and what is in force stays.
+    pub(crate) fn publish(
+        &mut self,
+        regions: &[RegionHealth],
+        groups: Vec<GroupState>,
+        dials: Option<&[TurnedDial]>,
+    ) -> Option<u64> {
         let view = self.view();
-        let next = next_snapshot(&view.snapshot, regions, groups, clock::wall());
+        let next = view.next_snapshot(regions, groups, dials, clock::wall());
         match next.refused {
             Some(reason) => self.refuse(view.snapshot.generation.saturating_add(1), reason),
             None => self.refused = None,

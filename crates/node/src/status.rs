@@ -4,6 +4,7 @@ use meridian_model::group::{DatabaseStatus, GroupRecord, MemberReport};
 use meridian_model::health::RegionHealth;
 use meridian_model::order::{Maintenance, Order};
 use meridian_model::run::Run;
+use meridian_model::traffic::TurnedDial;
 use meridian_model::{Epoch, GroupName, Name, RegionName, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +32,9 @@ pub struct NodeStatus {
     pub compute: Vec<ComputeStatus>,
     /// The share of all users that steering sends to each region now.
     pub traffic: Vec<TrafficShare>,
+    /// The dials that were turned and are in force here.
+    #[serde(default)]
+    pub dials: Vec<TurnedDial>,
 }
 
 /// Does etcd answer?

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use meridian_coordination::asks::Asks;
 use meridian_gateway::Listen;
 use meridian_model::plan::{Task, Work};
 use meridian_model::run::Run;
@@ -15,6 +16,8 @@ use tokio::sync::watch;
 use tokio_postgres::NoTls;
 
 use crate::compute::Compute;
+
+mod dials;
 
 /// What the steps of one group need.
 pub(crate) struct Steps {
@@ -26,6 +29,8 @@ pub(crate) struct Steps {
     pub(crate) views: watch::Receiver<Arc<View>>,
     /// The instances here.
     pub(crate) compute: Arc<Compute>,
+    /// Where dials are turned.
+    pub(crate) asks: Asks,
 }
 
 impl Steps {
@@ -37,7 +42,11 @@ impl Steps {
         let work = async {
             match &step.work.task {
                 Task::Scale { .. } => self.compute.scale_as_primary().await,
-                Task::Shift { .. } | Task::Dns => self.shift(run).await,
+                Task::Shift { dial, drain } => {
+                    let (moved, turned) = (self.shift(run).await?, self.turn(run, *dial, *drain).await?);
+                    Ok(if turned.is_empty() { moved } else { format!("{moved}; {turned}") })
+                }
+                Task::Dns => self.shift(run).await,
                 Task::Verify { .. } => self.verify(run).await,
                 other => Err(format!("{} is not for the node to carry out", other.kind())),
             }
@@ -93,9 +102,6 @@ fn built(work: &Work) -> Result<(), String> {
         Task::Notify { .. } => "notify",
         Task::Exec(_) => "exec",
         Task::Verify { checks } if !checks.is_empty() => "verify with checks of its own",
-        Task::Shift { dial: Some(_), .. } | Task::Shift { drain: true, .. } => {
-            "shiftTraffic with dial or drain"
-        }
         Task::Scale { service: Some(_), .. } | Task::Scale { instances: Some(_), .. } => {
             "scaleCompute of one service or number"
         }

@@ -11,6 +11,7 @@ use meridian_model::database::{
     Database, GatewayLimits, Member, OnRpoBreach, PostgresMember, Replication, SwitchoverLimits,
 };
 use meridian_model::name::{Name, RegionName};
+use meridian_model::plan::{Form, OnFailure, PlannedStep, Task, Work};
 use meridian_model::service::{Backend, HealthCheck, Retries, Service};
 use meridian_model::topology::{
     Coordination, Dial, Location, NodeAddresses, Objectives, Pattern, Population, Provider, Region, Role,
@@ -129,12 +130,33 @@ impl Shape {
         }
     }
 
-    /// The plan that is derived from the spec.
+    /// The plan that is derived from the spec; in some systems with steps before the old writer's demotion.
     fn plan(self) -> Plan {
-        let plan = meridian_planner::derive(&self.system(), &self.database());
+        let mut plan = meridian_planner::derive(&self.system(), &self.database());
+        let early = self.early();
+        if let Some(demote) = plan.steps.iter_mut().find(|s| s.work.task == Task::Demote) {
+            demote.work.after.extend(early.iter().map(|s| s.work.name.clone()));
+        }
+        plan.steps.splice(0..0, early);
         let works = |graceful| meridian_planner::freeze(&plan, graceful);
         let (graceful, ungraceful) = (works(true), works(false));
         Plan { name: plan.name.clone(), graceful, ungraceful, automatic: true, approval: false }
+    }
+
+    /// What the old writer does before a switchover demotes it, with each way in which it may fail.
+    fn early(self) -> Vec<PlannedStep> {
+        let on_failure = match self {
+            Self::ThreeAsync => OnFailure::Pause,
+            Self::FiveQuorum => OnFailure::Continue,
+            Self::TwoAndWitness => OnFailure::Abort,
+            Self::ThreeQuorum | Self::Alone => return Vec::new(),
+        };
+        let limit = Duration::from_secs(5);
+        let check = Work::new(named("ready"), Task::Verify { checks: Vec::new() }, limit);
+        let check = Work { retries: Some(1), on_failure, ..check };
+        let wait = Work::new(named("settle"), Task::Wait { for_ms: 300 }, limit);
+        let wait = Work { after: vec![check.name.clone()], ..wait };
+        [check, wait].map(|work| PlannedStep { form: Form::Graceful, work }).into()
     }
 
     /// The checked spec, as steering reads it.

@@ -14,7 +14,7 @@ use meridian_invariants::{
 use meridian_model::group::GroupRecord;
 use meridian_model::health::RegionHealth;
 use meridian_model::name::RegionName;
-use meridian_model::run::{Run, RunKind};
+use meridian_model::run::{Run, RunKind, Step, StepKind, StepState};
 use meridian_model::{Epoch, Moment, Timers, Timestamp};
 
 use crate::schedule::Us;
@@ -69,6 +69,8 @@ pub(crate) struct Watcher {
     planned: bool,
     /// The last state of every run.
     runs: BTreeMap<Epoch, Run>,
+    /// What an old writer has done last before its demotion, as far as it ever was.
+    prepared: Option<Run>,
 }
 
 /// Claims and first acknowledgements that are remembered: those of this many reigns.
@@ -96,6 +98,7 @@ impl Watcher {
             loss_accepted: false,
             planned: false,
             runs: BTreeMap::new(),
+            prepared: None,
         }
     }
 
@@ -265,10 +268,26 @@ impl Watcher {
 
     /// A run was written.
     pub(crate) fn journalled(&mut self, run: &Run) {
-        self.ask(laws::run_in_order::check, &Seen { runs: vec![run.clone()], ..Seen::default() });
+        let prepared = self.prepared.clone().filter(|p| run.takes_over.as_ref() == Some(&p.id));
+        let runs = prepared.into_iter().chain([run.clone()]).collect();
+        self.ask(laws::run_in_order::check, &Seen { runs, ..Seen::default() });
+        self.remember_preparation(run);
         // An older entry that comes late is written over again by its owner: what came to its end, did.
         if !self.runs.get(&run.epoch).is_some_and(Run::finished) {
             self.runs.insert(run.epoch, run.clone());
+        }
+    }
+
+    /// An entry that comes late does not undo what was done.
+    fn remember_preparation(&mut self, run: &Run) {
+        let promotes = |s: &Step| matches!(s.state, StepState::Running { .. } | StepState::Done { .. });
+        if run.kind != RunKind::Switchover || run.of_kind(StepKind::Promote).is_some_and(promotes) {
+            return;
+        }
+        let over = |run: &Run| run.steps.iter().filter(|s| s.over()).count();
+        let older = self.prepared.as_ref().is_none_or(|p| p.id != run.id || over(p) <= over(run));
+        if older {
+            self.prepared = Some(run.clone());
         }
     }
 

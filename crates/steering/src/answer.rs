@@ -106,7 +106,7 @@ impl View {
     #[must_use]
     pub fn classes(&self) -> Vec<Class> {
         let populations = (0..).zip(&self.system.topology.users).map(|(index, _)| Some(index));
-        let masks = u32::try_from((1_u64 << self.geography().partial.len()) - 1).unwrap_or(u32::MAX);
+        let masks = u32::try_from((1_u64 << self.partial().len()) - 1).unwrap_or(u32::MAX);
         let with_masks = |population| (0..=masks).map(move |dials| Class { population, dials });
         populations.chain([None]).flat_map(with_masks).take(CLASSES_MAX).collect()
     }
@@ -126,20 +126,21 @@ impl View {
     fn ranked(&self, service: &Service, class: Class) -> impl Iterator<Item = Candidate> {
         let has_backend = |name| service.backends.iter().any(|b| &b.region == name);
         self.regions_from(class.population).enumerate().map(move |(index, (region, round_trip))| {
-            let standing = rank::standing(region, self.seen(&region.name), has_backend(&region.name));
+            let (turned, seen) = (self.turned(&region.name), self.seen(&region.name));
+            let standing = rank::standing(region, turned, seen, has_backend(&region.name));
             let inside = self.inside_dial(index, class.dials);
             candidate(region, round_trip, standing, inside)
         })
     }
 
     fn inside_dial(&self, region: usize, dials: u32) -> bool {
-        let bit = self.geography().partial.iter().position(|partial| *partial == region);
+        let bit = self.partial().iter().position(|partial| *partial == region);
         bit.is_none_or(|bit| dials >> bit & 1 == 1)
     }
 
     /// Which partial dials take this network, and how many bits of the address that depends on.
     fn dials(&self, address: IpAddr, prefix: u8) -> (u32, u8) {
-        let partial = &self.geography().partial;
+        let partial = self.partial();
         if partial.is_empty() {
             return (0, 0);
         }
@@ -147,7 +148,7 @@ impl View {
         let network = networks::masked_address(address, prefix.min(grain));
         let taken = |region: &usize| {
             let region = self.system.topology.regions.get(*region)?;
-            Some(rank::takes(region.dial, roll(&region.name, network)))
+            Some(rank::takes(self.dial(region), roll(&region.name, network)))
         };
         let bits = partial.iter().enumerate().filter(|(_, r)| taken(r) == Some(true));
         (bits.fold(0, |mask, (bit, _)| mask | 1 << bit), grain)

@@ -57,7 +57,7 @@ impl View {
         let region = self.system.region(&backend.region)?;
         let local = region.name == self.here;
         let (health, reason) = if local { self.own_app() } else { self.other_app(region) };
-        let rank = backend_rank(region, health)?;
+        let rank = backend_rank(region.role, self.dial(region), health)?;
         let round_trip = self.distance_to(&region.name);
         let (via, place) = if local {
             (Via::Local(backend.endpoints.clone()), "own region".to_owned())
@@ -79,7 +79,7 @@ impl View {
     /// Another region needs to be well as a whole, with its edge and its application.
     fn other_app(&self, region: &Region) -> (Health, String) {
         let seen = self.seen(&region.name);
-        let standing = rank::standing(region, seen, true);
+        let standing = rank::standing(region, self.turned(&region.name), seen, true);
         match (standing.health, rank::app(seen)) {
             (Health::Up, app) => {
                 let why = seen.map_or("no verdict yet", |s| rank::part_reason(s, Part::App));
@@ -90,8 +90,8 @@ impl View {
     }
 }
 
-fn backend_rank(region: &Region, health: Health) -> Option<Rank> {
-    match (region.role, region.dial, health) {
+fn backend_rank(role: Role, dial: Dial, health: Health) -> Option<Rank> {
+    match (role, dial, health) {
         (Role::Witness, ..) | (_, Dial::Forbid, _) => None,
         (_, _, Health::Down) => Some(Rank::Down),
         (_, Dial::Drain | Dial::Share(Share::ZERO), _) => Some(Rank::Drained),

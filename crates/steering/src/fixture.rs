@@ -72,6 +72,7 @@ pub fn snapshot(system: &System, healths: &[(&str, Health)]) -> Snapshot {
             reason: String::new(),
             readers,
         }],
+        dials: Vec::new(),
     }
 }
 

@@ -17,6 +17,7 @@ pub mod distance;
 pub mod fixture;
 pub mod networks;
 pub mod rank;
+mod shares;
 pub mod succession;
 pub mod view;
 
@@ -24,5 +25,5 @@ pub use answer::{Answer, Candidate, Class, Client};
 pub use choice::{BackendChoice, ReaderChoice, Via, WriterChoice};
 pub use distance::RoundTrip;
 pub use rank::Rank;
-pub use succession::{Next, next_snapshot};
+pub use succession::Next;
 pub use view::View;

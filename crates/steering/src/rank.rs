@@ -11,6 +11,7 @@ use std::fmt;
 use meridian_model::Share;
 use meridian_model::health::{Health, Part, RegionHealth};
 use meridian_model::topology::{Dial, Region, Role};
+use meridian_model::traffic::TurnedDial;
 
 /// How good a place is for a client; lower is better.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -68,14 +69,31 @@ pub(crate) struct Standing {
     pub(crate) reason: String,
 }
 
-/// Ranks a region for clients of a service. `local_app` says whether the service has instances there.
-pub(crate) fn standing(region: &Region, seen: Option<&RegionHealth>, has_backend: bool) -> Standing {
+/// The dial that counts: what it was turned to stands in for the spec's, but nobody lifts a `forbid`.
+pub(crate) fn dial(region: &Region, turned: Option<&TurnedDial>) -> Dial {
+    match (region.dial, turned) {
+        (Dial::Forbid, _) => Dial::Forbid,
+        (of_spec, None) => of_spec,
+        (_, Some(turned)) => turned.turn.into(),
+    }
+}
+
+/// Ranks a region for clients of a service. `has_backend` says whether the service has instances there.
+pub(crate) fn standing(
+    region: &Region,
+    turned: Option<&TurnedDial>,
+    seen: Option<&RegionHealth>,
+    has_backend: bool,
+) -> Standing {
     let (health, reason) = serving_health(seen);
-    let (rank, reason) = match (region.role, region.dial, health) {
+    let (rank, reason) = match (region.role, dial(region, turned), health) {
         (Role::Witness, _, _) => (Rank::Never, "a witness serves nobody".to_owned()),
         (_, Dial::Forbid, _) => (Rank::Never, "forbidden by its dial, also in an emergency".to_owned()),
         (_, _, Health::Down) => (Rank::Down, reason),
-        (_, Dial::Drain | Dial::Share(Share::ZERO), _) => (Rank::Drained, format!("drained; {reason}")),
+        (_, Dial::Drain | Dial::Share(Share::ZERO), _) => {
+            let by = turned.map(|turned| format!(" by {}", turned.who())).unwrap_or_default();
+            (Rank::Drained, format!("drained{by}; {reason}"))
+        }
         (_, _, Health::Unknown) => (Rank::Unknown, reason),
         (_, _, Health::Up) if !has_backend => {
             (Rank::Relaying, format!("{reason}, but the service has no instances there"))

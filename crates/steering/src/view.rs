@@ -8,11 +8,13 @@ use std::time::Duration;
 
 use meridian_model::health::RegionHealth;
 use meridian_model::topology::{Dial, Population, Region};
+use meridian_model::traffic::TurnedDial;
 use meridian_model::{RegionName, Snapshot, System};
 
 use crate::answer::PARTIAL_DIALS_MAX;
 use crate::distance::RoundTrip;
 use crate::networks::Networks;
+use crate::rank;
 
 /// All that a data plane knows: immutable, swapped whole.
 #[derive(Debug)]
@@ -24,6 +26,9 @@ pub struct View {
     /// The state of everything.
     pub snapshot: Arc<Snapshot>,
     geography: Arc<Geography>,
+    /// Regions with a dial between nothing and all, by their index in the spec: an answer depends on the
+    /// client's network then.
+    partial: Vec<usize>,
 }
 
 /// What depends on the spec alone. Indexes follow the order of the spec.
@@ -34,8 +39,6 @@ pub(crate) struct Geography {
     from_people: Vec<Vec<RoundTrip>>,
     /// The distance of each region from here.
     from_here: Vec<RoundTrip>,
-    /// Regions with a dial between nothing and all: an answer depends on the client's network then.
-    pub(crate) partial: Vec<usize>,
 }
 
 impl View {
@@ -43,22 +46,44 @@ impl View {
     #[must_use]
     pub fn new(system: Arc<System>, here: RegionName, snapshot: Arc<Snapshot>) -> Arc<Self> {
         let geography = Arc::new(Geography::of(&system, &here));
-        Arc::new(Self { system, here, snapshot, geography })
+        Arc::new(Self::join(system, here, snapshot, geography))
     }
 
     /// The same spec with another snapshot.
     #[must_use]
     pub fn with_snapshot(&self, snapshot: Arc<Snapshot>) -> Arc<Self> {
-        Arc::new(Self {
-            system: Arc::clone(&self.system),
-            here: self.here.clone(),
-            snapshot,
-            geography: Arc::clone(&self.geography),
-        })
+        let (system, geography) = (Arc::clone(&self.system), Arc::clone(&self.geography));
+        Arc::new(Self::join(system, self.here.clone(), snapshot, geography))
+    }
+
+    fn join(
+        system: Arc<System>,
+        here: RegionName,
+        snapshot: Arc<Snapshot>,
+        geography: Arc<Geography>,
+    ) -> Self {
+        let dial = |region: &Region| rank::dial(region, snapshot.turned(&region.name));
+        let partial = system.topology.regions.iter().enumerate().filter(|(_, r)| is_partial(dial(r)));
+        let partial = partial.map(|(index, _)| index).take(PARTIAL_DIALS_MAX).collect();
+        Self { system, here, snapshot, geography, partial }
     }
 
     pub(crate) fn geography(&self) -> &Geography {
         &self.geography
+    }
+
+    pub(crate) fn partial(&self) -> &[usize] {
+        &self.partial
+    }
+
+    /// The dial of a region as it stands now: the spec's, or what it was turned to since.
+    #[must_use]
+    pub fn dial(&self, region: &Region) -> Dial {
+        rank::dial(region, self.turned(&region.name))
+    }
+
+    pub(crate) fn turned(&self, region: &RegionName) -> Option<&TurnedDial> {
+        self.snapshot.turned(region)
     }
 
     /// What the snapshot says of a region.
@@ -92,13 +117,7 @@ impl Geography {
             .zip(&topology.users)
             .flat_map(|(index, population)| population.networks.iter().map(move |net| (*net, index)));
         let networks = Networks::new(networks);
-        let partial = topology.regions.iter().enumerate().filter(|(_, r)| is_partial(r.dial));
-        Self {
-            networks,
-            from_people: people_distances(system),
-            from_here: here_distances(system, here),
-            partial: partial.map(|(index, _)| index).take(PARTIAL_DIALS_MAX).collect(),
-        }
+        Self { networks, from_people: people_distances(system), from_here: here_distances(system, here) }
     }
 }
 

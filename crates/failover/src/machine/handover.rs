@@ -1,7 +1,7 @@
 //! A switchover, from both sides: nothing is lost, and nobody waits longer than a pause.
 //!
-//! The old writer prepares a short stop, has all gateways hold new transactions, lets the running ones
-//! end, waits until the successor has everything, stops in good order and gives the lease to the successor
+//! The old writer does what the plan wants before its demotion (`runner/early.rs`), prepares a short stop, has
+//! all gateways hold new transactions, lets the running ones end, waits until the successor has everything, stops in good order and gives the lease to the successor
 //! by a token that stands in the record. Until the stop, calling off costs nothing: the held transactions go
 //! on where they were. After it, the database is started again. The successor replays what it has
 //! received beyond the place in the token, claims and promotes.
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use meridian_model::group::{DatabaseRole, WalPosition};
 use meridian_model::health::Health;
-use meridian_model::name::{Name, RegionName};
+use meridian_model::name::{Name, RegionName, RunId};
 use meridian_model::order::{Handover, Order, OrderState, Wish};
 use meridian_model::{Moment, Timestamp};
 
@@ -35,13 +35,16 @@ pub(super) struct Handing {
 /// A switchover that is being carried out.
 #[derive(Debug, Clone)]
 pub(super) struct Hand {
-    order: Order,
+    pub(super) order: Order,
     pub(super) to: RegionName,
     pub(super) prepared: bool,
     pub(super) caught_up: bool,
     /// Where the shutdown checkpoint begins.
     pub(super) stopped: Option<(WalPosition, Timestamp)>,
     pub(super) failed: Option<String>,
+    /// The run of what the plan wants before the demotion, and whether that is over.
+    pub(super) early: Option<RunId>,
+    pub(super) early_over: bool,
     held_since: Moment,
     held_at: Timestamp,
     asked: bool,
@@ -80,6 +83,7 @@ impl Handing {
             held_at: hand.held_at,
             stopped_at,
             cut: hand.cut.unwrap_or(0),
+            prepared: hand.early.clone(),
         })
     }
 }
@@ -119,9 +123,16 @@ impl Machine {
         if let Some(blocked) = refused {
             return self.end_order(&order, Some(blocked.evidence));
         }
+        let (early, to) = (self.early_run(&order, to), to.clone());
+        if early.is_some() && !self.may_prepare() {
+            return;
+        }
+        let early = early.map(|early| self.begin_early(early));
         self.handing.now = Some(Hand {
-            to: to.clone(),
+            to,
             order,
+            early_over: early.is_none(),
+            early,
             prepared: false,
             caught_up: false,
             stopped: None,
@@ -176,6 +187,9 @@ impl Machine {
         {
             self.asides.push(Command::Unhold { epoch: reign.epoch });
         }
+        if let Some(why) = &refused {
+            self.runner.end_early(format!("the switchover was called off: {why}"), self.at.wall);
+        }
         self.end_order(&hand.order, refused);
     }
 
@@ -215,7 +229,7 @@ impl Machine {
     }
 
     fn order_is_approved(&self, order: &Order, _: Moment) -> Ruling {
-        let by_itself = matches!(order.by.as_str(), "schedule" | "alert");
+        let by_itself = nobody_in_person(order);
         if by_itself && let Some(maintenance) = self.maintenance() {
             return Err(no(maintenance));
         }
@@ -225,7 +239,7 @@ impl Machine {
         Ok(format!("{} ordered it", order.by))
     }
 
-    fn successor_well(&self, order: &Order, now: Moment) -> Ruling {
+    pub(super) fn successor_well(&self, order: &Order, now: Moment) -> Ruling {
         let Wish::Switchover { to } = &order.wish else { return Err(no("it names no successor")) };
         if *to == self.config.me {
             return Err(no(format!("{to} is the writer already")));
@@ -264,11 +278,10 @@ impl Machine {
             hand.failed.get_or_insert(blocked.evidence);
         }
         if let Some(reason) = hand.failed.clone() {
-            let to = if self.state == State::HandingOver { State::Restarting } else { State::Leading };
-            self.end_handing(Some(reason));
-            return self.go(Trigger::CalledOff, to);
+            return self.call_off(reason);
         }
         match self.state {
+            State::Preparing if !hand.early_over => self.look_at_early_steps(),
             State::Preparing if hand.prepared => self.go(Trigger::Prepared, State::Draining),
             State::Draining if hand.caught_up => self.go(Trigger::Drained, State::HandingOver),
             State::Draining => self.wait_for_quiet(),
@@ -277,6 +290,12 @@ impl Machine {
             }
             _ => {}
         }
+    }
+
+    pub(super) fn call_off(&mut self, reason: String) {
+        let to = if self.state == State::HandingOver { State::Restarting } else { State::Leading };
+        self.end_handing(Some(reason));
+        self.go(Trigger::CalledOff, to);
     }
 
     pub(super) fn begin_draining(&mut self) {
@@ -346,7 +365,7 @@ impl Machine {
         let hand = self.handing.now.as_ref().filter(|hand| hand.failed.is_none())?;
         let (to, limits) = (hand.to.clone(), self.config.switchover);
         match self.state {
-            State::Preparing if !hand.prepared => Some(Action::PrepareHandover { to }),
+            State::Preparing if hand.early_over && !hand.prepared => Some(Action::PrepareHandover { to }),
             State::Draining if !hand.caught_up && self.is_quiet() => {
                 Some(Action::CatchUp { to, within: limits.catch_up })
             }
@@ -374,4 +393,8 @@ impl Machine {
             }
         }
     }
+}
+
+pub(super) fn nobody_in_person(order: &Order) -> bool {
+    matches!(order.by.as_str(), "schedule" | "alert")
 }

@@ -20,6 +20,10 @@ use crate::event::{At, Outcome};
 use crate::limits::{JOURNAL_PATIENCE, RUNS_SEEN_MAX, STEP_AGAIN, STEP_GRACE};
 use crate::table::State;
 
+mod early;
+
+pub(super) use early::before_demotion;
+
 /// The run of our reign and the runs seen in etcd.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Runner {
@@ -37,6 +41,8 @@ pub(super) struct Runner {
     /// By name, the steps that are running: since when, and what was asked of the runtime for them.
     acts: BTreeMap<Name, Act>,
     words: VecDeque<RunWords>,
+    /// Of a run that prepares a switchover the steps that may begin; else empty.
+    early: Vec<Name>,
     /// Promotion was commanded: the run counts for the flap window.
     pub(super) acted: bool,
 }
@@ -121,7 +127,7 @@ impl Runner {
         let words = self.words.iter().find(|w| w.run == run.id);
         let mut changed = words.is_some_and(|words| obey(run, words, at.wall));
         if run.paused.is_none() && run.aborted.is_none() {
-            changed |= begin_ready(run, at.wall);
+            changed |= begin_ready(run, &self.early, at.wall);
         }
         for step in run.steps.iter().filter(|s| matches!(s.state, StepState::Running { .. })) {
             self.acts.entry(step.work.name.clone()).or_insert(Act::begun(at.now));
@@ -156,7 +162,7 @@ impl Runner {
         step.failures = step.failures.saturating_add(1);
         if step.work.retries.is_none_or(|retries| step.failures <= retries) {
             if let Some(act) = self.acts.get_mut(name) {
-                *act = Act { asked: None, again: Some(at.now + STEP_AGAIN), ..*act };
+                *act = Act { since: at.now, asked: None, again: Some(at.now + STEP_AGAIN) };
             }
             return;
         }
@@ -183,10 +189,11 @@ fn over(run: &Run) -> usize {
     run.steps.iter().filter(|s| s.over()).count()
 }
 
-/// Everything whose predecessors are over begins.
-fn begin_ready(run: &mut Run, at: Timestamp) -> bool {
-    let ready: Vec<bool> =
-        run.steps.iter().map(|s| matches!(s.state, StepState::Pending) && run.ready(s)).collect();
+/// Everything whose predecessors are over begins; of a run that only prepares, no more than `early`.
+fn begin_ready(run: &mut Run, early: &[Name], at: Timestamp) -> bool {
+    let wanted = |s: &Step| early.is_empty() || early.contains(&s.work.name);
+    let pending = |s: &Step| matches!(s.state, StepState::Pending) && wanted(s);
+    let ready: Vec<bool> = run.steps.iter().map(|s| pending(s) && run.ready(s)).collect();
     for (step, _) in run.steps.iter_mut().zip(&ready).filter(|(_, ready)| **ready) {
         step.state = StepState::Running { since: at };
     }
@@ -306,6 +313,10 @@ impl Machine {
                     self.runner.done(&step.work.name, detail, self.at.wall);
                 }
                 Look::Waits => {}
+                Look::Failed(reason) => {
+                    self.log(Level::Warn, format!("step {} failed: {reason}", step.work.name));
+                    self.runner.failed(&step.work.name, &reason, self.at);
+                }
                 Look::Outside => out.extend(self.command_step(&step)),
             }
         }

@@ -9,6 +9,7 @@ use meridian_model::run::{Run, RunKind, Step, StepKind, StepState};
 
 use super::Machine;
 use super::rules::{place, secs};
+use super::runner::before_demotion;
 
 impl Machine {
     /// The run of a failover, with the evidence of every rule.
@@ -49,6 +50,7 @@ impl Machine {
             token.to
         );
         let mut run = self.draft(RunKind::Switchover, epoch.next(), cause, fence);
+        self.take_over_early(&mut run, token);
         if let Some(step) = run.steps.iter_mut().find(|s| s.kind() == StepKind::Demote) {
             let cut = match token.cut {
                 0 => "every transaction ended by itself".to_owned(),
@@ -115,14 +117,11 @@ impl Machine {
         let promote = run.of_kind(StepKind::Promote).map(|s| s.work.name.clone());
         let early = promote.map(|name| before(run, &name)).unwrap_or_default();
         for step in &mut run.steps {
-            let done = |detail: String| StepState::Done { since: wall, at: wall, detail };
-            match step.work.task {
-                // The rules have asked for it before the claim.
-                Task::Approve { .. } if early.contains(&step.work.name) => {
-                    let by = agreed.clone().unwrap_or_else(|| "whoever ordered it".to_owned());
-                    step.state = done(format!("{by} agreed"));
-                }
-                _ => {}
+            let asks = matches!(step.work.task, Task::Approve { .. }) && early.contains(&step.work.name);
+            // The rules have asked for it before the claim.
+            if asks && matches!(step.state, StepState::Pending) {
+                let by = agreed.clone().unwrap_or_else(|| "whoever ordered it".to_owned());
+                step.state = StepState::Done { since: wall, at: wall, detail: format!("{by} agreed") };
             }
         }
         // The fence is proven before the claim; it counts as soon as what the plan wants before is over.
@@ -142,7 +141,7 @@ impl Machine {
 }
 
 /// The steps that must be over before `name`, at any distance.
-fn before(run: &Run, name: &Name) -> Vec<Name> {
+pub(super) fn before(run: &Run, name: &Name) -> Vec<Name> {
     let mut found: Vec<Name> = Vec::new();
     let mut open = vec![name.clone()];
     while let Some(step) = open.pop().and_then(|name| run.step(&name)) {
@@ -156,13 +155,17 @@ fn before(run: &Run, name: &Name) -> Vec<Name> {
     found
 }
 
-/// Only the machine's and the node's own steps; what depended on others depends on what those did.
+/// Only the machine's and the node's own steps.
 fn without_outside(works: &[Work]) -> Vec<Work> {
-    let outside = |w: &Work| {
+    without(works, |w| {
         matches!(w.task, Task::Approve { .. } | Task::Notify { .. } | Task::Exec(_) | Task::Wait { .. })
-    };
+    })
+}
+
+/// What depended on those that are left out depends on what they depended on.
+pub(super) fn without(works: &[Work], left_out: impl Fn(&Work) -> bool) -> Vec<Work> {
     let mut kept: Vec<Work> = works.to_vec();
-    while let Some(at) = kept.iter().position(outside) {
+    while let Some(at) = kept.iter().position(&left_out) {
         let gone = kept.remove(at);
         for work in kept.iter_mut().filter(|w| w.after.contains(&gone.name)) {
             work.after.retain(|name| *name != gone.name);
@@ -173,8 +176,8 @@ fn without_outside(works: &[Work]) -> Vec<Work> {
     kept
 }
 
-/// The same writer goes on with a run that its own end had broken off: what was done outside stays done,
-/// what the database and traffic need is done again under the new epoch.
+/// The same writer goes on with a run that its own end had broken off: what was done outside, or before the old
+/// writer's demotion, stays done; what the database and traffic need is done again under the new epoch.
 fn carry_over(run: &mut Run, before: &Run) {
     let outside = |s: &Step| {
         matches!(
@@ -182,9 +185,12 @@ fn carry_over(run: &mut Run, before: &Run) {
             StepKind::Approve | StepKind::Notify | StepKind::Exec | StepKind::Wait | StepKind::Demote
         )
     };
+    let early = before_demotion(before);
+    let stays = |s: &Step| s.over() && (outside(s) || early.contains(&s.work.name));
     run.plan.clone_from(&before.plan);
+    run.from.clone_from(&before.from);
     run.paused.clone_from(&before.paused);
-    let again = |s: &Step| if outside(s) && s.over() { s.clone() } else { Step::pending(s.work.clone()) };
+    let again = |s: &Step| if stays(s) { s.clone() } else { Step::pending(s.work.clone()) };
     run.steps = before.steps.iter().map(again).collect();
 }
 

@@ -1,5 +1,7 @@
 //! The steps of a run that only need looking or listening: what the machine itself knows.
 
+use std::time::Duration;
+
 use meridian_model::group::{DatabaseRole, StandbyStatus};
 use meridian_model::health::Health;
 use meridian_model::name::Name;
@@ -19,7 +21,10 @@ impl Machine {
             Task::Promote => None,
             Task::Repoint => self.repointed(step),
             Task::Protect => self.protected(),
-            Task::Approve { .. } => self.approved(&step.work.name),
+            Task::Approve { .. } => match self.approved(&step.work.name) {
+                None => return self.unanswered(step),
+                agreed => agreed,
+            },
             Task::Wait { for_ms } => self.waited(&step.work.name, *for_ms),
             _ => return Look::Outside,
         };
@@ -28,14 +33,28 @@ impl Machine {
 
     fn approved(&self, step: &Name) -> Option<String> {
         let run = self.runner.current.as_ref()?;
+        // A person who orders a switchover has agreed to it by that.
+        if let Some(by) = self.person_behind(&run.id) {
+            return Some(format!("{by} ordered it"));
+        }
         let words = self.runner.said_to(&run.id)?;
         let (_, word) = words.approved.iter().find(|(name, _)| name == step)?;
         Some(format!("{} agreed: {}", word.by, word.reason))
     }
 
+    /// A person is waited for as long as an attempt may take.
+    fn unanswered(&mut self, step: &Step) -> Look {
+        let limit = Duration::from_millis(step.work.timeout_ms);
+        let since = self.runner.began(&step.work.name);
+        match since.is_some_and(|since| self.due(since + limit, "an approval is waited for no longer")) {
+            true => Look::Failed(format!("nobody agreed within {}", secs(limit))),
+            false => Look::Waits,
+        }
+    }
+
     fn waited(&mut self, step: &Name, for_ms: u64) -> Option<String> {
         let since = self.runner.began(step)?;
-        let end = since + std::time::Duration::from_millis(for_ms);
+        let end = since + Duration::from_millis(for_ms);
         self.due(end, "a step waits").then(|| format!("waited {for_ms} ms"))
     }
 
@@ -77,6 +96,7 @@ impl Machine {
 pub(super) enum Look {
     Done(String),
     Waits,
+    Failed(String),
     Outside,
 }
 

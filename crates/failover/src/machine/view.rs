@@ -127,7 +127,8 @@ impl Machine {
             State::Sealed => format!("is sealed for epoch {epoch}; does not claim: {why}"),
             State::TakingOver => format!("takes over from {holder}: replays its log to the end"),
             State::Preparing => {
-                format!("writes in epoch {epoch}; prepares to hand over to {}", self.successor())
+                let (to, early) = (self.successor(), self.early_under_way());
+                format!("writes in epoch {epoch}; prepares to hand over to {to}{early}")
             }
             State::Draining => {
                 format!(

@@ -25,6 +25,8 @@ pub(crate) struct Desk {
     pub(crate) out: Vec<Command>,
     /// The moves that were made.
     pub(crate) moves: BTreeSet<String>,
+    /// The database action that was asked for last.
+    pub(crate) asked: Option<(u64, DatabaseAction)>,
     revision: i64,
 }
 
@@ -90,7 +92,8 @@ impl Desk {
     pub(crate) fn of(config: Config, role: DatabaseRole, memory: Option<Memory>) -> Self {
         let machine = Machine::new(config);
         let now = Moment::from_millis(1_000_000);
-        let mut desk = Self { machine, now, out: Vec::new(), moves: BTreeSet::new(), revision: 10 };
+        let (out, moves) = (Vec::new(), BTreeSet::new());
+        let mut desk = Self { machine, now, out, moves, asked: None, revision: 10 };
         desk.say(Event::Started { database: DatabaseStatus::stopped(role), memory });
         desk.say(Event::Coordination { reachable: true });
         desk
@@ -106,6 +109,7 @@ impl Desk {
             }
         }
         assert!(self.machine.wake_at().is_none_or(|(at, _)| at > self.now));
+        self.asked = self.action().or(self.asked.take());
         self
     }
 
@@ -202,7 +206,7 @@ impl Desk {
     }
 
     /// Journal entries and steps succeed until nothing more is asked.
-    fn obey(&mut self) {
+    pub(crate) fn obey(&mut self) {
         let mut open: Vec<Event> = self.out.iter().filter_map(answer).collect();
         while let Some(event) = open.pop() {
             self.say(event);
@@ -223,7 +227,11 @@ impl Desk {
 
     /// The first region in its first reign.
     pub(crate) fn promoting() -> Self {
-        let mut desk = Self::new(0, DatabaseRole::Absent, None);
+        Self::new(0, DatabaseRole::Absent, None).begins()
+    }
+
+    fn begins(self) -> Self {
+        let mut desk = self;
         desk.record(None);
         assert_eq!(desk.state(), State::Bootstrapping);
         desk.win();
@@ -233,7 +241,11 @@ impl Desk {
 
     /// The writer.
     pub(crate) fn leading() -> Self {
-        let mut desk = Self::promoting();
+        Self::promoting().leads()
+    }
+
+    fn leads(self) -> Self {
+        let mut desk = self;
         desk.done(status(DatabaseRole::Stopped, 0)).done(status(DatabaseRole::Primary, 50));
         assert_eq!(desk.state(), State::Leading);
         desk
@@ -241,7 +253,16 @@ impl Desk {
 
     /// The writer, whose first run is finished: both others stream from it.
     pub(crate) fn protected() -> Self {
-        let mut desk = Self::leading();
+        Self::leading().settles()
+    }
+
+    /// The same with another plan, say.
+    pub(crate) fn protected_by(config: Config) -> Self {
+        Self::of(config, DatabaseRole::Absent, None).begins().leads().settles()
+    }
+
+    fn settles(self) -> Self {
+        let mut desk = self;
         desk.obey();
         desk.regions(9).obey();
         for i in [1, 2] {

@@ -148,6 +148,7 @@ pub(crate) fn handed_over() -> GroupRecord {
         held_at: Timestamp(0),
         stopped_at: Timestamp(0),
         cut: 0,
+        prepared: None,
     };
     GroupRecord { released: true, handover: Some(token), ..record(0, 1, 2_048) }
 }

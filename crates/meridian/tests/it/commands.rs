@@ -12,6 +12,7 @@ fn every_command_teaches() {
         &["schema"],
         &["run"],
         &["status"],
+        &["dial"],
         &["lab"],
         &["lab", "up"],
         &["lab", "down"],

@@ -120,6 +120,7 @@ impl Parts<'_> {
                 database: database.clone(),
                 views,
                 compute: Arc::clone(compute),
+                asks: Asks::new(Arc::clone(etcd) as Arc<dyn Store>, Keys::new(&self.system.topology.name)),
             }),
         })
     }

@@ -1,4 +1,4 @@
-//! What people, alerts and other nodes ask over the control interface: orders, words to runs, maintenance,
+//! What people, alerts and other nodes ask over the control interface: orders, words to runs, maintenance, dials,
 //! and the hold of transactions that a switchover needs, or a breach of the RPO. The forms here are what `meridian` sends.
 
 use std::time::Duration;
@@ -23,6 +23,8 @@ pub const WORDS: &str = "/v1/words";
 pub const MAINTENANCE: &str = "/v1/maintenance";
 /// Where Alertmanager sends its alerts.
 pub const ALERTS: &str = "/v1/alerts";
+/// Where dials are turned and cleared.
+pub const DIALS: &str = "/v1/dials";
 /// Where a writer asks another region's gateway to hold.
 pub(crate) const HOLD: &str = "/v1/hold";
 /// Where it ends that.
@@ -252,7 +254,7 @@ fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
-fn told<T: Serialize>(result: Result<T, AskError>) -> Answer {
+pub(super) fn told<T: Serialize>(result: Result<T, AskError>) -> Answer {
     match result {
         Ok(value) => json(&value),
         Err(AskError::Refused(why)) => text(StatusCode::CONFLICT, &format!("{why}\n")),

@@ -2,7 +2,10 @@
 
 use std::sync::Mutex;
 
-use meridian_coordination::{Keys, Memory as Twin};
+use meridian_coordination::store::Change;
+use meridian_coordination::{Keys, Listing, Memory as Twin};
+use meridian_model::Moment;
+use meridian_model::traffic::Turn;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -18,12 +21,14 @@ const HEALTH: &str = "GET /healthz HTTP/1.1\r\nhost: node\r\n\r\n";
 
 /// Serves; the promises that are asked for come out.
 async fn serving() -> (SocketAddr, mpsc::Receiver<PromiseAsked>) {
+    let mut knowledge = Knowledge::new(&name("shop"), vec![name("orders")]);
+    knowledge.apply(Change::Reset(Listing::default()), Moment::ZERO);
     let board = Board {
         here: here(),
         verdicts: watch::channel(Arc::default()).1,
         coordination: watch::channel(CoordinationStatus::default()).1,
         groups: Vec::new(),
-        knowledge: Arc::new(Mutex::new(Knowledge::new(&name("shop"), vec![name("orders")]))),
+        knowledge: Arc::new(Mutex::new(knowledge)),
         views: watch::channel(view()).1,
         compute: Arc::new(Compute::new(here(), Vec::new())),
     };
@@ -59,9 +64,13 @@ async fn heard(stream: &mut TcpStream) -> String {
 }
 
 fn post(body: &str, length: usize) -> String {
+    post_to("/v1/promise", body, length)
+}
+
+fn post_to(path: &str, body: &str, length: usize) -> String {
     let secret = secret().bearer();
     format!(
-        "POST /v1/promise HTTP/1.1\r\nhost: node\r\nauthorization: {secret}\r\n\
+        "POST {path} HTTP/1.1\r\nhost: node\r\nauthorization: {secret}\r\n\
          content-length: {length}\r\n\r\n{body}"
     )
 }
@@ -101,6 +110,22 @@ async fn a_question_that_never_ends_is_not_waited_for() {
     let (address, _asked) = serving().await;
     let mut slow = caller(address, &post("{", 1_000)).await;
     assert_eq!(heard(&mut slow).await, "HTTP/1.1 408 Request Timeout");
+}
+
+#[tokio::test]
+async fn a_person_turns_a_dial_and_clears_it_but_only_of_a_region_that_there_is() {
+    let (address, _asked) = serving().await;
+    let dial = async |region: &str, turn: Option<Turn>| {
+        let (region, by, reason) = (name(region), "ana".to_owned(), "a test".to_owned());
+        let body = serde_json::to_string(&dials::DialAsked { region, turn, by, reason }).unwrap();
+        heard(&mut caller(address, &post_to(asks::DIALS, &body, body.len())).await).await
+    };
+    assert_eq!(dial("us-east-1", Some(Turn::Drain)).await, "HTTP/1.1 200 OK");
+    assert_eq!(dial("atlantis", Some(Turn::Drain)).await, "HTTP/1.1 409 Conflict");
+    assert_eq!(dial("us-east-1", None).await, "HTTP/1.1 200 OK");
+    assert_eq!(dial("us-east-1", None).await, "HTTP/1.1 409 Conflict", "nothing is turned any more");
+    let stranger = format!("POST {} HTTP/1.1\r\nhost: node\r\ncontent-length: 0\r\n\r\n", asks::DIALS);
+    assert_eq!(heard(&mut caller(address, &stranger).await).await, "HTTP/1.1 401 Unauthorized");
 }
 
 #[cfg(target_os = "linux")]

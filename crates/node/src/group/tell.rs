@@ -216,9 +216,7 @@ impl Teller {
         if !same {
             let span = spans::run(&run.id, &self.group, run.kind, run.epoch);
             // The run of an earlier life of this node, or one that has just been made: nothing was told.
-            let fresh = run.steps.iter().all(|s| {
-                !s.done() || matches!(s.kind(), StepKind::Fence | StepKind::Demote | StepKind::Approve)
-            });
+            let fresh = !run.of_kind(StepKind::Promote).is_some_and(Step::done);
             let mut told = run.clone();
             if fresh {
                 told.steps.iter_mut().for_each(|s| s.state = StepState::Pending);

@@ -3,6 +3,8 @@
 use meridian_coordination::encode;
 use meridian_model::Epoch;
 use meridian_model::health::Report;
+use meridian_model::order::Word;
+use meridian_model::traffic::Turn;
 
 use super::*;
 
@@ -26,7 +28,7 @@ fn report(round: u64) -> Report {
 fn a_reset_without_a_record_says_that_there_is_none() {
     let mut known = knowledge();
     let learned = known.apply(Change::Reset(Listing { revision: 5, items: Vec::new() }), Moment::ZERO);
-    let nothing_asked = [Learned::Maintenance(None), Learned::Order(name("orders"), None)];
+    let nothing_asked = [Learned::Dials, Learned::Maintenance(None), Learned::Order(name("orders"), None)];
     let there = [Learned::Record(name("orders"), None, 5), Learned::Alive];
     assert_eq!(learned, nothing_asked.into_iter().chain(there).collect::<Vec<_>>());
 }
@@ -92,4 +94,28 @@ fn only_the_newest_runs_are_kept_and_none_that_a_reset_does_not_show() {
     let people = [Learned::Order(name("orders"), None), Learned::Maintenance(None)];
     let all: Vec<Learned> = [absent, Learned::Run(run(newest))].into_iter().chain(people).collect();
     assert_eq!(known.relearn(&name("orders")), all);
+}
+
+fn turned(region: &str, run: Option<&str>) -> TurnedDial {
+    let word = Word { by: "ana".to_owned(), at: meridian_model::Timestamp(0), reason: String::new() };
+    TurnedDial { region: name(region), turn: Turn::Drain, run: run.map(name), word }
+}
+
+#[test]
+fn nobody_knows_of_dials_before_etcd_has_told_everything() {
+    let mut known = knowledge();
+    let keys = Keys::new(&name("shop"));
+    let of_run = entry(keys.group_dials(&name("orders")), encode(&[turned("us", Some("a"))]), 1);
+    let of_person = entry(keys.dials(), encode(&[turned("eu", None)]), 2);
+    assert_eq!((known.apply(Change::Put(of_run.clone()), Moment::ZERO), known.dials()), (Vec::new(), None));
+    known.apply(Change::Reset(Listing { revision: 1, items: vec![of_run] }), Moment::ZERO);
+    assert_eq!(known.dials(), Some(vec![turned("us", Some("a"))]));
+    assert_eq!(known.apply(Change::Put(of_person), Moment::ZERO), [Learned::Dials]);
+    assert_eq!(known.dials(), Some(vec![turned("eu", None), turned("us", Some("a"))]));
+    // A claim ends what the last run has turned.
+    let ended = Change::Delete { key: keys.group_dials(&name("orders")), revision: 3 };
+    assert_eq!(known.apply(ended, Moment::ZERO), [Learned::Dials]);
+    assert_eq!(known.dials(), Some(vec![turned("eu", None)]));
+    known.apply(Change::Reset(Listing { revision: 4, items: Vec::new() }), Moment::ZERO);
+    assert_eq!(known.dials(), Some(Vec::new()));
 }

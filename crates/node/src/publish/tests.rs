@@ -19,7 +19,7 @@ async fn the_disk_comes_after_the_swap_and_has_the_newest_when_the_publisher_is_
     let regions = |health| system.region_names().map(|r| region(r.as_str(), health, "")).collect::<Vec<_>>();
     let views = publisher.views();
     for (generation, health) in [(1, Health::Up), (2, Health::Unknown), (3, Health::Up)] {
-        assert_eq!(publisher.publish(&regions(health), Vec::new()), Some(generation));
+        assert_eq!(publisher.publish(&regions(health), Vec::new(), None), Some(generation));
         assert_eq!(views.borrow().snapshot.generation, generation, "swapped");
     }
     assert_eq!(memory.read::<Snapshot>(FILE).unwrap(), None, "and nobody has waited for the disk");

@@ -238,8 +238,7 @@ impl World {
         let groups = vec![machine.group_state(now)];
         let sight = &mut self.nodes[i].sight;
         let old = Arc::clone(&sight.view.snapshot);
-        let Some(snapshot) = meridian_steering::next_snapshot(&old, &sight.verdicts, groups, wall).snapshot
-        else {
+        let Some(snapshot) = sight.view.next_snapshot(&sight.verdicts, groups, None, wall).snapshot else {
             return;
         };
         let same_answers = same_health(&old.regions, &snapshot.regions);

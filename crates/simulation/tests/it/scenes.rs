@@ -340,3 +340,26 @@ fn a_switchover_moves_the_writer_and_comes_home() {
         }
     }
 }
+
+/// What a plan wants before the old writer is demoted is done by it, before anything is held, and stands in the run
+/// of the new one.
+#[test]
+fn the_old_writer_does_what_comes_before_its_demotion() {
+    for shape in [Shape::ThreeAsync, Shape::FiveQuorum, Shape::TwoAndWitness] {
+        let mut world = healthy(1_310, shape);
+        world.strike(Kind::Switchover(1), 0);
+        takes(&mut world, 20, |w| w.leader() == Some(1));
+        becomes_well(&mut world, 60);
+        let run = world.run_of(Epoch(2)).unwrap();
+        assert!(run.takes_over.as_ref().is_some_and(|id| id.as_str().contains("-prepare-")), "{run:?}");
+        let ended = |name: &str| {
+            let step = run.steps.iter().find(|step| step.work.name.as_str() == name);
+            match step.map(|step| &step.state) {
+                Some(StepState::Done { since, at, .. }) => (*since, *at),
+                other => panic!("{name} is {other:?}"),
+            }
+        };
+        assert!(ended("ready").1 <= ended("settle").0, "{run:?}");
+        assert!(ended("settle").1 <= ended("demote").0, "{run:?}");
+    }
+}

@@ -222,9 +222,11 @@ form! {
 form! {
     /// How traffic goes to the new region.
     pub(crate) struct ShiftForm {
-        /// The share of arriving traffic that the new region takes. Default: as steering decides.
+        /// The share of arriving traffic that the new region takes, until another run begins or a person clears
+        /// it (`meridian dial`). Default: as it is.
         optional dial "dial": Share,
-        /// The old region is drained: it takes traffic only when nothing else is left. Default: false.
+        /// The old region is drained, for as long: it takes traffic only when nothing else is left. Default:
+        /// false: it stays as it is.
         optional drain "drain": bool,
     }
 }

@@ -4,8 +4,10 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use meridian_model::health::{Health, Part};
+use meridian_model::order::Word;
 use meridian_model::topology::{Dial, Role};
-use meridian_model::{Share, Snapshot, System};
+use meridian_model::traffic::{Turn, TurnedDial};
+use meridian_model::{Share, Snapshot, System, Timestamp};
 use proptest::prelude::*;
 
 use super::*;
@@ -29,6 +31,16 @@ fn with_dials(dials: &[(&str, Dial)], healths: &[(&str, Health)]) -> Arc<View> {
         }
     }
     let snapshot = fixture::snapshot(&system, healths);
+    view(system, snapshot)
+}
+
+fn turned(region: &str, turn: Turn) -> TurnedDial {
+    let word = Word { by: "ana".to_owned(), at: Timestamp(0), reason: String::new() };
+    TurnedDial { region: fixture::name(region), turn, run: None, word }
+}
+
+fn with_turned(system: System, dials: Vec<TurnedDial>) -> Arc<View> {
+    let snapshot = Snapshot { dials, ..fixture::snapshot(&system, &[]) };
     view(system, snapshot)
 }
 
@@ -153,6 +165,50 @@ fn a_share_of_zero_stays_zero() {
 }
 
 #[test]
+fn a_turned_dial_counts_like_one_of_the_spec() {
+    let half = Turn::Share(Share::from_percent(50.0).unwrap());
+    let nothing = Turn::Share(Share::ZERO);
+    for turn in [Turn::Drain, nothing, half] {
+        let of_spec = with_dials(&[(US, turn.into())], &[]);
+        let turned = with_turned(fixture::system(), vec![turned(US, turn)]);
+        assert_eq!(of_spec.classes(), turned.classes());
+        for n in 0..64 {
+            let (from, service) = (client(&format!("10.1.{n}.0/24")), &turned.system.services[0]);
+            let (one, other) = (of_spec.answer(service, from), turned.answer(service, from));
+            let ranks =
+                |a: &Answer| a.candidates.iter().map(|c| (c.region.clone(), c.rank)).collect::<Vec<_>>();
+            assert_eq!((ranks(&one), one.scope), (ranks(&other), other.scope), "{turn}");
+        }
+    }
+}
+
+#[test]
+fn a_turn_lifts_a_drain_of_the_spec_but_no_forbid_and_says_who_drained() {
+    let mut system = fixture::system();
+    system.topology.regions[0].dial = Dial::Drain;
+    system.topology.regions[2].dial = Dial::Forbid;
+    let all = [US, EU, AP]
+        .map(|region| turned(region, if region == EU { Turn::Drain } else { Turn::Share(Share::ONE) }));
+    let view = with_turned(system, all.into());
+    assert_eq!(order(&view, "10.3.0.0/24"), ["us-east-1 serving"]);
+    let answer = view.answer(&view.system.services[0], client("10.3.0.0/24"));
+    let reason = |region: &str| {
+        let out = answer.left_out.iter().find(|c| c.region.as_str() == region);
+        out.map(|c| c.reason.clone()).unwrap_or_default()
+    };
+    assert!(reason(EU).starts_with("drained by ana; up"), "{:?}", answer.left_out);
+    assert!(reason(AP).contains("forbidden by its dial"), "{:?}", answer.left_out);
+}
+
+#[test]
+fn the_last_region_serves_although_it_was_drained() {
+    let system = fixture::system();
+    let mut snapshot = fixture::snapshot(&system, &[(EU, Health::Down), (AP, Health::Down)]);
+    snapshot.dials = vec![turned(US, Turn::Drain)];
+    assert_eq!(order(&view(system, snapshot), "10.2.0.0/24"), ["us-east-1 drained"]);
+}
+
+#[test]
 fn a_witness_serves_nobody() {
     let mut system = fixture::system();
     system.topology.regions[1].role = Role::Witness;
@@ -210,6 +266,11 @@ fn any_dial() -> impl Strategy<Value = Dial> {
     ]
 }
 
+fn any_turn() -> impl Strategy<Value = Option<Turn>> {
+    let share = |percent| Turn::Share(Share::from_percent(f64::from(percent)).unwrap());
+    prop::option::of(prop_oneof![Just(Turn::Drain), (0..=100_u32).prop_map(share)])
+}
+
 fn any_health() -> impl Strategy<Value = Health> {
     prop_oneof![Just(Health::Up), Just(Health::Down), Just(Health::Unknown)]
 }
@@ -218,6 +279,7 @@ proptest! {
     #[test]
     fn the_laws_of_an_answer(
         dials in prop::array::uniform3(any_dial()),
+        turns in prop::array::uniform3(any_turn()),
         whole in prop::array::uniform3(any_health()),
         edge in prop::array::uniform3(any_health()),
         app in prop::array::uniform3(any_health()),
@@ -236,6 +298,8 @@ proptest! {
             fixture::set_part(&mut snapshot, names[i], Part::Edge, edge[i]);
             fixture::set_part(&mut snapshot, names[i], Part::App, app[i]);
         }
+        let turns = names.iter().zip(turns);
+        snapshot.dials = turns.filter_map(|(region, turn)| Some(turned(region, turn?))).collect();
         let view = view(system.clone(), snapshot);
         let address = if v4 { IpAddr::V4(Ipv4Addr::from(address as u32)) } else { IpAddr::V6(address.into()) };
         let client = Client { address, prefix };

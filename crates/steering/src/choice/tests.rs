@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use meridian_model::Snapshot;
-use meridian_model::System;
+use meridian_model::order::Word;
+use meridian_model::traffic::{Turn, TurnedDial};
+use meridian_model::{Snapshot, System, Timestamp};
 
 use super::*;
 use crate::fixture::{self, AP, EU, US};
@@ -68,6 +69,16 @@ fn drained_is_last_before_down_and_forbidden_is_nowhere() {
         system.topology.regions[1].dial = Dial::Drain;
     });
     assert_eq!(list, ["ap-southeast-1 serving edge 127.250.3.1:8080", "eu-central-1 drained local 2"]);
+}
+
+#[test]
+fn a_region_that_was_drained_passes_requests_on_to_the_others() {
+    let list = backends(EU, |_, s| {
+        let word = Word { by: "ana".to_owned(), at: Timestamp(0), reason: String::new() };
+        s.dials = vec![TurnedDial { region: fixture::name(EU), turn: Turn::Drain, run: None, word }];
+    });
+    assert_eq!(list[0], "us-east-1 serving edge 127.250.1.1:8080");
+    assert_eq!(list[2], "eu-central-1 drained local 2", "kept for an emergency");
 }
 
 fn writer(here: &str, change: impl FnOnce(&mut Snapshot)) -> WriterChoice {

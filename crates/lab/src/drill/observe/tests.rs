@@ -44,6 +44,7 @@ fn status(region: &str, role: DatabaseRole, standbys: &[&str]) -> NodeStatus {
         maintenance: None,
         compute: Vec::new(),
         traffic: Vec::new(),
+        dials: Vec::new(),
     }
 }
 
