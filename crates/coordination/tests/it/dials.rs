@@ -57,6 +57,7 @@ async fn claim(store: &dyn Store, seen: Option<i64>, run: &Run) -> i64 {
         wal: WalPosition::default(),
         wal_age_ms: 0,
         terms: None,
+        quorum: None,
         renewed_at: Timestamp(0),
         run: None,
         last_failover_at: None,
