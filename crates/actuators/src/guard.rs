@@ -29,7 +29,7 @@ use meridian_telemetry::clock;
 use crate::deadline::Deadline;
 use crate::error::ActuatorError;
 use crate::postgres::kill_cluster;
-use crate::process::{DeathSignal, Launch, OnExit, Output, Spawner, pause};
+use crate::process::{DeathSignal, Environment, Launch, OnExit, Output, Spawner, pause};
 use crate::watchdog::Watchdog;
 
 pub(crate) use wire::Door;
@@ -264,7 +264,7 @@ fn launch(mut command: Vec<OsString>, log: PathBuf) -> Result<Launch, ActuatorEr
     launch.output = Output::Log(log);
     launch.keep_input = true;
     launch.death_signal = DeathSignal::None;
-    launch.inherit_env = true;
+    launch.environment = Environment::Ours;
     Ok(launch)
 }
 

@@ -342,6 +342,7 @@ mod tests {
             database,
             views: watch::channel(view()).1,
             compute: Arc::new(Compute::new(here(), Vec::new())),
+            outside: meridian_actuators::Outside::new(std::env::temp_dir()).unwrap(),
         };
         let tools = Tools {
             store: Arc::new(Twin::new()),

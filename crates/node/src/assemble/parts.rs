@@ -118,6 +118,7 @@ impl Parts<'_> {
                 database: database.clone(),
                 views,
                 compute: Arc::clone(compute),
+                outside: Outside::new(self.region.node.data_dir.clone())?,
             }),
         })
     }
