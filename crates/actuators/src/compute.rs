@@ -20,7 +20,7 @@ use tokio::task::JoinHandle;
 
 use crate::error::ActuatorError;
 use crate::execute::{BoxFuture, ComputeActuator};
-use crate::process::{Child, Launch, Output, Spawner};
+use crate::process::{Child, Environment, Launch, Output, Spawner};
 
 /// What is run, and where.
 #[derive(Debug, Clone)]
@@ -234,7 +234,7 @@ impl Shared {
             self.config.command.iter().map(|word| word.replace("{address}", &address.to_string()));
         let program = PathBuf::from(words.next().unwrap_or_default());
         let mut launch = Launch::tool(program, words);
-        launch.inherit_env = true;
+        launch.environment = Environment::Ours;
         launch.output =
             Output::Log(self.config.log_dir.join(format!("{}-{}.log", self.config.name, index + 1)));
         let child = self.spawner.spawn(launch, None)?;

@@ -145,6 +145,22 @@ pub enum ActuatorError {
         /// What is wrong.
         problem: String,
     },
+    /// Who was told or asked over HTTP did not answer, or not as they must.
+    #[error("{place}: {problem}")]
+    Remote {
+        /// Who, in words that give no secret away.
+        place: String,
+        /// What went wrong.
+        problem: String,
+    },
+    /// A check of a plan does not hold.
+    #[error("{check} does not hold: {seen}")]
+    Unmet {
+        /// What was asked.
+        check: String,
+        /// What was seen instead.
+        seen: String,
+    },
     /// A deadline passed.
     #[error("{what} did not end within {after:?} ({reason})")]
     TimedOut {
@@ -196,7 +212,7 @@ impl ActuatorError {
             | Self::StartFailed { .. }
             | Self::TimedOut { .. }
             | Self::ThreadGone(_) => Blame::Machine,
-            Self::Sql { .. } | Self::Source { .. } => Blame::Peer,
+            Self::Sql { .. } | Self::Source { .. } | Self::Remote { .. } | Self::Unmet { .. } => Blame::Peer,
             Self::StaleEpoch { .. } | Self::NotFenced | Self::WrongState { .. } => Blame::Caller,
         }
     }
@@ -205,9 +221,12 @@ impl ActuatorError {
     #[must_use]
     pub const fn retry(&self) -> Retry {
         match self {
-            Self::Sql { .. } | Self::Source { .. } | Self::TimedOut { .. } | Self::Program { .. } => {
-                Retry::Soon
-            }
+            Self::Sql { .. }
+            | Self::Source { .. }
+            | Self::Remote { .. }
+            | Self::Unmet { .. }
+            | Self::TimedOut { .. }
+            | Self::Program { .. } => Retry::Soon,
             Self::StaleEpoch { .. } => Retry::Never,
             Self::NotFenced | Self::WrongState { .. } => Retry::Soon,
             _ => Retry::AfterRepair,

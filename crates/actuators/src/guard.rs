@@ -31,7 +31,7 @@ use rustix::process::Signal;
 use crate::deadline::Deadline;
 use crate::error::ActuatorError;
 use crate::postgres::kill_cluster;
-use crate::process::{Child, DeathSignal, Launch, OnExit, Output, Spawner, pause};
+use crate::process::{Child, DeathSignal, Environment, Launch, OnExit, Output, Spawner, pause};
 use crate::watchdog::Watchdog;
 
 pub(crate) use wire::Door;
@@ -282,7 +282,7 @@ fn launch(mut command: Vec<OsString>, log: PathBuf) -> Result<Launch, ActuatorEr
     launch.output = Output::Log(log);
     launch.keep_input = true;
     launch.death_signal = DeathSignal::None;
-    launch.inherit_env = true;
+    launch.environment = Environment::Ours;
     Ok(launch)
 }
 

@@ -1,4 +1,5 @@
-//! The hands that carry out commands: PostgreSQL servers and instances of the application.
+//! The hands that carry out commands: PostgreSQL servers, instances of the application, and the steps of a
+//! plan that tell somebody, run a program or ask the running system.
 //!
 //! Each adapter stands behind one trait ([`execute`]), is idempotent (doing twice is doing once), and
 //! gives every wait a deadline that knows its reason. Nothing here decides anything: who may write and
@@ -9,22 +10,29 @@
 //! Open [`execute`] first.
 
 mod certificate;
+mod check;
 pub mod compute;
 pub mod deadline;
 pub mod error;
 pub mod execute;
 pub mod guard;
 pub mod lost;
+mod notify;
+pub mod outside;
 pub mod postgres;
 pub mod process;
+mod program;
 pub mod rehearsal;
 pub mod watchdog;
+mod web;
 
+pub use check::Access;
 pub use compute::{ComputeConfig, ProcessInstances};
 pub use error::{ActuatorError, Blame, Retry};
 pub use execute::{
     BoxFuture, ComputeActuator, DatabaseActuator, RejoinMethod, Rejoined, StopMode, UnexpectedExit,
 };
 pub use lost::{LostReport, LostTransaction, read_lost};
+pub use outside::Outside;
 pub use postgres::{Postgres, PostgresConfig};
 pub use rehearsal::{Rehearsal, Rehearsed, Removed};

@@ -50,6 +50,7 @@ use crate::watchdog::Watchdog;
 pub use binaries::Binaries;
 pub(crate) use cluster::kill_all as kill_cluster;
 pub use config::PostgresConfig;
+pub(crate) use link::reason;
 
 use layout::{DataDir, Layout};
 use link::Link;

@@ -7,189 +7,34 @@
 //! before the signal was set. Each child has a second small thread that reaps it at once: a zombie
 //! postmaster would look alive to `pg_rewind`.
 
-use std::ffi::OsString;
-use std::fs::OpenOptions;
+mod launch;
+mod said;
+
 use std::io::{self, Write as _};
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
-use std::process::{Child as StdChild, ChildStdin, Command, ExitStatus, Stdio};
+use std::path::Path;
+use std::process::{Child as StdChild, ChildStdin, ExitStatus};
 use std::sync::{Mutex, PoisonError, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_open, pidfd_send_signal, waitid,
+};
 use tokio::sync::watch;
 
 use crate::deadline::Deadline;
 use crate::error::ActuatorError;
 
-/// The user that a child runs as.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct User {
-    /// Its name.
-    pub name: String,
-    /// Its number.
-    pub uid: u32,
-    /// Its main group's number.
-    pub gid: u32,
-    /// Its home.
-    pub home: PathBuf,
-}
-
-impl User {
-    /// The user that children must run as: `name` when we are root, else `None` (ourselves).
-    ///
-    /// # Errors
-    /// [`ActuatorError::UnknownUser`].
-    pub fn to_drop_to(name: &str) -> Result<Option<Self>, ActuatorError> {
-        if !rustix::process::geteuid().is_root() {
-            return Ok(None);
-        }
-        let unknown = || ActuatorError::UnknownUser { user: name.to_owned() };
-        let found = Command::new("getent").args(["passwd", name]).output().map_err(|_| unknown())?;
-        let line = String::from_utf8_lossy(&found.stdout).into_owned();
-        Self::parse(line.trim())
-            .filter(|user| user.name == name && user.uid != 0)
-            .map(Some)
-            .ok_or_else(unknown)
-    }
-
-    fn parse(line: &str) -> Option<Self> {
-        let mut fields = line.split(':');
-        let name = fields.next()?.to_owned();
-        let uid = fields.nth(1)?.parse().ok()?;
-        let gid = fields.next()?.parse().ok()?;
-        Some(Self { name, uid, gid, home: fields.nth(1)?.into() })
-    }
-}
-
-/// The signal that a child gets when we end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DeathSignal {
-    /// SIGKILL.
-    Kill,
-    /// SIGQUIT: what PostgreSQL takes as "stop immediately, with all your children".
-    Quit,
-    /// SIGTERM is not enough for anybody; this one gets none, because it must see our end itself.
-    None,
-}
-
-/// Where a child's words go.
-#[derive(Debug, Clone)]
-pub enum Output {
-    /// Appended to this file.
-    Log(PathBuf),
-    /// Kept until its end: for short programs.
-    Capture,
-}
-
-/// What is started, and how.
-#[derive(Debug, Clone)]
-pub struct Launch {
-    /// The program.
-    pub program: PathBuf,
-    /// Its arguments.
-    pub args: Vec<OsString>,
-    /// The user it runs as; `None`: ours.
-    pub user: Option<User>,
-    /// Its environment in addition to `PATH`, `HOME` and `LANG`; `inherit` adds ours.
-    pub env: Vec<(OsString, OsString)>,
-    /// It also gets our environment.
-    pub inherit_env: bool,
-    /// Where its words go.
-    pub output: Output,
-    /// What it reads; `None`: nothing.
-    pub input: Option<Vec<u8>>,
-    /// It reads from us as long as we want (see [`Child::take_input`]).
-    pub keep_input: bool,
-    /// What it gets when we end.
-    pub death_signal: DeathSignal,
-}
-
-impl Launch {
-    /// A short program whose words are kept.
-    #[must_use]
-    pub fn tool<A: Into<OsString>>(program: PathBuf, args: impl IntoIterator<Item = A>) -> Self {
-        Self {
-            program,
-            args: args.into_iter().map(Into::into).collect(),
-            user: None,
-            env: Vec::new(),
-            inherit_env: false,
-            output: Output::Capture,
-            input: None,
-            keep_input: false,
-            death_signal: DeathSignal::Kill,
-        }
-    }
-
-    /// The same as another user.
-    #[must_use]
-    pub fn as_user(mut self, user: Option<User>) -> Self {
-        self.user = user;
-        self
-    }
-
-    /// The same with something to read.
-    #[must_use]
-    pub fn reading(mut self, input: Vec<u8>) -> Self {
-        self.input = Some(input);
-        self
-    }
-
-    fn name(&self) -> String {
-        self.program.file_name().unwrap_or(self.program.as_os_str()).to_string_lossy().into_owned()
-    }
-
-    fn command(&self) -> io::Result<Command> {
-        let mut command = Command::new("setpriv");
-        match self.death_signal {
-            DeathSignal::Kill => drop(command.args(["--pdeathsig", "KILL"])),
-            DeathSignal::Quit => drop(command.args(["--pdeathsig", "QUIT"])),
-            DeathSignal::None => {}
-        }
-        if let Some(user) = &self.user {
-            command.arg(format!("--reuid={}", user.name)).arg(format!("--regid={}", user.gid));
-            command.arg("--init-groups");
-        }
-        command.args(["--", "/bin/sh", "-c", ALIVE_OR_LEAVE]).arg(std::process::id().to_string());
-        command.arg(&self.program).args(&self.args);
-        self.environment(&mut command);
-        command.current_dir("/");
-        command.stdin(if self.input.is_some() || self.keep_input { Stdio::piped() } else { Stdio::null() });
-        self.redirect(&mut command)?;
-        Ok(command)
-    }
-
-    fn environment(&self, command: &mut Command) {
-        if !self.inherit_env {
-            command.env_clear().env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
-            command.env("LANG", "C").env("LC_ALL", "C").env("HOME", "/nonexistent");
-        }
-        if let Some(user) = &self.user {
-            command.env("HOME", &user.home).env("USER", &user.name).env("LOGNAME", &user.name);
-        }
-        command.envs(self.env.iter().cloned());
-    }
-
-    fn redirect(&self, command: &mut Command) -> io::Result<()> {
-        match &self.output {
-            Output::Capture => drop(command.stdout(Stdio::piped()).stderr(Stdio::piped())),
-            Output::Log(path) => {
-                let log = OpenOptions::new().create(true).append(true).open(path)?;
-                command.stdout(log.try_clone()?).stderr(log);
-            }
-        }
-        Ok(())
-    }
-}
+pub use launch::{DeathSignal, Environment, Launch, Output, User};
+use said::Said;
 
 /// How a child ended.
 #[derive(Debug, Clone)]
 pub struct Exit {
     /// Its status.
     pub status: ExitStatus,
-    /// What it said on standard output, when captured.
+    /// What it said on standard output, when captured; when only the end is kept, on both.
     pub stdout: String,
     /// What it said on standard error, when captured.
     pub stderr: String,
@@ -331,7 +176,8 @@ impl Spawner {
     }
 }
 
-struct KillOnDrop(Child);
+/// A child that does not outlive who waits for it.
+pub(crate) struct KillOnDrop(pub(crate) Child);
 
 impl Drop for KillOnDrop {
     fn drop(&mut self) {
@@ -356,17 +202,17 @@ pub(crate) fn pause(time: Duration) {
 }
 
 fn spawn_here(launch: &Launch, on_exit: Option<OnExit>) -> io::Result<Child> {
-    let mut child = launch.command()?.spawn()?;
-    let handle = match Pid::from_raw(child.id().cast_signed()) {
-        Some(pid) => pidfd_open(pid, PidfdFlags::empty())?,
-        None => return Err(io::Error::other("the kernel gave no process number")),
-    };
+    let (mut child, said) = launch.start()?;
+    let number = Pid::from_raw(child.id().cast_signed())
+        .ok_or_else(|| io::Error::other("the kernel gave no process number"))?;
+    let handle = pidfd_open(number, PidfdFlags::empty())?;
     let kept = if launch.keep_input { child.stdin.take() } else { None };
     let (told, exit) = watch::channel(None);
     let pid = child.id();
     let input = launch.input.clone();
+    let group = said.is_some().then_some(number);
     thread::Builder::new().name(format!("reap-{pid}")).spawn(move || {
-        let Ok(ended) = reap(child, input) else { return };
+        let Ok(ended) = reap(child, input, group, said) else { return };
         if let Some(on_exit) = on_exit {
             on_exit(&ended);
         }
@@ -375,16 +221,30 @@ fn spawn_here(launch: &Launch, on_exit: Option<OnExit>) -> io::Result<Child> {
     Ok(Child { pid, handle, exit, input: Mutex::new(kept) })
 }
 
-fn reap(mut child: StdChild, input: Option<Vec<u8>>) -> io::Result<Exit> {
+fn reap(
+    mut child: StdChild,
+    input: Option<Vec<u8>>,
+    group: Option<Pid>,
+    said: Option<Said>,
+) -> io::Result<Exit> {
     if let (Some(mut pipe), Some(bytes)) = (child.stdin.take(), input) {
         let _it_may_not_read_all = pipe.write_all(&bytes);
     }
+    if let Some(leader) = group {
+        end_group(leader);
+    }
     let output = child.wait_with_output()?;
-    Ok(Exit {
-        status: output.status,
-        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-    })
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let stdout = said.map_or_else(|| text(&output.stdout), Said::end);
+    Ok(Exit { status: output.status, stdout, stderr: text(&output.stderr) })
+}
+
+/// Waits for the end of a group's leader and kills who is left of the group. The leader is not reaped yet:
+/// so long its number cannot be anybody else's.
+fn end_group(leader: Pid) {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+    while let Err(rustix::io::Errno::INTR) = waitid(WaitId::Pid(leader), options) {}
+    let _nobody_is_left = kill_process_group(leader, Signal::KILL);
 }
 
 fn missing(program: &str, searched: Option<&Path>) -> ActuatorError {
@@ -398,10 +258,6 @@ fn missing(program: &str, searched: Option<&Path>) -> ActuatorError {
         advice: advice.to_owned(),
     }
 }
-
-/// Between the fork and the moment `setpriv` asks for the signal we may have died: then the parent is
-/// another one already, and the child leaves.
-const ALIVE_OR_LEAVE: &str = r#"[ "$PPID" = "$0" ] || exit 99; exec "$@""#;
 
 /// How much of a failed program's words an error carries.
 const TAIL_BYTES: usize = 2000;

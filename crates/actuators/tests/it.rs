@@ -9,7 +9,9 @@ mod it {
     mod inspect;
     mod lease;
     mod life;
+    mod listener;
     mod lost;
+    mod outside;
     mod quorum;
     mod refusals;
     mod rehearsal;

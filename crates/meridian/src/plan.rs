@@ -1,10 +1,12 @@
 //! `meridian plan show|check`: what would be done, in which order, and how long it would take.
 
+mod does;
+
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
-use meridian_model::plan::{RecoveryPlan, Task, Work};
+use meridian_model::plan::{RecoveryPlan, Work};
 use meridian_model::run::{Run, StepState};
 use meridian_model::{GroupName, Name, System};
 use meridian_planner::{Timeline, freeze, lint, predict};
@@ -12,6 +14,7 @@ use serde_json::json;
 
 use crate::output::{Output, print};
 use crate::system::{Nodes, Which};
+use does::does;
 
 /// Plans: what is done when a region is lost or the writer moves.
 #[derive(Args)]
@@ -111,7 +114,7 @@ fn table(plan: &RecoveryPlan, works: &[Work], timeline: &Timeline, runs: usize) 
             "  {:<12} {begins:<9} {takes:<9} {:<21} {}\n",
             work.name,
             after.join(", "),
-            done_by(work)
+            does(work)
         ));
     }
     let source = match runs {
@@ -122,43 +125,11 @@ fn table(plan: &RecoveryPlan, works: &[Work], timeline: &Timeline, runs: usize) 
     out
 }
 
-/// What a step does, exactly: for programs the command, for checks what is asked.
-fn done_by(work: &Work) -> String {
-    match &work.task {
-        Task::Demote => {
-            "holds new transactions everywhere, lets running ones end, stops the old writer in order"
-                .to_owned()
-        }
-        Task::Fence => "proves that the old writer cannot write any more".to_owned(),
-        Task::Promote => "pg_promote() on the successor".to_owned(),
-        Task::Repoint => "primary_conninfo of the other standbys names the new writer".to_owned(),
-        Task::Scale { service, instances } => {
-            let what = service.as_ref().map_or_else(|| "all services".to_owned(), ToString::to_string);
-            let count =
-                instances.map_or_else(|| "as many as a writer's region has".to_owned(), |n| n.to_string());
-            format!("scales {what} to {count}")
-        }
-        Task::Shift { dial, drain } => {
-            let dial = dial.map(|d| format!(", dial {d}")).unwrap_or_default();
-            let drain = if *drain { ", drains the old writer's region" } else { "" };
-            format!("traffic goes by the new writer{dial}{drain}")
-        }
-        Task::Dns => "the name servers answer by the new writer".to_owned(),
-        Task::Verify { checks } if checks.is_empty() => "a write and a read through the gateway".to_owned(),
-        Task::Verify { checks } => format!("{} checks", checks.len()),
-        Task::Protect => "waits until a further loss could be survived".to_owned(),
-        Task::Wait { for_ms } => format!("waits {for_ms} ms"),
-        Task::Approve { question } => format!("asks a person: {question}"),
-        Task::Notify { text, .. } => format!("tells: {text}"),
-        Task::Exec(exec) => format!("runs {}", exec.command.join(" ")),
-    }
-}
-
 fn as_json(plan: &RecoveryPlan, works: &[Work], timeline: &Timeline) -> serde_json::Value {
     let steps = works.iter().map(|work| {
         let step = timeline.steps.iter().find(|s| s.what == work.name.as_str());
         json!({
-            "work": work, "does": done_by(work),
+            "work": work, "does": does(work),
             "begins_seconds": step.map(|s| s.starts.as_secs_f64()),
             "takes_seconds": step.map(|s| s.takes.as_secs_f64()),
             "stuck_after_seconds": step.and_then(|s| s.stuck_after).map(|d| d.as_secs_f64()),

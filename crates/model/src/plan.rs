@@ -266,7 +266,7 @@ pub struct Exec {
     /// Where it runs; none: the node's data directory.
     #[serde(default)]
     pub directory: Option<PathBuf>,
-    /// How many bytes of its output are kept, from the end.
+    /// How many bytes of its output are kept, from the end, in the data directory of the node.
     pub output_max: u32,
 }
 
@@ -299,7 +299,7 @@ pub enum Check {
     Promql {
         /// The base URL of Prometheus.
         url: String,
-        /// The query: it holds when its result is not empty and every value is not zero.
+        /// The query: it holds when its result is not empty and every value is a number that is not zero.
         query: String,
     },
 }

@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
-use meridian_actuators::{ActuatorError, ComputeActuator, DatabaseActuator, Postgres, PostgresConfig};
+use meridian_actuators::{
+    ActuatorError, ComputeActuator, DatabaseActuator, Outside, Postgres, PostgresConfig,
+};
 use meridian_coordination::asks::Asks;
 use meridian_coordination::{Etcd, Keys, Store, Timeouts};
 use meridian_gateway::Fence;

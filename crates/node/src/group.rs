@@ -364,6 +364,7 @@ mod tests {
             views: watch::channel(view()).1,
             compute: Arc::new(Compute::new(here(), Vec::new())),
             asks: Asks::new(Arc::clone(&store) as Arc<dyn Store>, keys.clone()),
+            outside: meridian_actuators::Outside::new(std::env::temp_dir()).unwrap(),
         };
         let tools = Tools {
             store,

@@ -1,19 +1,19 @@
-//! The steps of a run that are neither the database's nor the machine's: scale, shift, verify.
+//! The steps of a run that are neither the database's nor the machine's: scale, shift, verify, notify, exec,
+//! and the conditions of each.
 //!
-//! Each is idempotent and bounded; when one fails, the machine asks again.
+//! Each is idempotent and bounded; when one fails, the machine asks again, as often as the plan allows.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use meridian_actuators::{Access, Outside};
 use meridian_coordination::asks::Asks;
 use meridian_gateway::Listen;
-use meridian_model::plan::{Task, Work};
+use meridian_model::plan::{Check, Task, Work};
 use meridian_model::run::Run;
 use meridian_model::{Database, GroupName, Name, RegionName, System};
 use meridian_steering::View;
 use tokio::sync::watch;
-use tokio_postgres::NoTls;
 
 use crate::compute::Compute;
 
@@ -31,28 +31,83 @@ pub(crate) struct Steps {
     pub(crate) compute: Arc<Compute>,
     /// Where dials are turned.
     pub(crate) asks: Asks,
+    /// Whom to tell, what to run and to ask.
+    pub(crate) outside: Outside,
 }
 
 impl Steps {
     /// Carries a step out; says what was seen, or what went wrong.
     pub(crate) async fn carry_out(&self, step: &Name, run: &Run) -> Result<String, String> {
-        let step = run.step(step).ok_or_else(|| format!("run {} has no step {step}", run.id))?;
-        built(&step.work)?;
-        let within = Duration::from_millis(step.work.timeout_ms);
-        let work = async {
-            match &step.work.task {
-                Task::Scale { .. } => self.compute.scale_as_primary().await,
-                Task::Shift { dial, drain } => {
-                    let (moved, turned) = (self.shift(run).await?, self.turn(run, *dial, *drain).await?);
-                    Ok(if turned.is_empty() { moved } else { format!("{moved}; {turned}") })
-                }
-                Task::Dns => self.shift(run).await,
-                Task::Verify { .. } => self.verify(run).await,
-                other => Err(format!("{} is not for the node to carry out", other.kind())),
+        let work = &run.step(step).ok_or_else(|| format!("run {} has no step {step}", run.id))?.work;
+        let within = Duration::from_millis(work.timeout_ms);
+        let done = tokio::time::timeout(within, self.with_conditions(work, run)).await;
+        done.unwrap_or_else(|_| {
+            let mut late = format!("{step} did not end within {within:?}");
+            if let Task::Exec(_) = &work.task {
+                let file = self.outside.output_file(run, step);
+                late += &format!("; its program was killed, and what it said is in {}", file.display());
             }
-        };
-        let late = || format!("{} did not end within {within:?}", step.work.name);
-        tokio::time::timeout(within, work).await.unwrap_or_else(|_| Err(late()))
+            Err(late)
+        })
+    }
+
+    async fn with_conditions(&self, work: &Work, run: &Run) -> Result<String, String> {
+        let named = |when: &'static str| move |e: String| format!("{when}: {e}");
+        let mut seen = Vec::new();
+        if !work.before.is_empty() {
+            seen.push(self.all_hold(&work.before, work).await.map_err(named("before it"))?);
+        }
+        seen.push(self.task(work, run).await?);
+        if !work.afterwards.is_empty() {
+            seen.push(self.all_hold(&work.afterwards, work).await.map_err(named("afterwards"))?);
+        }
+        Ok(seen.join("; "))
+    }
+
+    async fn task(&self, work: &Work, run: &Run) -> Result<String, String> {
+        match &work.task {
+            Task::Scale { service, instances } => self.compute.scale(run, service.as_ref(), *instances).await,
+            Task::Shift { dial, drain } => {
+                let (moved, turned) = (self.shift(run).await?, self.turn(run, *dial, *drain).await?);
+                Ok(if turned.is_empty() { moved } else { format!("{moved}; {turned}") })
+            }
+            Task::Dns => self.shift(run).await,
+            Task::Verify { checks } if checks.is_empty() => self.verify(run).await,
+            Task::Verify { checks } => self.all_hold(checks, work).await,
+            Task::Notify { to, text } => {
+                self.outside.tell(run, &work.name, to, text).await.map_err(|e| e.to_string())
+            }
+            Task::Exec(exec) => self.outside.execute(run, &work.name, exec).await.map_err(|e| e.to_string()),
+            other => Err(format!("{} is not for the node to carry out", other.kind())),
+        }
+    }
+
+    /// One after the other, as they are written; the first that does not hold is told.
+    async fn all_hold(&self, checks: &[Check], work: &Work) -> Result<String, String> {
+        let access = self.access()?;
+        // A little less than the step has, so that the step can still say which check was too slow.
+        let within = Duration::from_millis(work.timeout_ms) * 9 / 10;
+        let mut seen = Vec::new();
+        for check in checks {
+            let asked = tokio::time::timeout(within, self.outside.ask(check, &access)).await;
+            let late = || format!("{} was not answered within {within:?}", kind(check));
+            seen.push(asked.map_err(|_| late())?.map_err(|e| e.to_string())?);
+        }
+        Ok(seen.join(", "))
+    }
+
+    /// The gateway of this region, as an application uses it.
+    fn access(&self) -> Result<Access, String> {
+        let view = Arc::clone(&self.views.borrow());
+        let gateway = gateway_of(&view.system, &self.here, &self.database.name)?;
+        let member = self.database.member(&self.here).ok_or("this region has no member")?;
+        Ok(Access {
+            write: gateway.write,
+            read: gateway.read,
+            user: member.postgres.app_user.clone(),
+            dbname: self.database.dbname.clone(),
+            password_file: member.postgres.app_password_file.clone(),
+        })
     }
 
     /// Traffic follows the published view: done when it names the new writer.
@@ -72,43 +127,25 @@ impl Steps {
 
     /// A write and a read through the gateway of this region, as an application would.
     async fn verify(&self, run: &Run) -> Result<String, String> {
-        let view = Arc::clone(&self.views.borrow());
-        let gateway = gateway_of(&view.system, &self.here, &self.database.name)?;
-        let member = self.database.member(&self.here).ok_or("this region has no member")?;
-        let password = read(member.postgres.app_password_file.clone()).await?;
-        let session = |address: std::net::SocketAddr| {
-            let mut config = tokio_postgres::Config::new();
-            config.host(address.ip().to_string()).port(address.port());
-            config.user(&member.postgres.app_user).dbname(&self.database.dbname).password(&password);
-            config.application_name("meridian-verify").connect_timeout(Duration::from_secs(2));
-            config
-        };
+        let access = self.access()?;
         let epoch = i64::try_from(run.epoch.0).unwrap_or(i64::MAX);
         let write = async |client: &tokio_postgres::Client| {
             client.batch_execute(TABLE).await?;
             client.execute(WRITE, &[&self.here.as_str(), &epoch]).await
         };
         let read = async |client: &tokio_postgres::Client| client.query_one("select 1", &[]).await;
-        within(session(gateway.write), write).await.map_err(|e| format!("the write failed: {e}"))?;
-        within(session(gateway.read), read).await.map_err(|e| format!("the read failed: {e}"))?;
+        access.through(true, write).await.map_err(|e| e.to_string())?;
+        access.through(false, read).await.map_err(|e| e.to_string())?;
         Ok("a write and a read through the gateway succeeded".to_owned())
     }
 }
 
-/// What this version does not carry out yet fails with words, and the run waits for a person: nothing is
-/// passed over in silence.
-fn built(work: &Work) -> Result<(), String> {
-    let missing = match &work.task {
-        Task::Notify { .. } => "notify",
-        Task::Exec(_) => "exec",
-        Task::Verify { checks } if !checks.is_empty() => "verify with checks of its own",
-        Task::Scale { service: Some(_), .. } | Task::Scale { instances: Some(_), .. } => {
-            "scaleCompute of one service or number"
-        }
-        _ if !work.before.is_empty() || !work.afterwards.is_empty() => "conditions before or after a step",
-        _ => return Ok(()),
-    };
-    Err(format!("{missing} is read and checked, but not carried out by this version"))
+const fn kind(check: &Check) -> &'static str {
+    match check {
+        Check::Sql { .. } => "an SQL check",
+        Check::Http { .. } => "an HTTP check",
+        Check::Promql { .. } => "a PromQL check",
+    }
 }
 
 /// The ports of one database: each has its own.
@@ -124,37 +161,5 @@ const TABLE: &str = "create table if not exists meridian_verify \
 const WRITE: &str = "insert into meridian_verify values ($1, $2, now()) \
                      on conflict (region) do update set epoch = excluded.epoch, at = excluded.at";
 
-async fn within<T>(
-    config: tokio_postgres::Config,
-    work: impl AsyncFnOnce(&tokio_postgres::Client) -> Result<T, tokio_postgres::Error>,
-) -> Result<T, tokio_postgres::Error> {
-    let (client, connection) = config.connect(NoTls).await?;
-    let driver = tokio::spawn(connection);
-    let done = work(&client).await;
-    driver.abort();
-    done
-}
-
-async fn read(path: PathBuf) -> Result<String, String> {
-    let text =
-        tokio::fs::read_to_string(&path).await.map_err(|e| format!("cannot read {}: {e}", path.display()))?;
-    Ok(text.trim().to_owned())
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::testing::{here, name, system};
-
-    #[test]
-    fn each_database_is_verified_through_its_own_ports() {
-        let system = system();
-        let first = gateway_of(&system, &here(), &name("orders")).unwrap();
-        let second = gateway_of(&system, &here(), &name("users")).unwrap();
-        let node = &system.region(&here()).unwrap().node;
-        assert_eq!((first.write, first.read), (node.gateway_write, node.gateway_read));
-        assert_eq!(second.write.port(), node.gateway_write.port() + 2);
-        assert_eq!(second.read.port(), node.gateway_read.port() + 2);
-        assert!(gateway_of(&system, &here(), &name("nobody")).unwrap_err().contains("nobody"));
-    }
-}
+mod tests;

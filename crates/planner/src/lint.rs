@@ -15,8 +15,8 @@ use crate::finding::{Finding, Subject};
 #[must_use]
 pub fn lint(works: &[Work]) -> Vec<Finding> {
     let list = List::of(works);
-    let rules: [fn(&List<'_>) -> Vec<Finding>; 8] =
-        [names, graph, machines_own, reign, pause, compute_and_traffic, approvals, times];
+    let rules: [fn(&List<'_>) -> Vec<Finding>; 9] =
+        [names, graph, machines_own, reign, pause, compute_and_traffic, approvals, conditions, times];
     rules.iter().flat_map(|rule| rule(&list)).collect()
 }
 
@@ -194,6 +194,22 @@ fn approvals(list: &List<'_>) -> Vec<Finding> {
             );
             error("approval", w, message)
                 .suggest(format!("let `{}` wait for it, or let it wait for `{}`", promote.name, promote.name))
+        })
+        .collect()
+}
+
+/// Conditions are asked by the node that carries a step out; what the machine does by itself has none.
+fn conditions(list: &List<'_>) -> Vec<Finding> {
+    let by_itself =
+        |kind: StepKind| kind.machines_own() || matches!(kind, StepKind::Wait | StepKind::Approve);
+    let with = |w: &&Work| !w.before.is_empty() || !w.afterwards.is_empty();
+    let wrong = list.works.iter().filter(|w| by_itself(w.task.kind())).filter(with);
+    wrong
+        .map(|w| {
+            let kind = w.task.kind();
+            let message =
+                format!("step `{}` has conditions, which nobody asks of a step that does `{kind}`", w.name);
+            error("step-conditions", w, message).suggest("put a `verify` step before it or after it")
         })
         .collect()
 }

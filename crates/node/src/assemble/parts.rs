@@ -121,6 +121,7 @@ impl Parts<'_> {
                 views,
                 compute: Arc::clone(compute),
                 asks: Asks::new(Arc::clone(etcd) as Arc<dyn Store>, Keys::new(&self.system.topology.name)),
+                outside: Outside::new(self.region.node.data_dir.clone())?,
             }),
         })
     }

@@ -1,5 +1,7 @@
 //! Each rule is broken by itself, and named.
 
+use meridian_model::plan::Check;
+
 use super::*;
 use crate::tests::{name, sound};
 use crate::{derive, freeze};
@@ -121,4 +123,28 @@ fn a_step_can_end_in_its_time() {
         found(|w| put(w, "verify", "long", Task::Wait { for_ms: 60_000 }, &["dns"])),
         [("step-timeout", "long".to_owned())]
     );
+}
+
+#[test]
+fn conditions_are_asked_only_where_a_node_carries_the_step_out() {
+    let check =
+        || vec![Check::Http { url: "http://10.1.0.10/health".to_owned(), status: 200, contains: None }];
+    for step in ["demote", "fence", "promote", "repoint", "protect"] {
+        assert_eq!(found(|w| at(w, step).before = check()), [("step-conditions", step.to_owned())]);
+        assert_eq!(found(|w| at(w, step).afterwards = check()), [("step-conditions", step.to_owned())]);
+    }
+    for task in [Task::Wait { for_ms: 1 }, Task::Approve { question: "now?".to_owned() }] {
+        let told = found(|w| {
+            put(w, "shift", "breathe", task, &["promote"]);
+            at(w, "breathe").afterwards = check();
+        });
+        assert_eq!(told, [("step-conditions", "breathe".to_owned())]);
+    }
+    for step in ["scale", "shift", "dns", "verify"] {
+        let asked = |w: &mut Vec<Work>| {
+            let work = at(w, step);
+            (work.before, work.afterwards) = (check(), check());
+        };
+        assert_eq!(found(asked), []);
+    }
 }

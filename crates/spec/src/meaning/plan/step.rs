@@ -275,7 +275,7 @@ impl Maker<'_, '_> {
         }
         let kept = form.output_max.map_or(OUTPUT_USUAL, |bytes| bytes.value.0);
         if let Some(written) = form.output_max.filter(|bytes| bytes.value.0 > OUTPUT_MAX) {
-            problems.error(written.place, "so much output is not kept with a run", "write at most `256KiB`");
+            problems.error(written.place, "so much output is not kept", "write at most `256KiB`");
         }
         Some(Exec {
             command: command.value.iter().map(|word| word.value.clone()).collect(),
@@ -329,5 +329,5 @@ fn usual_retries(task: &Task) -> Option<u32> {
 
 const PLACEHOLDERS: [&str; 6] = ["run", "group", "from", "to", "epoch", "cause"];
 const OUTPUT_USUAL: u64 = 64 << 10;
-/// A run with its outputs is one value in etcd.
+/// A hundred of them are kept on each node.
 const OUTPUT_MAX: u64 = 256 << 10;
