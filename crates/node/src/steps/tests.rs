@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use meridian_coordination::keys::Keys;
 use meridian_model::plan::{Exec, Notify, Secretive};
 use meridian_model::run::{RunKind, Step};
 use meridian_model::{Epoch, Timestamp};
@@ -16,6 +17,7 @@ fn steps(folder: &Path) -> Steps {
         database: system().databases[0].clone(),
         views: watch::channel(view()).1,
         compute: Arc::new(Compute::new(here(), Vec::new())),
+        asks: Asks::new(Arc::new(meridian_coordination::Memory::new()), Keys::new(&name("shop"))),
         outside: Outside::new(folder.to_owned()).unwrap(),
     }
 }

@@ -97,6 +97,7 @@ async fn rig() -> Rig {
         views,
         compute: Arc::new(Compute::new(here(), Vec::new())),
         asks: asks.clone(),
+        outside: meridian_actuators::Outside::new(folder.path().to_owned()).unwrap(),
     };
     Rig { asks, steps, _folder: folder }
 }
