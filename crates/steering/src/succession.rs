@@ -77,7 +77,7 @@ fn in_force(all: &[TurnedDial]) -> Vec<TurnedDial> {
     let mut by_region: BTreeMap<&RegionName, &TurnedDial> = BTreeMap::new();
     for dial in all {
         let counts = by_region.entry(&dial.region).or_insert(dial);
-        if order(dial) < order(*counts) {
+        if order(dial) < order(counts) {
             *counts = dial;
         }
     }

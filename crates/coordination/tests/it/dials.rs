@@ -86,41 +86,54 @@ async fn etcd_keeps_dials() {
 
 async fn all(store: Arc<dyn Store>) {
     let asks = Asks::new(Arc::clone(&store), keys());
-    let (of_group, of_persons) = (keys().group_dials(&name("orders")), keys().dials());
-    let half = Turn::Share(Share::from_percent(50.0).unwrap());
+    let next = what_a_run_turns_ends_with_the_next(&*store, &asks).await;
+    persons_stand_beside_runs(&*store, &asks, &next).await;
+}
 
+fn half() -> Turn {
+    Turn::Share(Share::from_percent(50.0).unwrap())
+}
+
+/// Gives the run whose reign is current then.
+async fn what_a_run_turns_ends_with_the_next(store: &dyn Store, asks: &Asks) -> Run {
+    let of_group = keys().group_dials(&name("orders"));
     let first = run(RunKind::Failover, 1);
-    let claimed = claim(&*store, None, &first).await;
-    let both = [turned("us", Turn::Drain, Some(&first)), turned("eu", half, Some(&first))];
+    let claimed = claim(store, None, &first).await;
+    let both = [turned("us", Turn::Drain, Some(&first)), turned("eu", half(), Some(&first))];
     asks.turn_for(&first, &both[..1]).await.unwrap();
     asks.turn_for(&first, &both[1..]).await.unwrap();
-    let (stands, revision) = there(&*store, &of_group).await.unwrap();
+    let (stands, revision) = there(store, &of_group).await.unwrap();
     assert_eq!(stands, both);
     // A step that is carried out again.
     asks.turn_for(&first, &both).await.unwrap();
-    assert_eq!(there(&*store, &of_group).await.unwrap().1, revision);
+    assert_eq!(there(store, &of_group).await.unwrap().1, revision);
 
     // The same writer goes on: so do its dials. Another run begins: they end with its claim.
     let again = run(RunKind::Resume, 2);
-    let claimed = claim(&*store, Some(claimed), &again).await;
-    assert_eq!(there(&*store, &of_group).await.unwrap().0, both);
+    let claimed = claim(store, Some(claimed), &again).await;
+    assert_eq!(there(store, &of_group).await.unwrap().0, both);
     let next = run(RunKind::Switchover, 3);
-    claim(&*store, Some(claimed), &next).await;
-    assert_eq!(there(&*store, &of_group).await, None);
+    claim(store, Some(claimed), &next).await;
+    assert_eq!(there(store, &of_group).await, None);
 
     // A run whose reign is over turns nothing.
     let late = asks.turn_for(&again, &[turned("us", Turn::Drain, Some(&again))]).await.unwrap_err();
     assert!(matches!(late, AskError::Raced), "{late}");
-    assert_eq!(there(&*store, &of_group).await, None);
+    assert_eq!(there(store, &of_group).await, None);
+    next
+}
 
-    // A person's dials stand beside those of runs, and a person clears both.
-    asks.turn_for(&next, &[turned("us", half, Some(&next)), turned("eu", half, Some(&next))]).await.unwrap();
-    asks.turn(&turned("us", half, None)).await.unwrap();
+/// A person clears both.
+async fn persons_stand_beside_runs(store: &dyn Store, asks: &Asks, run: &Run) {
+    let (of_group, of_persons) = (keys().group_dials(&run.group), keys().dials());
+    let of_run = [turned("us", half(), Some(run)), turned("eu", half(), Some(run))];
+    asks.turn_for(run, &of_run).await.unwrap();
+    asks.turn(&turned("us", half(), None)).await.unwrap();
     asks.turn(&turned("us", Turn::Drain, None)).await.unwrap();
-    assert_eq!(there(&*store, &of_persons).await.unwrap().0, [turned("us", Turn::Drain, None)]);
-    asks.clear(&name("us"), &[name("orders")]).await.unwrap();
-    assert_eq!(there(&*store, &of_persons).await.unwrap().0, []);
-    assert_eq!(there(&*store, &of_group).await.unwrap().0, [turned("eu", half, Some(&next))]);
-    let nothing = asks.clear(&name("us"), &[name("orders")]).await.unwrap_err();
+    assert_eq!(there(store, &of_persons).await.unwrap().0, [turned("us", Turn::Drain, None)]);
+    asks.clear(&name("us"), std::slice::from_ref(&run.group)).await.unwrap();
+    assert_eq!(there(store, &of_persons).await.unwrap().0, []);
+    assert_eq!(there(store, &of_group).await.unwrap().0, of_run[1..]);
+    let nothing = asks.clear(&name("us"), std::slice::from_ref(&run.group)).await.unwrap_err();
     assert!(matches!(nothing, AskError::Refused(_)), "{nothing}");
 }
