@@ -26,6 +26,7 @@ use crate::table::{self, State, Trigger};
 
 mod driver;
 mod endings;
+mod evidence;
 mod facts;
 mod handover;
 mod intake;

@@ -4,6 +4,7 @@
 #[cfg(test)]
 mod it {
     pub(crate) mod desk;
+    pub(crate) mod evidence;
     pub(crate) mod hand;
     pub(crate) mod names;
     pub(crate) mod walks;

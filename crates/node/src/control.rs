@@ -197,11 +197,12 @@ async fn answer(
         (&Method::POST, asks::WORDS) => asks::say(body, &control).await,
         (&Method::POST, asks::MAINTENANCE) => asks::maintain(body, &control).await,
         (&Method::POST, asks::ALERTS) => asks::alerts(body, &control).await,
+        (&Method::POST, lost::LOST) => lost::lost(body, &control).await,
         (&Method::POST, asks::HOLD) => asks::hold(body, &control).await,
         (&Method::POST, asks::UNHOLD) => asks::unhold(body, &control).await,
         _ => text(
             StatusCode::NOT_FOUND,
-            "there is /healthz, /metrics, /v1/status, /v1/orders, /v1/words, /v1/maintenance and /v1/alerts\n",
+            "there is /healthz, /metrics, /v1/status, /v1/orders, /v1/words, /v1/maintenance, /v1/alerts and /v1/lost\n",
         ),
     })
 }
@@ -280,5 +281,6 @@ fn text(status: StatusCode, body: &str) -> Answer {
 }
 
 pub(crate) mod asks;
+pub(crate) mod lost;
 #[cfg(test)]
 mod tests;

@@ -9,6 +9,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::*;
 use crate::compute::Compute;
 use crate::knowledge::Knowledge;
+use crate::losses::{Loss, Losses};
+use crate::memory::Memory;
 use crate::status::CoordinationStatus;
 use crate::testing::{here, name, secret, system, view};
 
@@ -26,6 +28,7 @@ async fn serving() -> (SocketAddr, mpsc::Receiver<PromiseAsked>) {
         knowledge: Arc::new(Mutex::new(Knowledge::new(&name("shop"), vec![name("orders")]))),
         views: watch::channel(view()).1,
         compute: Arc::new(Compute::new(here(), Vec::new())),
+        losses: losses().await,
     };
     let (promises, asked) = mpsc::channel(16);
     let groups = vec![(name("orders"), promises, mpsc::channel(1).0)];
@@ -41,6 +44,16 @@ async fn serving() -> (SocketAddr, mpsc::Receiver<PromiseAsked>) {
         drop(stop);
     });
     (address, asked)
+}
+
+/// One loss, at 7 o'clock.
+async fn losses() -> Losses {
+    let folder = tempfile::tempdir().unwrap();
+    let losses = Losses::open(Memory::open(folder.path()).unwrap(), []);
+    let rejoined = crate::losses::tests::rejoined(meridian_actuators::lost::Lost::Nothing);
+    let loss = Loss::of(meridian_model::Epoch(2), "followed", &rejoined, meridian_model::Timestamp(7));
+    losses.keep(&name("orders"), loss).await;
+    losses
 }
 
 /// A caller that says this at once, and then nothing.
@@ -101,6 +114,21 @@ async fn a_question_that_never_ends_is_not_waited_for() {
     let (address, _asked) = serving().await;
     let mut slow = caller(address, &post("{", 1_000)).await;
     assert_eq!(heard(&mut slow).await, "HTTP/1.1 408 Request Timeout");
+}
+
+#[tokio::test]
+async fn lost_transactions_are_told_to_whoever_has_the_secret() {
+    let (address, _asked) = serving().await;
+    let ask = async |authorization: &str, at: u32| {
+        let body = format!("{{\"group\":\"orders\",\"at\":{at}}}");
+        let head = format!("POST /v1/lost HTTP/1.1\r\nhost: node\r\n{authorization}");
+        let question = format!("{head}content-length: {}\r\n\r\n{body}", body.len());
+        heard(&mut caller(address, &question).await).await
+    };
+    let proof = format!("authorization: {}\r\n", secret().bearer());
+    assert_eq!(ask("", 7).await, "HTTP/1.1 401 Unauthorized");
+    assert_eq!(ask(&proof, 7).await, "HTTP/1.1 200 OK");
+    assert_eq!(ask(&proof, 8).await, "HTTP/1.1 404 Not Found");
 }
 
 #[cfg(target_os = "linux")]
