@@ -17,7 +17,7 @@ use meridian_model::{Epoch, Moment, RegionName};
 use tokio::sync::watch;
 
 use crate::error::ActuatorError;
-use crate::lost::LostReport;
+use crate::lost::Lost;
 use crate::rehearsal::Rehearsal;
 
 /// A future that can be boxed away behind a trait object.
@@ -53,9 +53,8 @@ pub struct Rejoined {
     pub kept_wal: Option<PathBuf>,
     /// Where the old data directory was put aside, if it was.
     pub kept_data: Option<PathBuf>,
-    /// The transactions that nobody else has; none when nothing had diverged, or when they could not even
-    /// be listed.
-    pub lost: Option<LostReport>,
+    /// The transactions that nobody else has.
+    pub lost: Lost,
     /// What happened, in a sentence for the journal.
     pub detail: String,
 }

@@ -32,7 +32,7 @@ pub use error::{ActuatorError, Blame, Retry};
 pub use execute::{
     BoxFuture, ComputeActuator, DatabaseActuator, RejoinMethod, Rejoined, StopMode, UnexpectedExit,
 };
-pub use lost::{LostReport, LostTransaction, read_lost};
+pub use lost::{Lost, LostReport, LostTransaction, each_lost, read_lost};
 pub use outside::Outside;
 pub use postgres::{Postgres, PostgresConfig};
 pub use rehearsal::{Rehearsal, Rehearsed, Removed};

@@ -8,7 +8,7 @@ pub(crate) mod listed;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead as _, BufReader, BufWriter, Write as _};
+use std::io::{BufRead as _, BufReader, BufWriter, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -111,17 +111,118 @@ impl LostReport {
     }
 }
 
+/// What a member that came back had lost.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Lost {
+    /// Nothing: whoever leads has everything that was here.
+    Nothing,
+    /// Transactions, or none; told as far as they could be read.
+    Told(LostReport),
+    /// Nobody knows, and why. The log is kept.
+    Unknown(String),
+}
+
+impl Lost {
+    /// What is known of lost transactions.
+    #[must_use]
+    pub const fn told(&self) -> Option<&LostReport> {
+        match self {
+            Self::Told(report) => Some(report),
+            Self::Nothing | Self::Unknown(_) => None,
+        }
+    }
+}
+
 /// The lost transactions in a folder of kept log, in the order of their commits; empty when none were found.
 ///
 /// # Errors
 /// The list is not there or cannot be read.
 pub fn read_lost(folder: &Path) -> Result<Vec<LostTransaction>, ActuatorError> {
-    let file = folder.join(FILE);
-    let reading = |e| ActuatorError::file("reading", &file, e);
-    let lines = BufReader::new(fs::File::open(&file).map_err(reading)?).lines();
-    let parse = |line: std::io::Result<String>| serde_json::from_str(&line?).map_err(std::io::Error::from);
-    lines.map(parse).collect::<Result<_, _>>().map_err(reading)
+    let mut lost = Vec::new();
+    each_lost(&folder.join(FILE), 0, |transaction, _| {
+        lost.extend(transaction);
+        true
+    })?;
+    Ok(lost)
+}
+
+/// Gives the transactions of a list ([`LostReport::file`]) one by one, from a place in it that an earlier call
+/// has told (0: the first), each with the place of the next. Ends when `take` says false. `None`: a
+/// transaction that is longer than [`LINE_MAX`]; only the file has it.
+///
+/// # Errors
+/// The list is not there or cannot be read.
+pub fn each_lost(
+    file: &Path,
+    from: u64,
+    mut take: impl FnMut(Option<LostTransaction>, u64) -> bool,
+) -> Result<(), ActuatorError> {
+    let reading = |e| ActuatorError::file("reading", file, e);
+    let mut lines = BufReader::new(fs::File::open(file).map_err(reading)?);
+    let mut at = lines.seek(SeekFrom::Start(from)).map_err(reading)?;
+    loop {
+        let mut line = Vec::new();
+        let mut part = lines.by_ref().take(LINE_MAX).read_until(b'\n', &mut line).map_err(reading)? as u64;
+        let whole = line.ends_with(b"\n") || part < LINE_MAX;
+        if part == 0 {
+            return Ok(());
+        }
+        let transaction = whole.then(|| serde_json::from_slice(&line)).transpose();
+        let transaction = transaction.map_err(|e| reading(e.into()))?;
+        at += part;
+        while !line.ends_with(b"\n") && part > 0 {
+            line.clear();
+            part = lines.by_ref().take(LINE_MAX).read_until(b'\n', &mut line).map_err(reading)? as u64;
+            at += part;
+        }
+        if !take(transaction, at) {
+            return Ok(());
+        }
+    }
 }
 
 /// The name of the list.
 const FILE: &str = "lost-transactions.jsonl";
+/// The longest transaction that is read back, in bytes of its line.
+pub const LINE_MAX: u64 = 16 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn transaction(xid: u32, value: &str) -> LostTransaction {
+        let row = vec![LostValue { column: "v".to_owned(), value: Some(value.to_owned()), unchanged: false }];
+        let change =
+            LostChange { table: "public.t".to_owned(), operation: Operation::Insert, key: Vec::new(), row };
+        LostTransaction {
+            xid,
+            lsn: Lsn(u64::from(xid)),
+            committed_at: "2026-11-25T11:21:04Z".to_owned(),
+            changes: vec![change],
+        }
+    }
+
+    #[test]
+    fn a_list_is_read_back_in_parts_and_one_that_is_too_long_is_passed_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let long = "x".repeat(usize::try_from(LINE_MAX).unwrap());
+        let all = [transaction(1, "a"), transaction(2, &long), transaction(3, "c")];
+        let report = LostReport::write(folder.path(), &all, (true, String::new())).unwrap();
+        let read = |from| {
+            let mut seen = Vec::new();
+            each_lost(&report.file, from, |t, next| {
+                seen.push((t.map(|t| t.xid), next));
+                seen.len() < 2
+            })
+            .unwrap();
+            seen
+        };
+        let first = read(0);
+        assert_eq!(first.iter().map(|(xid, _)| *xid).collect::<Vec<_>>(), [Some(1), None]);
+        let rest = read(first[1].1);
+        assert_eq!(rest.len(), 1);
+        assert_eq!(rest[0], (Some(3), fs::metadata(&report.file).unwrap().len()));
+        assert_eq!(read_lost(folder.path()).unwrap().len(), 2);
+        assert!(Lost::Told(report).told().is_some() && Lost::Nothing.told().is_none());
+    }
+}

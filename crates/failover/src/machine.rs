@@ -29,6 +29,7 @@ use crate::table::{self, State, Trigger};
 mod breach;
 mod driver;
 mod endings;
+mod evidence;
 mod facts;
 mod handover;
 mod intake;

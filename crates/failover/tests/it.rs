@@ -5,6 +5,7 @@
 mod it {
     pub(crate) mod desk;
     pub(crate) mod early;
+    pub(crate) mod evidence;
     pub(crate) mod hand;
     pub(crate) mod handed;
     pub(crate) mod names;

@@ -70,6 +70,7 @@ fn run(done: usize, running: bool) -> Run {
         aborted: None,
         resumed: 0,
         takes_over: None,
+        evidence: Default::default(),
     }
 }
 

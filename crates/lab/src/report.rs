@@ -5,10 +5,7 @@
 
 mod charts;
 mod html;
-mod page;
-mod scale;
 mod summary;
-mod svg;
 mod table;
 
 use std::path::{Path, PathBuf};

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 use meridian_model::plan::{RecoveryPlan, Work};
-use meridian_model::run::{Run, StepState};
+use meridian_model::run::{Run, RunKind, StepState};
 use meridian_model::{GroupName, Name, System};
 use meridian_planner::{Timeline, freeze, lint, predict};
 use serde_json::json;
@@ -88,10 +88,12 @@ pub(crate) fn foretell(
     Ok(ExitCode::SUCCESS)
 }
 
-/// How long each step took before.
-fn past(runs: &[Run]) -> Vec<(Name, Vec<Duration>)> {
+/// How long each step took in earlier recoveries. A group's first start and the return of the same writer are
+/// none: they make or start a database and promote nobody.
+pub(crate) fn past<'r>(runs: impl IntoIterator<Item = &'r Run>) -> Vec<(Name, Vec<Duration>)> {
     let mut past: Vec<(Name, Vec<Duration>)> = Vec::new();
-    for step in runs.iter().flat_map(|run| &run.steps) {
+    let recoveries = runs.into_iter().filter(|r| matches!(r.kind, RunKind::Failover | RunKind::Switchover));
+    for step in recoveries.flat_map(|run| &run.steps) {
         let StepState::Done { since, at, .. } = &step.state else { continue };
         let took = Duration::from_millis(u64::try_from(at.0 - since.0).unwrap_or(0));
         match past.iter_mut().find(|(name, _)| *name == step.work.name) {

@@ -15,8 +15,8 @@ use crate::runs::RunCommand;
 /// It binds what the spec gives its own region and reaches the others by the addresses that they have in
 /// this same spec. It runs PostgreSQL and the instances of services as its children. SIGTERM drains.
 ///
-/// `meridian run list`, `show`, `watch`, `approve`, `pause`, `resume` and `abort` are about the runs of a
-/// system: the recoveries that it has carried out.
+/// `meridian run list`, `show`, `watch`, `report`, `lost`, `approve`, `pause`, `resume` and `abort` are about
+/// the runs of a system: the recoveries that it has carried out.
 #[derive(Args)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(crate) struct RunArgs {

@@ -1,16 +1,22 @@
-//! `meridian run list|show|watch|approve|pause|resume|abort`: the runs of a system, and words to them.
+//! `meridian run list|show|watch|report|lost|approve|pause|resume|abort`: the runs of a system, and words to
+//! them.
+
+mod lost;
+mod report;
+mod seen;
 
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use meridian_model::order::RunWords;
-use meridian_model::run::{Run, StepState};
+use meridian_model::run::{Run, Step, StepState};
 use meridian_model::{Name, RunId, Timestamp};
 use meridian_node::{SayWord, WORDS, WordAsked};
 
-use crate::output::{No, Output, print};
-use crate::system::{Nodes, Person, Which};
+use crate::output::{Output, print};
+use crate::system::{Person, Which};
+use seen::{Expected, Seen, look};
 
 /// How often `watch` looks.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -19,10 +25,15 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 pub(crate) enum RunCommand {
     /// The last runs, newest first.
     List(ListArgs),
-    /// One run with its steps; without a name the newest.
+    /// One run with its steps, each beside what was expected of it, and what the run cost; without a name the
+    /// newest.
     Show(OneArgs),
     /// Show a run until it ends; exit code 1 when it was ended before its end.
     Watch(OneArgs),
+    /// The whole story of a run as one page, or as JSON.
+    Report(report::ReportArgs),
+    /// The transactions that a run cost: their tables and keys, and values on request.
+    Lost(lost::LostArgs),
     /// Agree to a step that waits for a person.
     Approve(ApproveArgs),
     /// Begin no further step.
@@ -70,6 +81,8 @@ pub(crate) fn run(command: &RunCommand) -> anyhow::Result<ExitCode> {
         RunCommand::List(args) => list(args),
         RunCommand::Show(args) => show(args),
         RunCommand::Watch(args) => watch(args),
+        RunCommand::Report(args) => report::report(args),
+        RunCommand::Lost(args) => lost::lost(args),
         RunCommand::Approve(args) => say(&args.say, SayWord::Approve, Some(args.step.clone())),
         RunCommand::Pause(args) => say(args, SayWord::Pause, None),
         RunCommand::Resume(args) => say(args, SayWord::Resume, None),
@@ -134,26 +147,15 @@ fn running(run: &Run) -> impl Iterator<Item = &str> {
     run.steps.iter().filter(|s| matches!(s.state, StepState::Running { .. })).map(|s| s.work.name.as_str())
 }
 
-fn find(nodes: &Nodes, args: &OneArgs) -> anyhow::Result<Run> {
-    let group = args.which.group(&nodes.system)?;
-    let runs = nodes.group(&group)?.runs;
-    let found = match &args.run {
-        Some(id) => runs.into_iter().find(|run| &run.id == id),
-        None => runs.into_iter().next(),
-    };
-    let name = args.run.as_ref().map_or_else(|| "of that group".to_owned(), |id| format!("`{id}`"));
-    found.ok_or_else(|| No(format!("there is no run {name}; see `meridian run list`")).into())
-}
-
 fn show(args: &OneArgs) -> anyhow::Result<ExitCode> {
     let nodes = match args.which.nodes()? {
         Ok(nodes) => nodes,
         Err(code) => return Ok(code),
     };
-    let run = find(&nodes, args)?;
+    let seen = look(&nodes, &args.which.place, args.run.as_ref())?;
     match args.which.output {
-        Output::Json => print(&(serde_json::to_string_pretty(&run)? + "\n")),
-        Output::Table => print(&whole(&run)),
+        Output::Json => print(&(serde_json::to_string_pretty(&seen)? + "\n")),
+        Output::Table => print(&whole(&seen)),
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -163,25 +165,29 @@ fn watch(args: &OneArgs) -> anyhow::Result<ExitCode> {
         Ok(nodes) => nodes,
         Err(code) => return Ok(code),
     };
+    // How long a step has been stuck changes all the time; that it is so is news.
+    let stuck = |seen: &Seen| seen.progress.iter().map(|e| e.stuck.is_some()).collect::<Vec<_>>();
     let mut last = None;
     loop {
-        let run = find(&nodes, args)?;
-        if last.as_ref() != Some(&run) {
+        let seen = look(&nodes, &args.which.place, args.run.as_ref())?;
+        let news = Some((seen.run.clone(), stuck(&seen)));
+        if last != news {
             match args.which.output {
-                Output::Json => print(&(serde_json::to_string(&run)? + "\n")),
-                Output::Table => print(&whole(&run)),
+                Output::Json => print(&(serde_json::to_string(&seen)? + "\n")),
+                Output::Table => print(&whole(&seen)),
             }
         }
-        if run.finished() {
-            return Ok(if run.aborted.is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS });
+        if seen.run.finished() {
+            return Ok(if seen.run.aborted.is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS });
         }
-        last = Some(run);
+        last = news;
         nodes.pause(LOOK_EVERY);
     }
 }
 
 /// A run and its steps, times counted from the decision.
-fn whole(run: &Run) -> String {
+fn whole(seen: &Seen) -> String {
+    let run = &seen.run;
     let kind = format!("{:?}", run.kind).to_lowercase();
     let from = run.from.as_ref().map(|from| format!(" from {from}")).unwrap_or_default();
     let mut out =
@@ -193,24 +199,39 @@ fn whole(run: &Run) -> String {
     if let Some(before) = &run.takes_over {
         out.push_str(&format!("  takes over {before}\n"));
     }
-    out.push_str("  STEP         BEGAN      TOOK       STATE     WHAT WAS SEEN\n");
+    for cost in seen.cost() {
+        out.push_str(&format!("  cost    {cost}\n"));
+    }
+    out.push_str("  STEP         BEGAN      TOOK       EXPECTED          STATE     WHAT WAS SEEN\n");
     for step in &run.steps {
-        let after = |t: Timestamp| format!("{:+.2} s", (t.0 - run.decided_at.0) as f64 / 1_000.0);
-        let took = |a: Timestamp, b: Timestamp| format!("{:.2} s", (b.0 - a.0) as f64 / 1_000.0);
-        let (began, took, word, detail) = match &step.state {
-            StepState::Pending => (String::new(), String::new(), "pending", waits(run, &step.work.after)),
-            StepState::Running { since } => (after(*since), String::new(), "running", String::new()),
-            StepState::Done { since, at, detail } => {
-                (after(*since), took(*since, *at), "done", detail.clone())
-            }
-            StepState::Failed { since, at, reason } => {
-                (after(*since), took(*since, *at), "failed", reason.clone())
-            }
-            StepState::Skipped { at, reason } => (after(*at), String::new(), "skipped", reason.clone()),
-        };
-        out.push_str(&format!("  {:<12} {began:<10} {took:<10} {word:<9} {detail}\n", step.work.name));
+        let expected = seen.expected(step.work.name.as_str());
+        let [began, took, word, detail] = columns(run, step, expected.and_then(|e| e.stuck.as_deref()));
+        let expected = expected.map(Expected::text).unwrap_or_default();
+        out.push_str(&format!(
+            "  {:<12} {began:<10} {took:<10} {expected:<17} {word:<9} {detail}\n",
+            step.work.name
+        ));
     }
     out
+}
+
+/// When a step began, how long it took, how far it is, and what was seen.
+fn columns(run: &Run, step: &Step, stuck: Option<&str>) -> [String; 4] {
+    let after = |t: Timestamp| format!("{:+.2} s", (t.0 - run.decided_at.0) as f64 / 1_000.0);
+    let took = |a: Timestamp, b: Timestamp| format!("{:.2} s", (b.0 - a.0) as f64 / 1_000.0);
+    let none = String::new;
+    let (began, took, word, detail) = match &step.state {
+        StepState::Pending => (none(), none(), "pending", waits(run, &step.work.after)),
+        StepState::Running { since } => {
+            (after(*since), none(), "running", stuck.unwrap_or_default().to_owned())
+        }
+        StepState::Done { since, at, detail } => (after(*since), took(*since, *at), "done", detail.clone()),
+        StepState::Failed { since, at, reason } => {
+            (after(*since), took(*since, *at), "failed", reason.clone())
+        }
+        StepState::Skipped { at, reason } => (after(*at), none(), "skipped", reason.clone()),
+    };
+    [began, took, word.to_owned(), detail]
 }
 
 /// What a step waits for.
@@ -234,3 +255,8 @@ fn say(args: &SayArgs, say: SayWord, step: Option<Name>) -> anyhow::Result<ExitC
     }
     Ok(ExitCode::SUCCESS)
 }
+
+#[cfg(test)]
+mod fixture;
+#[cfg(test)]
+mod tests;

@@ -278,6 +278,8 @@ mod tests {
             rules: vec![rule],
             runs: Vec::new(),
             order: None,
+            words: Vec::new(),
+            losses: Vec::new(),
         };
         NodeStatus {
             region: name(region),

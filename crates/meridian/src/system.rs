@@ -9,7 +9,7 @@ use anyhow::Context;
 use clap::Args;
 use http::{Method, StatusCode};
 use meridian_lab::control;
-use meridian_model::{GroupName, System};
+use meridian_model::{GroupName, RegionName, System};
 use meridian_node::peer::{Question, ask};
 use meridian_node::secret::Secret;
 use meridian_node::status::{GroupStatus, NodeStatus};
@@ -21,9 +21,9 @@ use crate::output::{No, Output};
 /// How long one node may take to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(4);
 
-/// Which system, and how to print.
+/// Which system.
 #[derive(Args)]
-pub(crate) struct Which {
+pub(crate) struct Place {
     /// A file of the system's spec (may be given several times). None: the lab that runs here.
     #[arg(long, value_name = "FILE")]
     pub(crate) spec: Vec<PathBuf>,
@@ -33,6 +33,13 @@ pub(crate) struct Which {
     /// The data group; needed only when there are several.
     #[arg(long)]
     pub(crate) group: Option<GroupName>,
+}
+
+/// Which system, and how to print.
+#[derive(Args)]
+pub(crate) struct Which {
+    #[command(flatten)]
+    pub(crate) place: Place,
     /// How to print.
     #[arg(long, value_enum, default_value_t = Output::Table)]
     pub(crate) output: Output,
@@ -58,6 +65,18 @@ pub(crate) struct Nodes {
 }
 
 impl Which {
+    /// See [`Place::nodes`].
+    pub(crate) fn nodes(&self) -> anyhow::Result<Result<Nodes, ExitCode>> {
+        self.place.nodes()
+    }
+
+    /// See [`Place::group`].
+    pub(crate) fn group(&self, system: &System) -> anyhow::Result<GroupName> {
+        self.place.group(system)
+    }
+}
+
+impl Place {
     /// The nodes that are meant; an exit code where the spec has faults, which were told.
     pub(crate) fn nodes(&self) -> anyhow::Result<Result<Nodes, ExitCode>> {
         let spec = if self.spec.is_empty() { vec![self.spec_of_lab()?] } else { self.spec.clone() };
@@ -97,7 +116,8 @@ impl Which {
 impl Nodes {
     /// Nothing for so long.
     pub(crate) fn pause(&self, time: Duration) {
-        self.runtime.block_on(tokio::time::sleep(time));
+        // The timer must be made inside the runtime.
+        self.runtime.block_on(async { tokio::time::sleep(time).await });
     }
 
     /// What every node that answers knows, the best informed first: those that reach etcd, and of these the
@@ -157,5 +177,46 @@ impl Nodes {
             }
         }
         Err(last.unwrap_or_else(|| anyhow::anyhow!("the spec has no region")))
+    }
+
+    /// Asks the node of one region and no other: what it tells is for the asker alone.
+    ///
+    /// # Errors
+    /// [`No`] with the node's words when it refuses; another error when it does not answer.
+    pub(crate) fn post_to<A: DeserializeOwned>(
+        &self,
+        region: &RegionName,
+        path: &'static str,
+        body: &impl Serialize,
+    ) -> anyhow::Result<A> {
+        let there =
+            self.system.region(region).with_context(|| format!("the spec has no region `{region}`"))?;
+        let question = Question { method: Method::POST, path, body: serde_json::to_vec(body)? };
+        let asked = ask(there.node.control, &self.secret, question, ANSWER_WITHIN);
+        match self.runtime.block_on(asked)? {
+            (StatusCode::OK, body) => Ok(serde_json::from_slice(&body)?),
+            (StatusCode::CONFLICT, body) => Err(No(String::from_utf8_lossy(&body).trim().to_owned()).into()),
+            (status, body) => {
+                let words = String::from_utf8_lossy(&body).trim().to_owned();
+                Err(anyhow::anyhow!("the node of {region} says {status}: {words}"))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The timer was made outside the runtime once: every command that waited panicked.
+    #[test]
+    fn a_command_can_wait_between_two_looks() {
+        let spec = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/three-regions.yaml");
+        let system = crate::check::read_or_report(&[spec.into()]).unwrap().unwrap();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "a secret of the tests").unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let nodes = Nodes { system, secret: Secret::read(file.path()).unwrap(), runtime };
+        nodes.pause(Duration::from_millis(1));
     }
 }

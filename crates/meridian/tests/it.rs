@@ -2,6 +2,8 @@
 
 #[path = "it/commands.rs"]
 mod commands;
+#[path = "it/evidence.rs"]
+mod evidence;
 #[path = "it/system.rs"]
 mod system;
 #[path = "it/tool.rs"]

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::epoch::Epoch;
 use crate::moment::Timestamp;
 use crate::name::{GroupName, Name, RegionName, RunId};
+use crate::order::{Handover, Order};
 use crate::plan::{OnFailure, Task, Work};
 
 /// What a run is for.
@@ -219,6 +220,57 @@ pub struct Run {
     pub resumed: u32,
     /// The run that this one took over, because its owner was lost before the end.
     pub takes_over: Option<RunId>,
+    /// What it rests on, for those who read it later.
+    #[serde(default)]
+    pub evidence: Box<Evidence>,
+}
+
+/// What a run rests on, as it stood when the epoch was won. For people: nothing is decided by it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Evidence {
+    /// The rules that were asked, at most [`RULES_MAX`].
+    pub rules: Vec<RuleSaid>,
+    /// The last renewal of the old writer that was seen here, by that writer's wall clock: until then it
+    /// could certainly write.
+    pub last_renewal_at: Option<Timestamp>,
+    /// What of the old writer's acknowledged data may be missing here.
+    pub missing: Missing,
+    /// The order that it carries out, or by which a person let it begin in spite of a rule.
+    pub order: Option<Order>,
+    /// A switchover: what the old writer did before.
+    pub handover: Option<Handover>,
+}
+
+/// Rules that a run keeps at most.
+pub const RULES_MAX: usize = 16;
+/// The longest evidence of a rule that a run keeps, in characters.
+pub const EVIDENCE_MAX: usize = 400;
+
+/// One rule and what it said.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleSaid {
+    /// Its name.
+    pub rule: String,
+    /// It allowed the run.
+    pub allows: bool,
+    /// On what that rested.
+    pub evidence: String,
+}
+
+/// How much of the acknowledged data may be missing at the new writer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", tag = "missing")]
+pub enum Missing {
+    /// Nobody knows.
+    #[default]
+    Unknown,
+    /// Nothing.
+    Nothing,
+    /// At most what the old writer acknowledged in its last so many milliseconds.
+    Last {
+        /// How many.
+        ms: u64,
+    },
 }
 
 impl Run {

@@ -30,6 +30,7 @@ use crate::drain::Running;
 use crate::group::{Group, GroupEnds, Tools};
 use crate::knowledge::Knowledge;
 use crate::loops::{self, Inbox, Observer, Sources};
+use crate::losses::Losses;
 use crate::memory::{Memory, MemoryError};
 use crate::publish::{Keeper, Publisher};
 use crate::secret::{Secret, SecretError};
@@ -152,10 +153,12 @@ impl Node {
         let etcd = Arc::new(Etcd::connect(&endpoints, Timeouts::default(), metrics.clone())?);
         let compute = Arc::new(Compute::new(here.clone(), instances(&system, &here)?));
         let nudge = Arc::new(Notify::new());
+        let losses = Losses::open(memory.clone(), system.databases.iter().map(|d| d.name.clone()));
         let parts = Parts {
             system: &system,
             region: &region,
             memory,
+            losses: losses.clone(),
             secret: secret.clone(),
             fence: Arc::clone(&fence),
             nudge: &nudge,
@@ -173,6 +176,7 @@ impl Node {
             knowledge: Arc::clone(&knowledge),
             views: publisher.views(),
             compute: Arc::clone(&compute),
+            losses,
         };
         let asks = Asks::new(Arc::clone(&etcd) as Arc<dyn Store>, Keys::new(&system.topology.name));
         let states: Vec<_> = ends.iter().map(|e| e.state.clone()).collect();

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 
 use crate::compute::Compute;
 use crate::knowledge::Knowledge;
+use crate::losses::Losses;
 use crate::status::{CoordinationStatus, GroupStatus, NodeStatus, RuleStatus, TrafficShare};
 
 /// What a group's loop tells after each turn.
@@ -44,6 +45,7 @@ pub(crate) struct Board {
     pub(crate) knowledge: Arc<Mutex<Knowledge>>,
     pub(crate) views: watch::Receiver<Arc<View>>,
     pub(crate) compute: Arc<Compute>,
+    pub(crate) losses: Losses,
 }
 
 impl Board {
@@ -85,6 +87,7 @@ impl Board {
             allows: rule.allows,
             evidence: rule.evidence.clone(),
         };
+        let runs = knowledge.runs(group);
         GroupStatus {
             group: group.clone(),
             epoch: facts.state.epoch,
@@ -96,8 +99,10 @@ impl Board {
             record: knowledge.record(group),
             members: knowledge.members(group),
             rules: facts.explanation.rules.iter().map(rule).collect(),
-            runs: knowledge.runs(group),
+            words: knowledge.words(&runs),
+            runs,
             order: knowledge.order(group),
+            losses: self.losses.of(group),
         }
     }
 }

@@ -198,12 +198,13 @@ async fn answer(
         (&Method::POST, asks::MAINTENANCE) => asks::maintain(body, &control).await,
         (&Method::POST, asks::DIALS) => dials::turn(body, &control).await,
         (&Method::POST, asks::ALERTS) => asks::alerts(body, &control).await,
+        (&Method::POST, lost::LOST) => lost::lost(body, &control).await,
         (&Method::POST, asks::HOLD) => asks::hold(body, &control).await,
         (&Method::POST, asks::UNHOLD) => asks::unhold(body, &control).await,
         _ => text(
             StatusCode::NOT_FOUND,
-            "there is /healthz, /metrics, /v1/status, /v1/orders, /v1/words, /v1/maintenance, /v1/dials and \
-             /v1/alerts\n",
+            "there is /healthz, /metrics, /v1/status, /v1/orders, /v1/words, /v1/maintenance, /v1/dials, /v1/alerts and \
+             /v1/lost\n",
         ),
     })
 }
@@ -283,5 +284,6 @@ fn text(status: StatusCode, body: &str) -> Answer {
 
 pub(crate) mod asks;
 pub(crate) mod dials;
+pub(crate) mod lost;
 #[cfg(test)]
 mod tests;

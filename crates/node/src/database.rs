@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::group::Tools;
+use crate::losses::{Loss, Losses};
 
 /// What a witness has.
 pub(crate) fn absent() -> DatabaseStatus {
@@ -32,6 +33,7 @@ struct Worker {
     events: mpsc::Sender<Event>,
     group: GroupName,
     metrics: Metrics,
+    losses: Losses,
 }
 
 impl DatabaseQueue {
@@ -43,7 +45,8 @@ impl DatabaseQueue {
         events: mpsc::Sender<Event>,
     ) -> Self {
         let members = Arc::new(tools.members.clone());
-        let worker = Worker { database, members, events, group, metrics: tools.metrics.clone() };
+        let (metrics, losses) = (tools.metrics.clone(), tools.losses.clone());
+        let worker = Worker { database, members, events, group, metrics, losses };
         let (queue, running) = worker.clone().start();
         Self { worker, queue, running }
     }
@@ -145,7 +148,10 @@ impl Worker {
         let kept_wal = rejoined.kept_wal.as_deref().unwrap_or_else(nothing);
         let took = clock::now().since(began);
         DatabaseRejoined { group: &self.group, epoch, method, kept_wal, took }.emit(&self.metrics);
-        Ok(rejoined.detail)
+        let loss = Loss::of(epoch, method, &rejoined, clock::wall());
+        let told = format!("{}; {}", rejoined.detail, loss.sentence());
+        self.losses.keep(&self.group, loss).await;
+        Ok(told)
     }
 
     fn address(&self, region: &RegionName) -> Result<std::net::SocketAddr, String> {

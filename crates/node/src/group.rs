@@ -22,6 +22,7 @@ use tokio::task::JoinSet;
 use crate::board::GroupFacts;
 use crate::control::{ANNOUNCE, PromiseAnswer, PromiseAsked};
 use crate::database::DatabaseQueue;
+use crate::losses::Losses;
 use crate::memory::{Memory, MemoryError};
 use crate::peer::Line;
 use crate::secret::Secret;
@@ -58,6 +59,8 @@ pub(crate) struct Tools {
     pub(crate) fence: Arc<Fence>,
     /// What must survive a restart.
     pub(crate) memory: Memory,
+    /// What the local database had lost.
+    pub(crate) losses: Losses,
     /// Where everything that happens is counted.
     pub(crate) metrics: Metrics,
     /// Scale, shift, verify.
@@ -374,6 +377,7 @@ mod tests {
             peers: HashMap::new(),
             secret: secret(),
             fence: Fence::new(),
+            losses: Losses::open(memory.clone(), [name("orders")]),
             memory,
             metrics: Metrics::new(None),
             steps: Arc::new(steps),

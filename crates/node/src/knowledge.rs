@@ -137,6 +137,12 @@ impl Knowledge {
         self.orders.get(group).cloned()
     }
 
+    /// What persons have said to these runs.
+    #[must_use]
+    pub(crate) fn words(&self, runs: &[Run]) -> Vec<RunWords> {
+        runs.iter().filter_map(|run| self.words.get(&run.id).cloned()).collect()
+    }
+
     /// Whether nothing may begin by itself.
     #[must_use]
     pub(crate) fn maintenance(&self) -> Option<Maintenance> {

@@ -13,6 +13,7 @@ mod drain;
 mod group;
 mod knowledge;
 mod loops;
+mod losses;
 mod memory;
 mod publish;
 mod steps;
@@ -30,7 +31,9 @@ pub use control::asks::{
     ALERTS, DIALS, MAINTENANCE, MaintenanceAsked, ORDERS, OrderAsked, SayWord, WORDS, WordAsked,
 };
 pub use control::dials::DialAsked;
+pub use control::lost::{LOST, LostAnswer, LostAsked, LostShown};
 pub use meridian_actuators::guard::run as guard;
+pub use meridian_actuators::lost::{LostChange, LostTransaction, LostValue, Operation};
 
 /// Ends when the node is to end, or when nobody can say so any more.
 pub(crate) async fn stopped(shutdown: &mut tokio::sync::watch::Receiver<bool>) {

@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -75,7 +76,9 @@ impl Memory {
         let path = self.folder.join(file);
         let new = self.folder.join(format!("{file}.new"));
         let replace = || -> io::Result<()> {
-            let mut out = File::create(&new)?;
+            // For the node alone: some of it names users' tables.
+            let mut options = File::options();
+            let mut out = options.write(true).create(true).truncate(true).mode(0o600).open(&new)?;
             out.write_all(&serde_json::to_vec(value)?)?;
             out.sync_all()?;
             std::fs::rename(&new, &path)?;

@@ -2,11 +2,13 @@
 
 use meridian_model::group::{DatabaseStatus, GroupRecord, MemberReport};
 use meridian_model::health::RegionHealth;
-use meridian_model::order::{Maintenance, Order};
+use meridian_model::order::{Maintenance, Order, RunWords};
 use meridian_model::run::Run;
 use meridian_model::traffic::TurnedDial;
 use meridian_model::{Epoch, GroupName, Name, RegionName, Timestamp};
 use serde::{Deserialize, Serialize};
+
+pub use crate::losses::{Loss, losses_of};
 
 /// All that one node knows.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -74,6 +76,12 @@ pub struct GroupStatus {
     /// What was last ordered of it, and what became of that.
     #[serde(default)]
     pub order: Option<Order>,
+    /// What persons have said to these runs.
+    #[serde(default)]
+    pub words: Vec<RunWords>,
+    /// What this region's own database had lost when it came back, newest last.
+    #[serde(default)]
+    pub losses: Vec<Loss>,
 }
 
 /// What one rule says now.

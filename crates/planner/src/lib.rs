@@ -5,7 +5,8 @@
 //! and looks only at how they fit together. [`derive()`] makes the plan of a database for which none is
 //! written, [`complete`] makes a written one whole, and [`freeze`] gives the steps of a run; [`lint()`] is
 //! the linter of such a list and knows nothing of how it was made. [`predict`] is the answer to "what
-//! happens, when, how long, and why so long", and [`schedule`] says when the writer follows the sun.
+//! happens, when, how long, and why so long", [`progress()`] lays it beside a run, and [`schedule`] says when
+//! the writer follows the sun.
 //!
 //! Nothing here reads a file, a clock or the network: round-trip times come from `catalog`, time zones are
 //! compiled in.
@@ -15,6 +16,7 @@ mod distance;
 mod finding;
 mod lint;
 mod plan;
+mod progress;
 pub mod schedule;
 mod timeline;
 
@@ -22,6 +24,7 @@ pub use checks::check;
 pub use finding::{Finding, Severity, Subject};
 pub use lint::lint;
 pub use plan::{asks_before_promotion, complete, demotion_timeout, derive, freeze, usual_timeout};
+pub use progress::{StepProgress, Stuck, progress};
 pub use timeline::{Timeline, TimelineStep, in_seconds, predict, timeline};
 
 #[cfg(test)]

@@ -23,17 +23,12 @@ use crate::deadline::Deadline;
 use crate::error::ActuatorError;
 use crate::lost::decoded::{Gathering, Keys, unescaped};
 use crate::lost::listed::{self, Names};
-use crate::lost::{LostReport, LostTransaction};
+use crate::lost::{Lost, LostReport, LostTransaction};
 use crate::process::Launch;
 
 impl Member {
     /// Lists what was lost beside the kept log. A failure is told in the report and holds nothing up.
-    pub(super) async fn tell_lost(
-        &self,
-        kept: &Path,
-        from: Divergence,
-        control: &ControlData,
-    ) -> Option<LostReport> {
+    pub(super) async fn tell_lost(&self, kept: &Path, from: Divergence, control: &ControlData) -> Lost {
         let read = if control.was_primary() { self.read_slot(from).await } else { Ok(Reading::default()) };
         let (reading, why) = match read {
             Ok(reading) => (reading, None),
@@ -42,10 +37,10 @@ impl Member {
         let records = fs::read_to_string(kept.join(RECORDS_FILE)).unwrap_or_default();
         let (lost, how) = together(reading, &records, from.lsn, why);
         match LostReport::write(kept, &lost, how) {
-            Ok(report) => Some(report),
+            Ok(report) => Lost::Told(report),
             Err(error) => {
                 tracing::warn!(%error, "the list of lost transactions was not written");
-                None
+                Lost::Unknown(error.to_string())
             }
         }
     }

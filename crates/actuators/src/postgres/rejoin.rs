@@ -26,6 +26,7 @@ use super::start::As;
 use crate::deadline::Deadline;
 use crate::error::ActuatorError;
 use crate::execute::{RejoinMethod, Rejoined};
+use crate::lost::Lost;
 use crate::process::Launch;
 
 impl Member {
@@ -73,7 +74,7 @@ impl Member {
         let kept = self.keep_wal(from, control).await?;
         // What has nothing beyond the parting has lost nothing, and must stay as it is.
         let lost = match ended_before(control, from) {
-            true => None,
+            true => Lost::Nothing,
             false => self.tell_lost(&kept, from, control).await,
         };
         let (keeping, began) = (clock::now().since(began), clock::now());
@@ -315,7 +316,7 @@ fn followed(detail: &str, kept_wal: Option<PathBuf>) -> Rejoined {
         method: RejoinMethod::Followed,
         kept_wal,
         kept_data: None,
-        lost: None,
+        lost: Lost::Nothing,
         detail: detail.to_owned(),
     }
 }

@@ -79,7 +79,7 @@ async fn a_killed_and_a_frozen_writer_tell_each_lost_row_with_its_key_and_values
         let (old, new) = lose(&rig, async |_| {}).await;
         kill_process(Pid::from_raw(old.postmaster().unwrap().cast_signed()).unwrap(), signal).unwrap();
         let rejoined = replace(&rig, &old, &new).await;
-        let report = rejoined.lost.unwrap();
+        let report = rejoined.lost.told().unwrap();
         assert!(report.complete, "{}", report.detail);
         assert_eq!(report.transactions, 5);
         let by_table: Vec<_> = report.by_table.iter().map(|(t, n)| (t.as_str(), *n)).collect();
@@ -118,7 +118,7 @@ async fn without_a_slot_transactions_are_listed_with_their_tables() {
     .await;
     old.stop(StopMode::Immediate).await.unwrap();
     let rejoined = replace(&rig, &old, &new).await;
-    let report = rejoined.lost.unwrap();
+    let report = rejoined.lost.told().unwrap();
     assert!(!report.complete && report.detail.contains("without keys and values"), "{}", report.detail);
     let lost = read_lost(&rejoined.kept_wal.unwrap()).unwrap();
     let tables: Vec<_> =

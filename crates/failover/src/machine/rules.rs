@@ -268,13 +268,9 @@ impl Machine {
         }
     }
 
-    /// What may be lost is counted to the end of the holder's right: it could acknowledge for another
-    /// `gateway_fence` after its last renewal, or after the last promise that it was given.
     fn lag_proof(&self, record: &GroupRecord, here: WalPosition) -> Ruling {
         let (rpo, holder) = (self.config.rpo, &record.holder);
-        let lived = self.facts.learned_at.max(self.facts.promised_at);
-        let end = if record.released { lived } else { lived + self.config.timers.gateway_fence };
-        match self.facts.lag(here, end) {
+        match self.lag_of(record, here) {
             Some(lag) if lag <= rpo => Ok(format!(
                 "at most the last {} of {holder} are missing ({} of {}), {} may be lost",
                 secs(lag),

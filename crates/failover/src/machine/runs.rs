@@ -92,6 +92,7 @@ impl Machine {
             aborted: None,
             resumed: 0,
             takes_over: unfinished.map(|r| r.id.clone()),
+            evidence: Box::new(self.evidence(kind)),
         };
         if let (RunKind::Resume, Some(before)) = (kind, unfinished) {
             carry_over(&mut run, before);

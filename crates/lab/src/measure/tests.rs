@@ -201,6 +201,7 @@ fn phases_come_from_the_run_and_from_what_users_saw() {
         aborted: None,
         resumed: 0,
         takes_over: None,
+        evidence: Default::default(),
     };
     let input = PhaseInput {
         fault: Some((ms(FAULT), "kill us".to_owned())),

@@ -1,7 +1,9 @@
 //! The drawings: phases since the fault, who wrote, throughput, errors, latency.
 
-use super::scale::{Scale, ceiling, marks, millis, number, seconds};
-use super::svg::{Anchor, Drawing, LEFT, RIGHT};
+use meridian_page::scale::{Scale, ceiling, marks, millis, number, seconds};
+use meridian_page::svg::{LEFT, RIGHT};
+use meridian_page::{Anchor, Drawing};
+
 use super::{Facts, FaultFact, PhaseFact, PopulationFact, SecondFact};
 
 /// Room above a plot for the names of the faults.

@@ -5,9 +5,10 @@
 
 use std::fmt::Write as _;
 
-use super::page::STYLE;
-use super::scale::{millis, seconds};
-use super::svg::escape;
+use meridian_page::escape;
+use meridian_page::html::{Page, mark};
+use meridian_page::scale::{millis, seconds};
+
 use super::{Facts, LatencyFact, PopulationFact, charts};
 
 /// Lost writes that are listed openly; the others are folded away.
@@ -27,55 +28,9 @@ pub fn html(facts: &Facts) -> String {
     lost(&mut page, facts);
     runs(&mut page, facts);
     events(&mut page, facts);
-    pairs(&mut page, "Where this was measured", &facts.environment);
-    definitions(&mut page, facts);
-    let title = escape(&format!("Drill {}: {}", facts.drill, verdict(facts)));
-    format!(
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n\
-         <meta name=\"color-scheme\" content=\"light dark\"/>\n\
-         <title>{title}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n{}</main>\n</body>\n</html>\n",
-        page.0
-    )
-}
-
-/// The page in the making.
-#[derive(Default)]
-struct Page(String);
-
-impl Page {
-    /// Adds what is HTML already.
-    fn raw(&mut self, html: &str) {
-        self.0.push_str(html);
-        self.0.push('\n');
-    }
-
-    fn heading(&mut self, text: &str) {
-        self.raw(&format!("<h2>{}</h2>", escape(text)));
-    }
-
-    fn soft(&mut self, text: &str) {
-        self.raw(&format!("<p class=\"soft\">{}</p>", escape(text)));
-    }
-
-    /// A table; a column whose heading begins with `#` holds numbers.
-    fn table(&mut self, headings: &[&str], rows: &[Vec<String>]) {
-        let class = |h: &&str| if h.starts_with('#') { " class=\"n\"" } else { "" };
-        let mut out = String::from("<div class=\"wide\"><table>\n<thead><tr>");
-        for heading in headings {
-            _ = write!(out, "<th{}>{}</th>", class(heading), escape(heading.trim_start_matches('#')));
-        }
-        out.push_str("</tr></thead>\n<tbody>\n");
-        for row in rows {
-            out.push_str("<tr>");
-            for (heading, cell) in headings.iter().zip(row) {
-                _ = write!(out, "<td{}>{}</td>", class(heading), cell);
-            }
-            out.push_str("</tr>\n");
-        }
-        out.push_str("</tbody></table></div>");
-        self.raw(&out);
-    }
+    page.pairs("Where this was measured", &facts.environment);
+    page.definitions("What the figures mean", &facts.definitions);
+    page.finish(&format!("Drill {}: {}", facts.drill, verdict(facts)))
 }
 
 fn verdict(facts: &Facts) -> &'static str {
@@ -83,14 +38,9 @@ fn verdict(facts: &Facts) -> &'static str {
 }
 
 fn head(page: &mut Page, facts: &Facts) {
-    let bad = if facts.passed { "" } else { " bad" };
-    page.raw(&format!(
-        "<header><h1>{}</h1><span class=\"verdict{bad}\">{}</span></header>",
-        escape(&facts.drill),
-        verdict(facts)
-    ));
+    page.head(&facts.drill, verdict(facts), facts.passed);
     if !facts.description.is_empty() {
-        page.raw(&format!("<p>{}</p>", escape(&facts.description)));
+        page.sentence(&facts.description);
     }
     let length = seconds(facts.duration_seconds);
     page.soft(&format!("System {}, begun {}, {length} of load.", facts.system, facts.started_at));
@@ -99,43 +49,28 @@ fn head(page: &mut Page, facts: &Facts) {
 fn tiles(page: &mut Page, facts: &Facts) {
     let objective = facts.objectives;
     let time = |v: Option<f64>| v.map_or_else(|| "never".to_owned(), seconds);
-    let within = |v: Option<f64>| v.is_some_and(|v| v <= objective.rto_seconds);
-    let rto = format!("objective {}", seconds(objective.rto_seconds));
-    page.raw("<div class=\"tiles\">");
-    tile(page, "Reads good after", &time(facts.rto_read_seconds), &rto, Some(within(facts.rto_read_seconds)));
-    tile(
-        page,
-        "Writes good after",
-        &time(facts.rto_write_seconds),
-        &rto,
-        Some(within(facts.rto_write_seconds)),
-    );
+    let within = |v: Option<f64>| Some(v.is_some_and(|v| v <= objective.rto_seconds));
+    let rto = || format!("objective {}", seconds(objective.rto_seconds));
+    let (reads, writes) = (facts.rto_read_seconds, facts.rto_write_seconds);
     let lost = format!("of {} acknowledged", facts.acknowledged_writes);
     let rpo_held = facts.rpo_seconds <= objective.rpo_seconds;
     let rpo = format!("{lost}; {} against {}", seconds(facts.rpo_seconds), seconds(objective.rpo_seconds));
-    tile(page, "Writes lost", &facts.lost_writes.to_string(), &rpo, Some(rpo_held));
     let writers = facts.max_concurrent_writers;
-    tile(page, "Writers at any instant", &writers.to_string(), "must be 1", Some(writers == 1));
     let failed = facts.failed_reads + facts.failed_writes;
     let kinds =
         format!("of {}: {} reads, {} writes", facts.requests, facts.failed_reads, facts.failed_writes);
-    tile(page, "Requests failed", &failed.to_string(), &kinds, None);
-    page.raw("</div>");
-}
-
-fn tile(page: &mut Page, name: &str, value: &str, note: &str, held: Option<bool>) {
-    let class = match held {
-        Some(true) => "tile",
-        Some(false) => "tile bad",
-        None => "tile plain",
-    };
-    let (name, value, note) = (escape(name), escape(value), escape(note));
-    page.raw(&format!("<div class=\"{class}\"><span>{name}</span><b>{value}</b><span>{note}</span></div>"));
+    page.tiles(&[
+        ("Reads good after", time(reads), rto(), within(reads)),
+        ("Writes good after", time(writes), rto(), within(writes)),
+        ("Writes lost", facts.lost_writes.to_string(), rpo, Some(rpo_held)),
+        ("Writers at any instant", writers.to_string(), "must be 1".to_owned(), Some(writers == 1)),
+        ("Requests failed", failed.to_string(), kinds, None),
+    ]);
 }
 
 fn violations(page: &mut Page, facts: &Facts) {
     for violation in &facts.violations {
-        page.raw(&format!("<div class=\"violation\"><b>Violation.</b> {}</div>", escape(violation)));
+        page.warning("Violation.", violation);
     }
 }
 
@@ -252,12 +187,8 @@ fn expectations(page: &mut Page, facts: &Facts) {
     }
     page.heading("What had to hold");
     let row = |e: &super::ExpectationFact| {
-        let verdict = if e.held {
-            "<span class=\"ok\">\u{2713} held</span>"
-        } else {
-            "<span class=\"no\">\u{2717} failed</span>"
-        };
-        vec![verdict.to_owned(), escape(&e.name), escape(&e.wanted), escape(&e.measured)]
+        let verdict = mark(e.held, "held", "failed");
+        vec![verdict, escape(&e.name), escape(&e.wanted), escape(&e.measured)]
     };
     let rows: Vec<_> = facts.expectations.iter().map(row).collect();
     page.table(&["", "Expectation", "Wanted", "Measured"], &rows);
@@ -336,24 +267,4 @@ fn events(page: &mut Page, facts: &Facts) {
     rows.sort_by(|(a, _), (b, _)| a.total_cmp(b));
     let rows: Vec<_> = rows.into_iter().map(|(_, row)| row).collect();
     page.table(&["#Second", "Region", "What"], &rows);
-}
-
-fn pairs(page: &mut Page, heading: &str, pairs: &[(String, String)]) {
-    if pairs.is_empty() {
-        return;
-    }
-    page.heading(heading);
-    let row = |(name, value): &(String, String)| vec![format!("<b>{}</b>", escape(name)), escape(value)];
-    let rows: Vec<_> = pairs.iter().map(row).collect();
-    page.table(&["", ""], &rows);
-}
-
-fn definitions(page: &mut Page, facts: &Facts) {
-    page.heading("What the figures mean");
-    let mut out = String::from("<dl>");
-    for (word, meaning) in &facts.definitions {
-        _ = write!(out, "<dt>{}</dt><dd>{}</dd>", escape(word), escape(meaning));
-    }
-    out.push_str("</dl>");
-    page.raw(&out);
 }

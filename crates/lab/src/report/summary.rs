@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::scale::number;
+use meridian_page::scale::number;
 
 /// The figures of a report that are summed up, beside its phases, and what people call them.
 const FIGURES: [(&str, &str); 11] = [

@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::scale::{millis, number, seconds};
 use super::{Facts, LatencyFact, PopulationFact};
+use meridian_page::scale::{millis, number, seconds};
 
 /// Lost writes that the table lists; the JSON has all.
 const LOST_SHOWN: usize = 10;

@@ -25,11 +25,11 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
-fn alone() -> MutexGuard<'static, ()> {
+pub(super) fn alone() -> MutexGuard<'static, ()> {
     ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+pub(super) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let end = clock::now() + PATIENCE;
     loop {
         if let Some(seen) = look() {
@@ -41,14 +41,14 @@ fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
 }
 
 /// A lab in the foreground, as in a terminal of its own. Killed if the test fails.
-struct Up {
+pub(super) struct Up {
     child: Child,
-    folder: tempfile::TempDir,
+    pub(super) folder: tempfile::TempDir,
     said: Value,
 }
 
 impl Up {
-    fn begin() -> Self {
+    pub(super) fn begin() -> Self {
         let folder = tempfile::tempdir().unwrap();
         // PostgreSQL runs as another user when we are root.
         other("chmod", &["711", folder.path().to_str().unwrap()], &[]);
@@ -77,16 +77,16 @@ impl Up {
         up
     }
 
-    fn number(&self) -> String {
+    pub(super) fn number(&self) -> String {
         self.said["number"].to_string()
     }
 
-    fn region(&self, index: usize, what: &str) -> SocketAddr {
+    pub(super) fn region(&self, index: usize, what: &str) -> SocketAddr {
         self.said["regions"][index][what].as_str().unwrap().parse().unwrap()
     }
 
     /// `meridian lab COMMAND… --lab NUMBER --output json`.
-    fn lab(&self, arguments: &[&str]) -> Value {
+    pub(super) fn lab(&self, arguments: &[&str]) -> Value {
         self.answered(arguments, 0)
     }
 
@@ -116,7 +116,7 @@ impl Up {
     }
 
     /// SQL through a gateway, by psql.
-    fn sql(&self, gateway: SocketAddr, sql: &str) -> String {
+    pub(super) fn sql(&self, gateway: SocketAddr, sql: &str) -> String {
         let database = &self.said["databases"][0];
         let password = std::fs::read_to_string(database["app_password_file"].as_str().unwrap()).unwrap();
         let (host, port) = (gateway.ip().to_string(), gateway.port().to_string());

@@ -7,6 +7,7 @@ pub(super) struct Parts<'a> {
     pub(super) system: &'a Arc<System>,
     pub(super) region: &'a Region,
     pub(super) memory: Memory,
+    pub(super) losses: Losses,
     pub(super) secret: Secret,
     pub(super) fence: Arc<Fence>,
     pub(super) nudge: &'a Arc<Notify>,
@@ -114,6 +115,7 @@ impl Parts<'_> {
             secret: self.secret.clone(),
             fence: Arc::clone(&self.fence),
             memory: self.memory.clone(),
+            losses: self.losses.clone(),
             metrics: self.metrics.clone(),
             steps: Arc::new(Steps {
                 here: here.clone(),

@@ -12,6 +12,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::*;
 use crate::compute::Compute;
 use crate::knowledge::Knowledge;
+use crate::losses::{Loss, Losses};
+use crate::memory::Memory;
 use crate::status::CoordinationStatus;
 use crate::testing::{here, name, secret, system, view};
 
@@ -31,6 +33,7 @@ async fn serving() -> (SocketAddr, mpsc::Receiver<PromiseAsked>) {
         knowledge: Arc::new(Mutex::new(knowledge)),
         views: watch::channel(view()).1,
         compute: Arc::new(Compute::new(here(), Vec::new())),
+        losses: losses().await,
     };
     let (promises, asked) = mpsc::channel(16);
     let groups = vec![(name("orders"), promises, mpsc::channel(1).0)];
@@ -46,6 +49,16 @@ async fn serving() -> (SocketAddr, mpsc::Receiver<PromiseAsked>) {
         drop(stop);
     });
     (address, asked)
+}
+
+/// One loss, at 7 o'clock.
+async fn losses() -> Losses {
+    let folder = tempfile::tempdir().unwrap();
+    let losses = Losses::open(Memory::open(folder.path()).unwrap(), []);
+    let rejoined = crate::losses::tests::rejoined(meridian_actuators::lost::Lost::Nothing);
+    let loss = Loss::of(meridian_model::Epoch(2), "followed", &rejoined, meridian_model::Timestamp(7));
+    losses.keep(&name("orders"), loss).await;
+    losses
 }
 
 /// A caller that says this at once, and then nothing.
@@ -126,6 +139,21 @@ async fn a_person_turns_a_dial_and_clears_it_but_only_of_a_region_that_there_is(
     assert_eq!(dial("us-east-1", None).await, "HTTP/1.1 409 Conflict", "nothing is turned any more");
     let stranger = format!("POST {} HTTP/1.1\r\nhost: node\r\ncontent-length: 0\r\n\r\n", asks::DIALS);
     assert_eq!(heard(&mut caller(address, &stranger).await).await, "HTTP/1.1 401 Unauthorized");
+}
+
+#[tokio::test]
+async fn lost_transactions_are_told_to_whoever_has_the_secret() {
+    let (address, _asked) = serving().await;
+    let ask = async |authorization: &str, at: u32| {
+        let body = format!("{{\"group\":\"orders\",\"at\":{at}}}");
+        let head = format!("POST /v1/lost HTTP/1.1\r\nhost: node\r\n{authorization}");
+        let question = format!("{head}content-length: {}\r\n\r\n{body}", body.len());
+        heard(&mut caller(address, &question).await).await
+    };
+    let proof = format!("authorization: {}\r\n", secret().bearer());
+    assert_eq!(ask("", 7).await, "HTTP/1.1 401 Unauthorized");
+    assert_eq!(ask(&proof, 7).await, "HTTP/1.1 200 OK");
+    assert_eq!(ask(&proof, 8).await, "HTTP/1.1 404 Not Found");
 }
 
 #[cfg(target_os = "linux")]

@@ -73,6 +73,7 @@ fn run(epoch: u64) -> Run {
         aborted: None,
         resumed: 0,
         takes_over: None,
+        evidence: Default::default(),
     }
 }
 

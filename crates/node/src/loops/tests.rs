@@ -62,6 +62,7 @@ fn run(group: &str, epoch: u64) -> Run {
         aborted: None,
         resumed: 0,
         takes_over: None,
+        evidence: Default::default(),
     }
 }
 

@@ -155,6 +155,7 @@ fn run() -> Run {
         aborted: None,
         resumed: 0,
         takes_over: None,
+        evidence: Default::default(),
     }
 }
 

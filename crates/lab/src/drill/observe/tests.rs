@@ -32,6 +32,8 @@ fn status(region: &str, role: DatabaseRole, standbys: &[&str]) -> NodeStatus {
         rules: Vec::new(),
         runs: Vec::new(),
         order: None,
+        words: Vec::new(),
+        losses: Vec::new(),
     };
     NodeStatus {
         region: name(region),
@@ -114,6 +116,7 @@ fn run(epoch: u64, kind: RunKind, state: StepState) -> Run {
         aborted: None,
         resumed: 0,
         takes_over: None,
+        evidence: Default::default(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! The style of the page: light, dark and paper, without a file from outside.
 
 /// Everything between `<style>` and its end.
-pub(super) const STYLE: &str = r#"
+pub(crate) const STYLE: &str = r#"
 :root{--on:#fff;--bg:#fff;--card:#f6f7f9;--ink:#16202c;--soft:#5a6675;--line:#d9dee5;--grid:#e8ebf0;
 --good:#0b7a4b;--bad:#c2182b;--accent:#2457c5;--user:#7a3fb5;
 --c0:#1f77b4;--c1:#e69f00;--c2:#009e73;--c3:#cc79a7;--c4:#56b4e9;--c5:#8c564b}
@@ -46,6 +46,8 @@ svg .figure{font-weight:600;font-size:12.5px}svg .inside{fill:var(--on);font-siz
 .grid{stroke:var(--grid)}.axis{stroke:var(--line)}
 .phase{fill:var(--accent)}rect.phase{opacity:.42}.phase.user{fill:var(--user)}
 .reign{fill:var(--accent)}
+.step{fill:var(--accent)}.step.failed{fill:var(--bad)}.step.running{opacity:.55}.step.machine{fill:var(--user)}
+.expected{fill:none;stroke:var(--soft);stroke-dasharray:3 3}
 .fault{stroke:var(--bad);stroke-dasharray:4 3}.mend{stroke:var(--good);stroke-dasharray:4 3}
 svg .fault-name{fill:var(--bad);font-size:11px;font-weight:600}svg .mend-name{fill:var(--good);font-size:11px;font-weight:600}
 .area{opacity:.8}.line{fill:none;stroke-width:2;stroke-linejoin:round}.line.thin{stroke-width:1.2;opacity:.6}

@@ -1,0 +1,149 @@
+//! A run as the nodes tell of it now: the run itself from the best informed one, what it cost from the region
+//! that the writer was taken from.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use meridian_model::order::RunWords;
+use meridian_model::run::{Missing, Run, RunKind};
+use meridian_model::{RunId, System, Timestamp};
+use meridian_node::status::{GroupStatus, Loss, NodeStatus, losses_of};
+use meridian_planner::{StepProgress, Stuck, progress};
+use serde::Serialize;
+
+use crate::output::No;
+use crate::plan::past;
+use crate::system::{Nodes, Place};
+
+/// One run with all that is known of it.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Seen {
+    /// The run.
+    #[serde(flatten)]
+    pub(super) run: Run,
+    /// Each step against what was to be expected of it.
+    pub(super) progress: Vec<Expected>,
+    /// What persons have said to it.
+    pub(super) words: Option<RunWords>,
+    /// What it cost; none: the region that could tell does not answer, or nobody was replaced.
+    pub(super) losses: Option<Vec<Loss>>,
+    /// When this was so, by the clock of the node that told it.
+    pub(super) at: Timestamp,
+}
+
+/// What was to be expected of a step.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(super) struct Expected {
+    pub(super) step: String,
+    /// From when the epoch was won.
+    pub(super) begins_seconds: f64,
+    pub(super) takes_seconds: f64,
+    pub(super) why: String,
+    /// It runs, and takes longer than it ought to: in a sentence.
+    pub(super) stuck: Option<String>,
+}
+
+/// Looks for a run; without a name the newest of the group.
+///
+/// # Errors
+/// No node answers; [`No`] when there is no such run.
+pub(super) fn look(nodes: &Nodes, place: &Place, wanted: Option<&RunId>) -> anyhow::Result<Seen> {
+    let group = place.group(&nodes.system)?;
+    let statuses = nodes.statuses();
+    let of_group = |node: &'_ NodeStatus| node.groups.iter().find(|g| g.group == group).cloned();
+    let best = statuses.iter().find_map(|node| Some((node.at, of_group(node)?)));
+    let (at, told) = best
+        .context("no node answers: is the system up, and are its control addresses reachable from here?")?;
+    let run = match wanted {
+        Some(id) => told.runs.iter().find(|run| &run.id == id),
+        None => told.runs.first(),
+    };
+    let name = wanted.map_or_else(|| "of that group".to_owned(), |id| format!("`{id}`"));
+    let run = run.ok_or_else(|| No(format!("there is no run {name}; see `meridian run list`")))?;
+    let old = statuses.iter().find(|node| Some(&node.region) == run.from.as_ref()).and_then(of_group);
+    Ok(seen(&nodes.system, run, &told, old.as_ref(), at))
+}
+
+/// `told`: by the best informed node; `old`: by the node of the region that the writer was taken from.
+pub(super) fn seen(
+    system: &System,
+    run: &Run,
+    told: &GroupStatus,
+    old: Option<&GroupStatus>,
+    at: Timestamp,
+) -> Seen {
+    let earlier = told.runs.iter().filter(|other| other.epoch < run.epoch);
+    let steps = progress(system, run, &past(earlier), at);
+    Seen {
+        run: run.clone(),
+        progress: steps.into_iter().map(Expected::of).collect(),
+        words: told.words.iter().find(|words| words.run == run.id).cloned(),
+        losses: old.map(|old| losses_of(run, &told.runs, &old.losses).into_iter().cloned().collect()),
+        at,
+    }
+}
+
+impl Expected {
+    fn of(step: StepProgress) -> Self {
+        Self {
+            step: step.step.to_string(),
+            begins_seconds: step.begins_ms as f64 / 1_000.0,
+            takes_seconds: step.takes.as_secs_f64(),
+            why: step.why,
+            stuck: step.stuck.map(stuck),
+        }
+    }
+
+    /// `+0.50 s, 1.2 s`: begin and length.
+    pub(super) fn text(&self) -> String {
+        format!("{:+.2} s, {:.2} s", self.begins_seconds, self.takes_seconds)
+    }
+}
+
+fn stuck(stuck: Stuck) -> String {
+    let seconds = |d: Duration| format!("{:.1} s", d.as_secs_f64());
+    let (limit, now) = (seconds(stuck.limit), seconds(stuck.runs_for));
+    if stuck.from_past {
+        format!("stuck: usually {limit}, now {now}")
+    } else {
+        format!("stuck: one attempt may take {limit}, now {now}")
+    }
+}
+
+impl Seen {
+    /// What was to be expected of a step.
+    pub(super) fn expected(&self, step: &str) -> Option<&Expected> {
+        self.progress.iter().find(|expected| expected.step == step)
+    }
+
+    /// What the run cost, in sentences; nothing when it took the writer from nobody.
+    pub(super) fn cost(&self) -> Vec<String> {
+        let Some(from) = self.run.from.as_ref().filter(|from| **from != self.run.to) else {
+            return Vec::new();
+        };
+        if !matches!(self.run.kind, RunKind::Failover | RunKind::Switchover) {
+            return Vec::new();
+        }
+        match self.losses.as_deref() {
+            Some([]) => {
+                vec![format!("{from} has not come back with its log: {}", missing(self.run.evidence.missing))]
+            }
+            None => {
+                vec![format!("the node of {from} does not answer: {}", missing(self.run.evidence.missing))]
+            }
+            Some(losses) => losses.iter().map(Loss::sentence).collect(),
+        }
+    }
+}
+
+/// What was known when it was decided.
+pub(super) fn missing(missing: Missing) -> String {
+    match missing {
+        Missing::Unknown => "what is lost is not known".to_owned(),
+        Missing::Nothing => "nothing that was acknowledged is lost, as was proven before".to_owned(),
+        Missing::Last { ms } => {
+            let seconds = Duration::from_millis(ms).as_secs_f64();
+            format!("lost is at most what it acknowledged in its last {seconds:.1} s")
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! What `run show` and `run watch` print.
+
+use super::fixture::{DECIDED, failover, loss, name, system, told};
+use meridian_model::Epoch;
+use meridian_model::run::RunKind;
+
+use super::*;
+
+/// Four runs in which each step took as long as in the fixture.
+fn earlier(run: &Run) -> Vec<Run> {
+    let before = |epoch| Run { id: name(&format!("orders-{epoch}")), epoch: Epoch(epoch), ..run.clone() };
+    (2..6).map(before).collect()
+}
+
+#[test]
+fn a_step_that_takes_longer_than_usual_is_shown_as_stuck() {
+    let system = system();
+    let past = earlier(&failover(&system));
+    let mut run = failover(&system);
+    run.epoch = Epoch(6);
+    let scale = run.steps.iter_mut().find(|s| s.work.name.as_str() == "scale").unwrap();
+    scale.state = StepState::Running { since: Timestamp(DECIDED) };
+    let runs = [vec![run], past].concat();
+    let at = |ms| whole(&told(&system, &runs, None, ms));
+    assert!(!at(400).contains("stuck"), "{}", at(400));
+    assert!(at(9_000).contains("stuck: usually 0.4 s, now 9.0 s"), "{}", at(9_000));
+    let json = serde_json::to_value(told(&system, &runs, None, 9_000)).unwrap();
+    let stuck = json["progress"].as_array().unwrap().iter().filter(|step| step["stuck"].is_string());
+    assert_eq!(stuck.map(|step| step["step"].clone()).collect::<Vec<_>>(), ["scale"], "{json}");
+    assert_eq!(json["id"], "orders-2-failover", "the run's own fields are where they were");
+}
+
+#[test]
+fn a_first_start_says_nothing_about_recoveries() {
+    let system = system();
+    let runs = [failover(&system), Run { kind: RunKind::Start, epoch: Epoch(1), ..failover(&system) }];
+    let seen = told(&system, &runs, None, 0);
+    let promote = seen.progress.iter().find(|step| step.step == "promote").unwrap();
+    assert!(promote.why.contains("measured"), "{}", promote.why);
+}
+
+#[test]
+fn what_was_expected_stands_beside_what_was() {
+    let system = system();
+    let run = failover(&system);
+    let text = whole(&told(&system, std::slice::from_ref(&run), None, 9_000));
+    let promote = text.lines().find(|line| line.trim_start().starts_with("promote")).unwrap();
+    assert!(promote.contains("+0.00 s    0.40 s     +0.00 s, 0.50 s"), "{text}");
+}
+
+#[test]
+fn the_cost_of_a_run_is_told_as_far_as_it_is_known() {
+    let system = system();
+    let run = [failover(&system)];
+    let cost = |losses| told(&system, &run, losses, 9_000).cost().join("; ");
+    assert!(cost(None).contains("does not answer: lost is at most what it acknowledged in its last 3.0 s"));
+    assert!(cost(Some(vec![])).contains("us-east-1 has not come back with its log: lost is at most"));
+    assert!(cost(Some(vec![loss(Some(3))])).starts_with("lost transactions: 3; its log is kept in /data/"));
+    let unknown = cost(Some(vec![loss(None)]));
+    assert!(
+        unknown.contains("not known (no slot)") && unknown.contains("/data/kept-wal/orders-1"),
+        "{unknown}"
+    );
+    let again = Run { to: name("us-east-1"), ..failover(&system) };
+    assert_eq!(told(&system, &[again], None, 0).cost(), [""; 0], "the same writer again costs nothing");
+}
