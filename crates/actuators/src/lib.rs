@@ -27,4 +27,4 @@ pub use execute::{
 };
 pub use lost::{LostReport, LostTransaction, read_lost};
 pub use postgres::{Postgres, PostgresConfig};
-pub use rehearsal::{Rehearsal, Rehearsed, Removed};
+pub use rehearsal::{Rehearsal, Rehearsed, Removed, Stage};

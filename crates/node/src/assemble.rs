@@ -24,12 +24,14 @@ use crate::board::Board;
 use crate::compute::{Compute, Instances};
 use crate::control::{self, Control};
 use crate::descriptors;
+use crate::doctor::Doctor;
 use crate::drain::Running;
 use crate::group::{Group, GroupEnds, Tools};
 use crate::knowledge::Knowledge;
 use crate::loops::{self, Inbox, Observer};
 use crate::memory::{Memory, MemoryError};
 use crate::publish::{Keeper, Publisher};
+use crate::rehearse::Rehearser;
 use crate::secret::{Secret, SecretError};
 use crate::status::CoordinationStatus;
 use crate::steps::Steps;
@@ -101,8 +103,8 @@ pub enum Error {
 /// runs it does not give up by itself.
 pub async fn run(system: System, here: RegionName, metrics: Metrics) -> Result<(), Error> {
     descriptors::warn_of_few(descriptors::raise(), &system);
-    let node = Node::bind(Arc::new(system), here, metrics).await?;
     let (stop, stopped) = watch::channel(false);
+    let node = Node::bind(Arc::new(system), here, metrics, &stopped).await?;
     let running = node.serve(stopped);
     ended().await?;
     tracing::info!("shutting down");
@@ -127,6 +129,7 @@ struct Node {
     etcd: Arc<Etcd>,
     own_etcd: Option<String>,
     sun: Sun,
+    doctor: Doctor,
 }
 
 struct Listeners {
@@ -137,7 +140,12 @@ struct Listeners {
 }
 
 impl Node {
-    async fn bind(system: Arc<System>, here: RegionName, metrics: Metrics) -> Result<Self, Error> {
+    async fn bind(
+        system: Arc<System>,
+        here: RegionName,
+        metrics: Metrics,
+        stop: &watch::Receiver<bool>,
+    ) -> Result<Self, Error> {
         let region = system.region(&here).cloned().ok_or_else(|| Error::UnknownRegion(here.clone()))?;
         let memory = Memory::open(&region.node.data_dir)?;
         let secret = Secret::read(&system.topology.coordination.control_secret_file)?;
@@ -172,6 +180,8 @@ impl Node {
             views: publisher.views(),
             compute: Arc::clone(&compute),
         };
+        let doctor = parts.doctor(&etcd, &compute, &knowledge, &ends);
+        let rehearser = Arc::new(parts.rehearser(&etcd, &knowledge, &ends, stop));
         let asks = Asks::new(Arc::clone(&etcd) as Arc<dyn Store>, Keys::new(&system.topology.name));
         let states: Vec<_> = ends.iter().map(|e| e.state.clone()).collect();
         let sun = Sun {
@@ -194,8 +204,9 @@ impl Node {
             keeper,
             states,
             sun,
+            doctor,
             nudge,
-            control: Control { system, asks, fence, secret, metrics, board, groups: ways_in },
+            control: Control { system, asks, fence, secret, metrics, board, rehearser, groups: ways_in },
             compute,
             etcd,
             own_etcd: endpoints.into_iter().next(),
@@ -222,6 +233,7 @@ impl Node {
         others.spawn(self.prober.run(self.reports, stop_last));
         others.spawn(self.compute.follow(views.clone(), names));
         others.spawn(self.sun.follow());
+        others.spawn(self.doctor.run());
         others.spawn(loops::publish(self.publisher, self.nudge, verdicts, self.states, metrics));
         if let Some(own) = self.own_etcd {
             others.spawn(loops::lead_where_the_writer_is(self.etcd, own, views));

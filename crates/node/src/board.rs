@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use meridian_failover::{Explanation, Machine};
 use meridian_model::group::DatabaseStatus;
 use meridian_model::health::RegionHealth;
+use meridian_model::rehearsal::Rehearsal;
 use meridian_model::snapshot::GroupState;
 use meridian_model::{GroupName, Moment, RegionName};
 use meridian_steering::{Client, View};
@@ -63,6 +64,12 @@ impl Board {
             compute: self.compute.status(),
             traffic: traffic(&view),
         }
+    }
+
+    /// The last rehearsal of each group.
+    #[must_use]
+    pub(crate) fn rehearsals(&self) -> Vec<Rehearsal> {
+        self.knowledge.lock().unwrap_or_else(PoisonError::into_inner).rehearsals()
     }
 
     /// Who could take the writer of a group best: up, streaming, and the least behind.

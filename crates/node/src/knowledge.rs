@@ -9,9 +9,11 @@ use meridian_coordination::journal::RUNS_KEPT;
 use meridian_coordination::keys::{Key, Keys};
 use meridian_coordination::store::{Change, Listing, Versioned};
 use meridian_health::Received;
+use meridian_model::facts::RegionFacts;
 use meridian_model::group::{GroupRecord, MemberReport};
 use meridian_model::health::Report;
 use meridian_model::order::{Maintenance, Order, RunWords};
+use meridian_model::rehearsal::Rehearsal;
 use meridian_model::run::Run;
 use meridian_model::{GroupName, Moment, Name, RegionName, RunId};
 use serde::de::DeserializeOwned;
@@ -55,6 +57,9 @@ pub(crate) struct Knowledge {
     orders: BTreeMap<GroupName, Order>,
     words: BTreeMap<RunId, RunWords>,
     maintenance: Option<Maintenance>,
+    /// What each region's node has looked up last; no reset takes it away.
+    facts: BTreeMap<RegionName, RegionFacts>,
+    rehearsals: BTreeMap<GroupName, Rehearsal>,
 }
 
 impl Knowledge {
@@ -71,6 +76,8 @@ impl Knowledge {
             orders: BTreeMap::new(),
             words: BTreeMap::new(),
             maintenance: None,
+            facts: BTreeMap::new(),
+            rehearsals: BTreeMap::new(),
         }
     }
 
@@ -137,11 +144,29 @@ impl Knowledge {
         self.maintenance.clone()
     }
 
+    /// What the nodes of all regions have looked up at home.
+    #[must_use]
+    pub(crate) fn facts(&self) -> Vec<RegionFacts> {
+        self.facts.values().cloned().collect()
+    }
+
+    /// What this node has looked up itself, which it need not wait for etcd to hear.
+    pub(crate) fn take_facts(&mut self, facts: RegionFacts) {
+        self.facts.insert(facts.region.clone(), facts);
+    }
+
+    /// The last rehearsal of each group.
+    #[must_use]
+    pub(crate) fn rehearsals(&self) -> Vec<Rehearsal> {
+        self.rehearsals.values().cloned().collect()
+    }
+
     fn reset(&mut self, listing: &Listing, now: Moment) -> Vec<Learned> {
         // What was pruned meanwhile is not in the listing.
         self.runs.clear();
         self.orders.clear();
         self.words.clear();
+        self.rehearsals.clear();
         self.maintenance = None;
         let mut learned: Vec<Learned> =
             listing.items.iter().filter_map(|entry| self.put(entry, now)).collect();
@@ -202,6 +227,14 @@ impl Knowledge {
                 self.maintenance = Some(read(entry)?);
                 Some(Learned::Maintenance(self.maintenance.clone()))
             }
+            Key::Facts(_) => {
+                self.take_facts(read(entry)?);
+                None
+            }
+            Key::Rehearsal(group) => {
+                self.rehearsals.insert(group, read(entry)?);
+                None
+            }
             Key::Epoch(_) => None,
         }
     }
@@ -246,6 +279,14 @@ impl Knowledge {
             Key::Maintenance => {
                 self.maintenance = None;
                 Some(Learned::Maintenance(None))
+            }
+            Key::Facts(region) => {
+                self.facts.remove(&region);
+                None
+            }
+            Key::Rehearsal(group) => {
+                self.rehearsals.remove(&group);
+                None
             }
             Key::Epoch(_) => None,
         }

@@ -9,12 +9,14 @@ mod compute;
 mod control;
 mod database;
 pub mod descriptors;
+mod doctor;
 mod drain;
 mod group;
 mod knowledge;
 mod loops;
 mod memory;
 mod publish;
+mod rehearse;
 mod steps;
 mod sun;
 #[cfg(test)]
@@ -29,7 +31,9 @@ pub use control::PromiseAnswer;
 pub use control::asks::{
     ALERTS, MAINTENANCE, MaintenanceAsked, ORDERS, OrderAsked, SayWord, WORDS, WordAsked,
 };
+pub use doctor::{DOCTOR, Diagnosis, Found, Looked};
 pub use meridian_actuators::guard::run as guard;
+pub use rehearse::{REHEARSALS, RehearsalAsked, WITHIN_MAX};
 
 /// Ends when the node is to end, or when nobody can say so any more.
 pub(crate) async fn stopped(shutdown: &mut tokio::sync::watch::Receiver<bool>) {

@@ -16,6 +16,7 @@ pub(crate) struct Seen {
     pub(crate) replication_lag_milliseconds: Gauges<2>,
     pub(crate) snapshots: Counters<1>,
     pub(crate) snapshot_generation: Gauges<0>,
+    pub(crate) check_findings: Gauges<3>,
 }
 
 impl Seen {
@@ -70,6 +71,12 @@ impl Seen {
                 "snapshot_generation",
                 "The generation that the data planes answer from",
                 [],
+            ),
+            check_findings: Gauges::declare(
+                r,
+                "check_findings",
+                "What a recovery that began now would fail by (severity error) or might (warning)",
+                ["check", "subject", "severity"],
             ),
         }
     }
