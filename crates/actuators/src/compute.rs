@@ -41,13 +41,23 @@ impl ComputeConfig {
     /// # Errors
     /// The region has no backend of it that is run as processes.
     pub fn of(system: &System, service: &Service, here: &RegionName) -> Result<Self, ActuatorError> {
-        let absent = || ActuatorError::WrongState {
-            command: "run instances",
-            problem: format!("the spec gives `{}` no command in `{here}`", service.name),
-        };
+        let node = &system.region(here).ok_or_else(|| absent(service, here))?.node;
+        Self::at(system, service, here, node)
+    }
+
+    /// The same with the placeholders of other ports: of a copy that talks to another database.
+    ///
+    /// # Errors
+    /// As [`Self::of`].
+    pub fn at(
+        system: &System,
+        service: &Service,
+        here: &RegionName,
+        node: &NodeAddresses,
+    ) -> Result<Self, ActuatorError> {
+        let absent = || absent(service, here);
         let backend = service.backends.iter().find(|b| &b.region == here).ok_or_else(absent)?;
         let process = backend.compute.as_ref().ok_or_else(absent)?;
-        let node = &system.region(here).ok_or_else(absent)?.node;
         let member = system.databases.iter().find_map(|database| database.member(here));
         let password = member.map_or_else(PathBuf::new, |m| m.postgres.app_password_file.clone());
         let filled = |text: &String| fill(text, here, node, &password);
@@ -241,6 +251,11 @@ impl Shared {
         self.running.fetch_add(1, Ordering::Relaxed);
         Ok(Running { child, shared: Arc::clone(self) })
     }
+}
+
+fn absent(service: &Service, here: &RegionName) -> ActuatorError {
+    let problem = format!("the spec gives `{}` no command in `{here}`", service.name);
+    ActuatorError::WrongState { command: "run instances", problem }
 }
 
 fn fill(text: &str, here: &RegionName, node: &NodeAddresses, password: &Path) -> String {

@@ -18,7 +18,7 @@ use tokio::sync::watch;
 
 use crate::error::ActuatorError;
 use crate::lost::Lost;
-use crate::rehearsal::Rehearsal;
+use crate::rehearsal::{Rehearsal, Stage};
 
 /// A future that can be boxed away behind a trait object.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -222,11 +222,16 @@ pub trait DatabaseActuator: Send + Sync + 'static {
     /// A standby: clones it below `workspace`, promotes the clone and writes to it, with no effect on
     /// production: see [`crate::rehearsal`]. The clone runs until [`Rehearsal::end`] or until that value is
     /// dropped; what a crash leaves is removed by the next rehearsal, or when the member is opened again. It
-    /// waits for no command and no command for it. Takes the time of a base backup.
+    /// waits for no command and no command for it. Takes the time of a base backup. `told` hears of each stage
+    /// when it begins. Dropping it removes the clone, which blocks the thread: drop it where that may be.
     ///
     /// # Errors
     /// No running standby, another rehearsal, not enough room, and whatever a real promotion could fail by.
-    fn rehearse<'a>(&'a self, workspace: &'a Path) -> BoxFuture<'a, Result<Rehearsal, ActuatorError>>;
+    fn rehearse<'a>(
+        &'a self,
+        workspace: &'a Path,
+        told: &'a (dyn Fn(Stage) + Send + Sync),
+    ) -> BoxFuture<'a, Result<Rehearsal, ActuatorError>>;
 
     /// What is true of the running server, so far as a recovery could fail by it. Reads only, on connections of
     /// its own, and holds nothing up; takes tens of milliseconds, more with many databases.

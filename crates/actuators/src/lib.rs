@@ -35,4 +35,4 @@ pub use execute::{
 pub use lost::{Lost, LostReport, LostTransaction, each_lost, read_lost};
 pub use outside::Outside;
 pub use postgres::{Postgres, PostgresConfig};
-pub use rehearsal::{Rehearsal, Rehearsed, Removed};
+pub use rehearsal::{Rehearsal, Rehearsed, Removed, Stage};

@@ -155,6 +155,7 @@ mod tests {
     fn run() -> Run {
         let name = |text: &str| Name::new(text).unwrap();
         Run {
+            evidence: Box::default(),
             id: name("orders-7-failover"),
             group: name("orders"),
             kind: RunKind::Failover,

@@ -44,7 +44,7 @@ use crate::error::ActuatorError;
 use crate::execute::{BoxFuture, DatabaseActuator, Rejoined, StopMode, UnexpectedExit};
 use crate::guard::{Door, Guard, Post};
 use crate::process::{Spawner, User};
-use crate::rehearsal::Rehearsal;
+use crate::rehearsal::{Rehearsal, Stage};
 use crate::watchdog::Watchdog;
 
 pub use binaries::Binaries;
@@ -253,8 +253,12 @@ impl DatabaseActuator for Postgres {
         Box::pin(self.member.set_read_only(on))
     }
 
-    fn rehearse<'a>(&'a self, workspace: &'a Path) -> BoxFuture<'a, Result<Rehearsal, ActuatorError>> {
-        Box::pin(self.member.rehearse(workspace))
+    fn rehearse<'a>(
+        &'a self,
+        workspace: &'a Path,
+        told: &'a (dyn Fn(Stage) + Send + Sync),
+    ) -> BoxFuture<'a, Result<Rehearsal, ActuatorError>> {
+        Box::pin(self.member.rehearse(workspace, told))
     }
 
     fn inspect(&self) -> BoxFuture<'_, Result<MemberFacts, ActuatorError>> {

@@ -20,6 +20,17 @@ use crate::execute::BoxFuture;
 use crate::postgres::kill_cluster;
 use crate::process::Child;
 
+/// What is begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// The standby is copied; there is room for it.
+    Cloning,
+    /// The clone is started, and replays the log that came with it.
+    Starting,
+    /// It is promoted, and then written to and read.
+    Promoting,
+}
+
 /// What was measured up to the first write.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rehearsed {
@@ -75,6 +86,12 @@ pub struct Rehearsal {
 }
 
 impl Rehearsal {
+    /// The clone's folder. What else is put there is removed with it, after a crash too.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.clone.folder
+    }
+
     /// Stops and removes the clone, and looks whether anything is left.
     ///
     /// # Errors
@@ -119,7 +136,7 @@ impl Clone {
         remove_noted(&clone.note)?;
         fs::create_dir_all(workspace).map_err(|e| ActuatorError::file("making the folder", workspace, e))?;
         let workspace = workspace.canonicalize().map_err(|e| ActuatorError::file("finding", workspace, e))?;
-        clone.folder = workspace.join(format!("meridian-rehearsal-{name}"));
+        clone.folder = folder_in(&workspace, name);
         if clone.folder.exists() {
             let problem = format!("{} is there and not ours; remove it", clone.folder.display());
             return Err(ActuatorError::WrongState { command: "rehearse", problem });
@@ -159,13 +176,19 @@ impl Drop for Clone {
     }
 }
 
+/// Where the clone of that group is while it is there.
+#[must_use]
+pub fn folder_in(workspace: &Path, group: &str) -> PathBuf {
+    workspace.join(format!("{OURS}{group}"))
+}
+
 /// Removes the clone that a note speaks of, if there is one.
 pub(crate) fn remove_noted(note: &Path) -> Result<(), ActuatorError> {
     let folder = match fs::read_to_string(note) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
         read => PathBuf::from(read.map_err(|e| ActuatorError::file("reading", note, e))?),
     };
-    let ours = |name: &std::ffi::OsStr| name.to_string_lossy().starts_with("meridian-rehearsal-");
+    let ours = |name: &std::ffi::OsStr| name.to_string_lossy().starts_with(OURS);
     if folder.is_absolute() && folder.file_name().is_some_and(ours) {
         remove_folder_of(&folder)?;
     }
@@ -181,4 +204,6 @@ fn remove_folder_of(folder: &Path) -> Result<usize, ActuatorError> {
     }
 }
 
+/// What the name of a clone's folder begins with.
+const OURS: &str = "meridian-rehearsal-";
 const KILL_WITHIN: Duration = Duration::from_secs(10);

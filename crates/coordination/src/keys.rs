@@ -5,7 +5,9 @@
 //! /meridian/{system}/groups/{group}/epoch             Epoch alone: changes only when a reign begins
 //! /meridian/{system}/groups/{group}/members/{region}  MemberReport
 //! /meridian/{system}/reports/{region}                 health Report of one vantage point
+//! /meridian/{system}/facts/{region}                   RegionFacts: what checks of a live system rest on
 //! /meridian/{system}/groups/{group}/order             Order: what a person wants of it
+//! /meridian/{system}/groups/{group}/rehearsal         Rehearsal: the last one, or the one under way
 //! /meridian/{system}/runs/{run}                       Run: the journal
 //! /meridian/{system}/words/{run}                      RunWords: what persons have said to a run
 //! /meridian/{system}/maintenance                      Maintenance: nothing begins by itself
@@ -37,8 +39,12 @@ pub enum Key {
     Report(RegionName),
     /// A `Run`.
     Run(RunId),
+    /// The `RegionFacts` of one region.
+    Facts(RegionName),
     /// The `Order` of a group.
     Order(GroupName),
+    /// The `Rehearsal` of a group.
+    Rehearsal(GroupName),
     /// The `RunWords` of a run.
     Words(RunId),
     /// The `Maintenance` of the system.
@@ -86,6 +92,12 @@ impl Keys {
         format!("{}reports/{region}", self.prefix)
     }
 
+    /// What a region's node has looked up at home.
+    #[must_use]
+    pub fn facts(&self, region: &RegionName) -> String {
+        format!("{}facts/{region}", self.prefix)
+    }
+
     /// A run of the journal.
     #[must_use]
     pub fn run(&self, id: &RunId) -> String {
@@ -96,6 +108,12 @@ impl Keys {
     #[must_use]
     pub fn order(&self, group: &GroupName) -> String {
         format!("{}groups/{group}/order", self.prefix)
+    }
+
+    /// The last rehearsal of a group.
+    #[must_use]
+    pub fn rehearsal(&self, group: &GroupName) -> String {
+        format!("{}groups/{group}/rehearsal", self.prefix)
     }
 
     /// What persons have said to a run.
@@ -144,8 +162,10 @@ impl Keys {
             ("groups", group, Some("epoch"), None) => Key::Epoch(name(group)?),
             ("groups", group, Some("members"), Some(region)) => Key::Member(name(group)?, name(region)?),
             ("reports", region, None, None) => Key::Report(name(region)?),
+            ("facts", region, None, None) => Key::Facts(name(region)?),
             ("groups", group, Some("order"), None) => Key::Order(name(group)?),
             ("groups", group, Some("dials"), None) => Key::GroupDials(name(group)?),
+            ("groups", group, Some("rehearsal"), None) => Key::Rehearsal(name(group)?),
             ("runs", id, None, None) => Key::Run(name(id)?),
             ("words", id, None, None) => Key::Words(name(id)?),
             _ => return None,
@@ -169,7 +189,9 @@ mod tests {
             (keys.member(&orders, &eu), Key::Member(orders.clone(), eu.clone())),
             (keys.report(&eu), Key::Report(eu.clone())),
             (keys.run(&orders), Key::Run(orders.clone())),
+            (keys.facts(&eu), Key::Facts(eu.clone())),
             (keys.order(&orders), Key::Order(orders.clone())),
+            (keys.rehearsal(&orders), Key::Rehearsal(orders.clone())),
             (keys.words(&orders), Key::Words(orders.clone())),
             (keys.maintenance(), Key::Maintenance),
             (keys.dials(), Key::Dials),

@@ -24,6 +24,7 @@ pub mod etcd;
 pub mod journal;
 pub mod keys;
 pub mod memory;
+pub mod rehearsals;
 pub mod store;
 pub mod txns;
 
@@ -32,4 +33,5 @@ pub use etcd::{ConnectError, Etcd, Timeouts};
 pub use journal::{Journal, JournalError};
 pub use keys::{Key, Keys};
 pub use memory::{Faults, Memory};
+pub use rehearsals::{OwnRehearsal, RehearsalError};
 pub use store::{BoxFuture, Change, Commit, Compare, Listing, Store, StoreError, Txn, Versioned};

@@ -17,5 +17,6 @@ mod it {
     pub(crate) mod journal;
     pub(crate) mod memory;
     pub(crate) mod proxy;
+    pub(crate) mod rehearsals;
     pub(crate) mod suite;
 }

@@ -12,6 +12,7 @@ use meridian_lab::drill::DrillError;
 
 mod check;
 mod dial;
+mod doctor;
 mod drill;
 mod explain;
 mod guard;
@@ -20,6 +21,7 @@ mod maintenance;
 mod moves;
 mod output;
 mod plan;
+mod rehearse;
 mod run;
 mod runs;
 mod schema;
@@ -60,6 +62,8 @@ enum Command {
     Failover(moves::FailoverArgs),
     /// Why the system acts, or does not: every rule with its evidence.
     Explain(explain::ExplainArgs),
+    // Its help, like that of others with much to say, stands at its arguments.
+    Doctor(doctor::DoctorArgs),
     /// Plans: show, check, rehearse.
     Plan(plan::PlanArgs),
     /// Suspend what begins by itself, with an end.
@@ -86,6 +90,7 @@ fn main() -> ExitCode {
         Command::Failback(args) => moves::failback(&args),
         Command::Failover(args) => moves::failover(&args),
         Command::Explain(args) => explain::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Maintenance(args) => maintenance::run(&args),
         Command::Dial(args) => dial::run(&args),

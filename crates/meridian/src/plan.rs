@@ -1,4 +1,4 @@
-//! `meridian plan show|check`: what would be done, in which order, and how long it would take.
+//! `meridian plan show|check|rehearse`: what would be done, in which order, and how long it would take.
 
 mod does;
 
@@ -9,6 +9,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use meridian_model::plan::{RecoveryPlan, Work};
 use meridian_model::run::{Run, RunKind, StepState};
 use meridian_model::{GroupName, Name, System};
+use meridian_node::Found;
 use meridian_planner::{Timeline, freeze, lint, predict};
 use serde_json::json;
 
@@ -27,8 +28,13 @@ pub(crate) struct PlanArgs {
 enum PlanCommand {
     /// The steps of a plan, with their predicted times.
     Show(ShowArgs),
-    /// Is the plan sound? Exit code 1 if not.
+    /// Is the plan sound, and does the running system have what it needs? Exit code 1 if not.
+    ///
+    /// The steps are checked by themselves; and where a node answers, what `meridian doctor` finds about the
+    /// plan's data group and about no group in particular is told too.
     Check(ShowArgs),
+    // Its help stands at its arguments.
+    Rehearse(crate::rehearse::RehearseArgs),
 }
 
 #[derive(Args)]
@@ -41,7 +47,7 @@ struct ShowArgs {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum FormWord {
+pub(crate) enum FormWord {
     /// The old writer takes part: a switchover.
     Graceful,
     /// The old writer is lost: a failover.
@@ -49,15 +55,19 @@ enum FormWord {
 }
 
 pub(crate) fn run(args: &PlanArgs) -> anyhow::Result<ExitCode> {
-    let (PlanCommand::Show(show) | PlanCommand::Check(show)) = &args.command;
-    let nodes = match show.which.nodes()? {
+    let which = match &args.command {
+        PlanCommand::Show(show) | PlanCommand::Check(show) => &show.which,
+        PlanCommand::Rehearse(rehearse) => &rehearse.which,
+    };
+    let nodes = match which.nodes()? {
         Ok(nodes) => nodes,
         Err(code) => return Ok(code),
     };
-    let group = show.which.group(&nodes.system)?;
+    let group = which.group(&nodes.system)?;
     match &args.command {
-        PlanCommand::Show(_) => foretell(&nodes, &group, show.form == FormWord::Graceful, show.which.output),
-        PlanCommand::Check(_) => check(&nodes.system, &group, show.which.output),
+        PlanCommand::Show(show) => foretell(&nodes, &group, show.form == FormWord::Graceful, which.output),
+        PlanCommand::Check(_) => check(&nodes, &group, which.output),
+        PlanCommand::Rehearse(rehearse) => crate::rehearse::run(rehearse, &nodes, &group),
     }
 }
 
@@ -143,18 +153,31 @@ fn as_json(plan: &RecoveryPlan, works: &[Work], timeline: &Timeline) -> serde_js
     })
 }
 
-/// The linter on both forms.
-fn check(system: &System, group: &GroupName, output: Output) -> anyhow::Result<ExitCode> {
-    let plan = plan_of(system, group)?;
+/// The linter on both forms, and what the nodes find wrong with the running system.
+fn check(nodes: &Nodes, group: &GroupName, output: Output) -> anyhow::Result<ExitCode> {
+    let plan = plan_of(&nodes.system, group)?;
     let findings: Vec<_> =
         [true, false].into_iter().flat_map(|graceful| lint(&freeze(&plan, graceful))).collect();
+    let live = crate::doctor::ask(nodes).ok().map(|judged| {
+        let of_plan = |found: &&Found| found.group.as_ref().is_none_or(|of| of == group);
+        judged.findings().filter(of_plan).cloned().collect::<Vec<_>>()
+    });
     match output {
         Output::Json => {
             let all: Vec<String> = findings.iter().map(|f| f.message.clone()).collect();
-            print(&(serde_json::to_string_pretty(&json!({ "plan": plan.name, "findings": all }))? + "\n"));
+            let told = json!({ "plan": plan.name, "findings": all, "live": live });
+            print(&(serde_json::to_string_pretty(&told)? + "\n"));
         }
-        Output::Table if findings.is_empty() => print(&format!("plan {} is sound\n", plan.name)),
-        Output::Table => findings.iter().for_each(|f| print(&format!("{}\n", f.message))),
+        Output::Table => {
+            findings.iter().for_each(|f| print(&format!("{}\n", f.message)));
+            if findings.is_empty() {
+                print(&format!("the steps of plan {} are sound\n", plan.name));
+            }
+            print(&live.as_ref().map_or_else(|| UNSEEN.to_owned(), |found| crate::doctor::lines(found)));
+        }
     }
-    Ok(if findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let fails = live.iter().flatten().any(|found| found.fails);
+    Ok(if findings.is_empty() && !fails { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
+
+const UNSEEN: &str = "no node answers: what the running system has was not looked at\n";

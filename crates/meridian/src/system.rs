@@ -123,18 +123,8 @@ impl Nodes {
     /// What every node that answers knows, the best informed first: those that reach etcd, and of these the
     /// ones that know the newest reign.
     pub(crate) fn statuses(&self) -> Vec<NodeStatus> {
-        let answers = self.runtime.block_on(async {
-            let asked = self.system.topology.regions.iter().map(|region| {
-                let question = Question { method: Method::GET, path: "/v1/status", body: Vec::new() };
-                ask(region.node.control, &self.secret, question, ANSWER_WITHIN)
-            });
-            futures_util::future::join_all(asked).await
-        });
-        let good = answers.into_iter().filter_map(|answer| match answer {
-            Ok((StatusCode::OK, body)) => serde_json::from_slice::<NodeStatus>(&body).ok(),
-            _ => None,
-        });
-        let mut nodes: Vec<NodeStatus> = good.collect();
+        let answers = self.get("/v1/status").into_iter();
+        let mut nodes: Vec<NodeStatus> = answers.filter_map(|(_, answer)| answer.ok()).collect();
         let epoch = |n: &NodeStatus| n.groups.iter().map(|g| g.epoch).max();
         nodes.sort_by_key(|n| std::cmp::Reverse((n.coordination.reachable, epoch(n))));
         nodes
@@ -150,6 +140,31 @@ impl Nodes {
         found.context("no node answers: is the system up, and are its control addresses reachable from here?")
     }
 
+    /// What the node of every region answers, or why it has no answer; all are asked at once.
+    pub(crate) fn get<A: DeserializeOwned>(
+        &self,
+        path: &'static str,
+    ) -> Vec<(RegionName, Result<A, String>)> {
+        let regions = &self.system.topology.regions;
+        let answers = self.runtime.block_on(async {
+            let asked = regions.iter().map(|region| {
+                let question = Question { method: Method::GET, path, body: Vec::new() };
+                ask(region.node.control, &self.secret, question, ANSWER_WITHIN)
+            });
+            futures_util::future::join_all(asked).await
+        });
+        let named = regions.iter().map(|r| r.name.clone()).zip(answers);
+        let read = named.map(|(region, answer)| {
+            let read = match answer {
+                Ok((StatusCode::OK, body)) => serde_json::from_slice(&body).map_err(|e| e.to_string()),
+                Ok((status, body)) => Err(said(status, &body)),
+                Err(error) => Err(error.to_string()),
+            };
+            (region, read)
+        });
+        read.collect()
+    }
+
     /// Asks the nodes, one after the other, until one has an answer.
     ///
     /// # Errors
@@ -159,21 +174,11 @@ impl Nodes {
         path: &'static str,
         body: &impl Serialize,
     ) -> anyhow::Result<A> {
-        let body = serde_json::to_vec(body)?;
         let mut last = None;
-        for region in &self.system.topology.regions {
-            let question = Question { method: Method::POST, path, body: body.clone() };
-            let asked = ask(region.node.control, &self.secret, question, ANSWER_WITHIN);
-            match self.runtime.block_on(asked) {
-                Ok((StatusCode::OK, body)) => return Ok(serde_json::from_slice(&body)?),
-                Ok((StatusCode::CONFLICT, body)) => {
-                    return Err(No(String::from_utf8_lossy(&body).trim().to_owned()).into());
-                }
-                Ok((status, body)) => {
-                    let words = String::from_utf8_lossy(&body).trim().to_owned();
-                    last = Some(anyhow::anyhow!("the node of {} says {status}: {words}", region.name));
-                }
-                Err(error) => last = Some(error.into()),
+        for region in self.system.region_names() {
+            match self.post_to(region, path, body) {
+                Err(error) if error.downcast_ref::<No>().is_none() => last = Some(error),
+                ended => return ended,
             }
         }
         Err(last.unwrap_or_else(|| anyhow::anyhow!("the spec has no region")))
@@ -189,19 +194,20 @@ impl Nodes {
         path: &'static str,
         body: &impl Serialize,
     ) -> anyhow::Result<A> {
-        let there =
-            self.system.region(region).with_context(|| format!("the spec has no region `{region}`"))?;
+        let known = self.system.region(region);
+        let known = known.with_context(|| format!("the spec has no region `{region}`"))?;
         let question = Question { method: Method::POST, path, body: serde_json::to_vec(body)? };
-        let asked = ask(there.node.control, &self.secret, question, ANSWER_WITHIN);
+        let asked = ask(known.node.control, &self.secret, question, ANSWER_WITHIN);
         match self.runtime.block_on(asked)? {
             (StatusCode::OK, body) => Ok(serde_json::from_slice(&body)?),
             (StatusCode::CONFLICT, body) => Err(No(String::from_utf8_lossy(&body).trim().to_owned()).into()),
-            (status, body) => {
-                let words = String::from_utf8_lossy(&body).trim().to_owned();
-                Err(anyhow::anyhow!("the node of {region} says {status}: {words}"))
-            }
+            (status, body) => anyhow::bail!("the node of {region} says {}", said(status, &body)),
         }
     }
+}
+
+fn said(status: StatusCode, body: &[u8]) -> String {
+    format!("{status}: {}", String::from_utf8_lossy(body).trim())
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What is true of one member's database server, so far as a recovery could fail by it.
+//! What is true of one region and of its database servers, so far as a recovery could fail by it.
 //!
 //! Facts only: whether they fit together is judged elsewhere. No secret is among them.
 
@@ -7,8 +7,54 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::moment::Timestamp;
-use crate::name::RegionName;
+use crate::name::{GroupName, RegionName, ServiceName};
 use crate::units::Lsn;
+
+/// What a region's node has looked up at home at one time. Kept in etcd, one key a region.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RegionFacts {
+    /// Where.
+    pub region: RegionName,
+    /// When, by that region's wall clock.
+    pub at: Timestamp,
+    /// The members of data groups that it has.
+    pub members: Vec<MemberSeen>,
+    /// Every service.
+    pub services: Vec<ServiceFacts>,
+    /// How many files its node may have open, and needs.
+    pub open_files: OpenFiles,
+}
+
+/// One member, or why it could not be looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberSeen {
+    /// Of which group.
+    pub group: GroupName,
+    /// What is true of it, or what went wrong.
+    pub facts: Result<MemberFacts, String>,
+}
+
+/// One service in one region.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceFacts {
+    /// Which.
+    pub service: ServiceName,
+    /// Instances that run.
+    pub running: u32,
+    /// Instances that are wanted now; 0 where somebody else runs them.
+    pub wanted: u32,
+    /// What is wrong with the answer of the region's own name server for its name; none: it answers.
+    pub dns: Option<String>,
+}
+
+/// Files that a node may have open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenFiles {
+    /// The limit of its process; none: there is no limit.
+    pub limit: Option<u64>,
+    /// What all sessions that the spec allows would need.
+    pub needed: u64,
+}
 
 /// The facts of one member at one time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,6 +65,8 @@ pub struct MemberFacts {
     pub at: Timestamp,
     /// It runs as a standby.
     pub standby: bool,
+    /// A standby: it is receiving from its upstream.
+    pub streaming: bool,
     /// `server_version_num`, such as 150018.
     pub version: u32,
     /// Settings by name, as the server shows them; one that it does not know is missing.

@@ -17,6 +17,7 @@ pub mod name;
 pub mod order;
 pub mod plan;
 pub mod policy;
+pub mod rehearsal;
 pub mod run;
 pub mod schedule;
 pub mod service;

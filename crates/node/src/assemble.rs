@@ -26,6 +26,7 @@ use crate::board::Board;
 use crate::compute::{Compute, Instances};
 use crate::control::{self, Control};
 use crate::descriptors;
+use crate::doctor::Doctor;
 use crate::drain::Running;
 use crate::group::{Group, GroupEnds, Tools};
 use crate::knowledge::Knowledge;
@@ -33,6 +34,7 @@ use crate::loops::{self, Inbox, Observer, Sources};
 use crate::losses::Losses;
 use crate::memory::{Memory, MemoryError};
 use crate::publish::{Keeper, Publisher};
+use crate::rehearse::Rehearser;
 use crate::secret::{Secret, SecretError};
 use crate::status::CoordinationStatus;
 use crate::steps::Steps;
@@ -104,8 +106,8 @@ pub enum Error {
 /// runs it does not give up by itself.
 pub async fn run(system: System, here: RegionName, metrics: Metrics) -> Result<(), Error> {
     descriptors::warn_of_few(descriptors::raise(), &system);
-    let node = Node::bind(Arc::new(system), here, metrics).await?;
     let (stop, stopped) = watch::channel(false);
+    let node = Node::bind(Arc::new(system), here, metrics, &stopped).await?;
     let running = node.serve(stopped);
     ended().await?;
     tracing::info!("shutting down");
@@ -130,6 +132,7 @@ struct Node {
     etcd: Arc<Etcd>,
     own_etcd: Option<String>,
     sun: Sun,
+    doctor: Doctor,
 }
 
 struct Listeners {
@@ -140,7 +143,12 @@ struct Listeners {
 }
 
 impl Node {
-    async fn bind(system: Arc<System>, here: RegionName, metrics: Metrics) -> Result<Self, Error> {
+    async fn bind(
+        system: Arc<System>,
+        here: RegionName,
+        metrics: Metrics,
+        stop: &watch::Receiver<bool>,
+    ) -> Result<Self, Error> {
         let region = system.region(&here).cloned().ok_or_else(|| Error::UnknownRegion(here.clone()))?;
         let memory = Memory::open(&region.node.data_dir)?;
         let secret = Secret::read(&system.topology.coordination.control_secret_file)?;
@@ -178,6 +186,8 @@ impl Node {
             compute: Arc::clone(&compute),
             losses,
         };
+        let doctor = parts.doctor(&etcd, &compute, &knowledge, &ends);
+        let rehearser = Arc::new(parts.rehearser(&etcd, &knowledge, &ends, stop));
         let asks = Asks::new(Arc::clone(&etcd) as Arc<dyn Store>, Keys::new(&system.topology.name));
         let states: Vec<_> = ends.iter().map(|e| e.state.clone()).collect();
         let sun = Sun {
@@ -200,8 +210,9 @@ impl Node {
             keeper,
             states,
             sun,
+            doctor,
             nudge,
-            control: Control { system, asks, fence, secret, metrics, board, groups: ways_in },
+            control: Control { system, asks, fence, secret, metrics, board, rehearser, groups: ways_in },
             compute,
             etcd,
             own_etcd: endpoints.into_iter().next(),
@@ -229,6 +240,7 @@ impl Node {
         others.spawn(self.prober.run(self.reports, stop_last));
         others.spawn(self.compute.follow(views.clone(), names));
         others.spawn(self.sun.follow());
+        others.spawn(self.doctor.run());
         let sources = Sources { verdicts, groups: self.states, knowledge };
         others.spawn(loops::publish(self.publisher, self.nudge, sources, metrics));
         if let Some(own) = self.own_etcd {

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use meridian_failover::{Explanation, Machine};
 use meridian_model::group::DatabaseStatus;
 use meridian_model::health::RegionHealth;
+use meridian_model::rehearsal::Rehearsal;
 use meridian_model::service::Service;
 use meridian_model::snapshot::GroupState;
 use meridian_model::{GroupName, Moment, RegionName};
@@ -66,6 +67,12 @@ impl Board {
             traffic: traffic(&view),
             dials: view.snapshot.dials.clone(),
         }
+    }
+
+    /// The last rehearsal of each group.
+    #[must_use]
+    pub(crate) fn rehearsals(&self) -> Vec<Rehearsal> {
+        self.knowledge.lock().unwrap_or_else(PoisonError::into_inner).rehearsals()
     }
 
     /// Who could take the writer of a group best: up, streaming, and the least behind.

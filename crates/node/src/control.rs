@@ -31,6 +31,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
 use crate::board::Board;
+use crate::doctor::{DOCTOR, diagnose};
+use crate::rehearse::{REHEARSALS, Rehearser};
 use crate::secret::Secret;
 
 /// Control connections at once. When all of them have proven the secret, the next ones wait in the
@@ -81,6 +83,8 @@ pub(crate) struct Control {
     pub(crate) metrics: Metrics,
     /// What the status is made from.
     pub(crate) board: Board,
+    /// Who carries rehearsals out.
+    pub(crate) rehearser: Arc<Rehearser>,
     /// The loops of the data groups: where promises are asked for, and where news goes in.
     pub(crate) groups: Vec<(GroupName, mpsc::Sender<PromiseAsked>, mpsc::Sender<Event>)>,
 }
@@ -191,6 +195,9 @@ async fn answer(
     proven.store(true, Ordering::Relaxed);
     Ok(match (&head.method, head.uri.path()) {
         (&Method::GET, "/v1/status") => json(&control.board.status()),
+        (&Method::GET, DOCTOR) => json(&diagnose(&control.system, &control.board)),
+        (&Method::GET, REHEARSALS) => json(&control.board.rehearsals()),
+        (&Method::POST, REHEARSALS) => asks::rehearse(body, &control).await,
         (&Method::POST, "/v1/promise") => promise(body, &control).await,
         (&Method::POST, ANNOUNCE) => announced(body, &control).await,
         (&Method::POST, asks::ORDERS) => asks::order(body, &control).await,
@@ -203,8 +210,8 @@ async fn answer(
         (&Method::POST, asks::UNHOLD) => asks::unhold(body, &control).await,
         _ => text(
             StatusCode::NOT_FOUND,
-            "there is /healthz, /metrics, /v1/status, /v1/orders, /v1/words, /v1/maintenance, /v1/dials, /v1/alerts and \
-             /v1/lost\n",
+            "there is /healthz, /metrics, /v1/status, /v1/doctor, /v1/rehearsals, /v1/orders, /v1/words, \
+             /v1/maintenance, /v1/dials, /v1/alerts and /v1/lost\n",
         ),
     })
 }

@@ -6,6 +6,7 @@
 //! instances of services) begins with the raised one.
 
 use meridian_model::System;
+use meridian_model::facts::OpenFiles;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// What one session of the gateway has open.
@@ -35,6 +36,11 @@ pub(crate) fn warn_of_few(limit: Option<u64>, system: &System) {
              (LimitNOFILE= of its systemd unit, or `ulimit -Hn`), or lower `gateway.maxSessions` in the spec"
         );
     }
+}
+
+/// What holds now, for the checks of the running system.
+pub(crate) fn facts(system: &System) -> OpenFiles {
+    OpenFiles { limit: getrlimit(Resource::Nofile).current, needed: needed(system) }
 }
 
 fn needed(system: &System) -> u64 {

@@ -100,6 +100,8 @@ pub(crate) struct GroupEnds {
     pub(crate) facts: watch::Receiver<GroupFacts>,
     /// For the snapshot.
     pub(crate) state: watch::Receiver<GroupState>,
+    /// To be looked at and rehearsed with; commands are the loop's alone.
+    pub(crate) database: Option<Arc<dyn DatabaseActuator>>,
 }
 
 impl Group {
@@ -116,8 +118,13 @@ impl Group {
             .database
             .clone()
             .map(|actuator| DatabaseQueue::new(actuator, config.group.clone(), &tools, events.clone()));
-        let ends =
-            GroupEnds { events: events.clone(), promises: promises_in, facts: facts_out, state: state_out };
+        let ends = GroupEnds {
+            events: events.clone(),
+            promises: promises_in,
+            facts: facts_out,
+            state: state_out,
+            database: tools.database.clone(),
+        };
         let asked = HashMap::new();
         let asks = 0;
         let (name, me, members) = (config.group.clone(), config.me.clone(), config.members.clone());

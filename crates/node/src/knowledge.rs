@@ -9,9 +9,11 @@ use meridian_coordination::journal::RUNS_KEPT;
 use meridian_coordination::keys::{Key, Keys};
 use meridian_coordination::store::{Change, Listing, Versioned};
 use meridian_health::Received;
+use meridian_model::facts::RegionFacts;
 use meridian_model::group::{GroupRecord, MemberReport};
 use meridian_model::health::Report;
 use meridian_model::order::{Maintenance, Order, RunWords};
+use meridian_model::rehearsal::Rehearsal;
 use meridian_model::run::Run;
 use meridian_model::traffic::TurnedDial;
 use meridian_model::{GroupName, Moment, Name, RegionName, RunId};
@@ -60,6 +62,9 @@ pub(crate) struct Knowledge {
     maintenance: Option<Maintenance>,
     /// The dials that persons (no group) and runs have turned; `None` until etcd has told everything once.
     dials: Option<BTreeMap<Option<GroupName>, Vec<TurnedDial>>>,
+    /// What each region's node has looked up last; no reset takes it away.
+    facts: BTreeMap<RegionName, RegionFacts>,
+    rehearsals: BTreeMap<GroupName, Rehearsal>,
 }
 
 impl Knowledge {
@@ -77,6 +82,8 @@ impl Knowledge {
             words: BTreeMap::new(),
             maintenance: None,
             dials: None,
+            facts: BTreeMap::new(),
+            rehearsals: BTreeMap::new(),
         }
     }
 
@@ -155,11 +162,29 @@ impl Knowledge {
         self.dials.as_ref().map(|all| all.values().flatten().cloned().collect())
     }
 
+    /// What the nodes of all regions have looked up at home.
+    #[must_use]
+    pub(crate) fn facts(&self) -> Vec<RegionFacts> {
+        self.facts.values().cloned().collect()
+    }
+
+    /// What this node has looked up itself, which it need not wait for etcd to hear.
+    pub(crate) fn take_facts(&mut self, facts: RegionFacts) {
+        self.facts.insert(facts.region.clone(), facts);
+    }
+
+    /// The last rehearsal of each group.
+    #[must_use]
+    pub(crate) fn rehearsals(&self) -> Vec<Rehearsal> {
+        self.rehearsals.values().cloned().collect()
+    }
+
     fn reset(&mut self, listing: &Listing, now: Moment) -> Vec<Learned> {
         // What was pruned meanwhile is not in the listing.
         self.runs.clear();
         self.orders.clear();
         self.words.clear();
+        self.rehearsals.clear();
         self.maintenance = None;
         self.dials = Some(BTreeMap::new());
         let mut learned: Vec<Learned> =
@@ -224,6 +249,14 @@ impl Knowledge {
             }
             Key::Dials => self.turned(None, read(entry)?),
             Key::GroupDials(group) => self.turned(Some(group), read(entry)?),
+            Key::Facts(_) => {
+                self.take_facts(read(entry)?);
+                None
+            }
+            Key::Rehearsal(group) => {
+                self.rehearsals.insert(group, read(entry)?);
+                None
+            }
             Key::Epoch(_) => None,
         }
     }
@@ -276,6 +309,14 @@ impl Knowledge {
             }
             Key::Dials => self.turned(None, Vec::new()),
             Key::GroupDials(group) => self.turned(Some(group), Vec::new()),
+            Key::Facts(region) => {
+                self.facts.remove(&region);
+                None
+            }
+            Key::Rehearsal(group) => {
+                self.rehearsals.remove(&group);
+                None
+            }
             Key::Epoch(_) => None,
         }
     }

@@ -9,6 +9,7 @@ mod compute;
 mod control;
 mod database;
 pub mod descriptors;
+mod doctor;
 mod drain;
 mod group;
 mod knowledge;
@@ -16,6 +17,7 @@ mod loops;
 mod losses;
 mod memory;
 mod publish;
+mod rehearse;
 mod steps;
 mod sun;
 #[cfg(test)]
@@ -32,8 +34,10 @@ pub use control::asks::{
 };
 pub use control::dials::DialAsked;
 pub use control::lost::{LOST, LostAnswer, LostAsked, LostShown};
+pub use doctor::{DOCTOR, Diagnosis, Found, Looked};
 pub use meridian_actuators::guard::run as guard;
 pub use meridian_actuators::lost::{LostChange, LostTransaction, LostValue, Operation};
+pub use rehearse::{REHEARSALS, RehearsalAsked, WITHIN_MAX};
 
 /// Ends when the node is to end, or when nobody can say so any more.
 pub(crate) async fn stopped(shutdown: &mut tokio::sync::watch::Receiver<bool>) {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use meridian_model::{GroupName, Name, ServiceName};
+use meridian_model::{GroupName, Name, RegionName, ServiceName};
 
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -42,6 +42,49 @@ pub enum Subject {
     Steps,
     /// The step of that name in a list.
     Step(Name),
+    /// The node of a region, in a running system.
+    Node(RegionName),
+    /// A group's member in a region, in a running system.
+    Member(GroupName, RegionName),
+    /// A service in a region, in a running system.
+    Instances(ServiceName, RegionName),
+}
+
+impl Subject {
+    /// The region of which it is a part, if it is of one.
+    #[must_use]
+    pub const fn region(&self) -> Option<&RegionName> {
+        match self {
+            Self::Node(region) | Self::Member(_, region) | Self::Instances(_, region) => Some(region),
+            _ => None,
+        }
+    }
+
+    /// The data group that it belongs to, if it does.
+    #[must_use]
+    pub const fn group(&self) -> Option<&GroupName> {
+        match self {
+            Self::Replication(group)
+            | Self::Members(group)
+            | Self::Gateway(group)
+            | Self::Switchover(group)
+            | Self::Member(group, _) => Some(group),
+            _ => None,
+        }
+    }
+
+    /// Its name as a label of metrics: the group's or the service's, else the region's.
+    #[must_use]
+    pub const fn name(&self) -> Option<&Name> {
+        match self {
+            Self::DnsTtl(name)
+            | Self::Instances(name, _)
+            | Self::Plan(name)
+            | Self::Step(name)
+            | Self::Node(name) => Some(name),
+            _ => self.group(),
+        }
+    }
 }
 
 /// One contradiction in a system.

@@ -7,6 +7,7 @@
 //! the linter of such a list and knows nothing of how it was made. [`predict`] is the answer to "what
 //! happens, when, how long, and why so long", [`progress()`] lays it beside a run, and [`schedule`] says when
 //! the writer follows the sun.
+//! [`examine`] is the linter of a running system: it reads what every region's node has looked up at home.
 //!
 //! Nothing here reads a file, a clock or the network: round-trip times come from `catalog`, time zones are
 //! compiled in.
@@ -15,6 +16,7 @@ mod checks;
 mod distance;
 mod finding;
 mod lint;
+mod live;
 mod plan;
 mod progress;
 pub mod schedule;
@@ -23,6 +25,7 @@ mod timeline;
 pub use checks::check;
 pub use finding::{Finding, Severity, Subject};
 pub use lint::lint;
+pub use live::{Live, examine};
 pub use plan::{asks_before_promotion, complete, demotion_timeout, derive, freeze, usual_timeout};
 pub use progress::{StepProgress, Stuck, progress};
 pub use timeline::{Timeline, TimelineStep, in_seconds, predict, timeline};

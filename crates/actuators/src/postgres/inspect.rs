@@ -34,6 +34,7 @@ impl Member {
             region: self.config.region.clone(),
             at: clock::wall(),
             standby: field("standby") == "t",
+            streaming: field("streaming") == "t",
             version: field("version").parse().unwrap_or(0),
             data_checksums: settings.get("data_checksums").is_some_and(|value| value == "on"),
             databases,
@@ -143,8 +144,8 @@ fn disk_of(folder: &Path) -> Result<DiskFacts, ActuatorError> {
 
 /// Sizes of databases are counted file by file.
 const WITHIN: Duration = Duration::from_secs(20);
-const SERVER: &str =
-    "select pg_is_in_recovery() as standby, current_setting('server_version_num') as version";
+const SERVER: &str = "select pg_is_in_recovery() as standby, current_setting('server_version_num') as version, \
+            exists (select from pg_stat_wal_receiver where status = 'streaming') as streaming";
 /// The first line must be at least as high on a standby as on its primary; `fsync` and its kin are what an
 /// acknowledgement rests on; the rest is what retention, rewinding, sorting and clients go by.
 const SETTINGS: &str = "select name, case when unit is null then setting else current_setting(name) end

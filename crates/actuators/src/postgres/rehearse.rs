@@ -18,10 +18,14 @@ use super::{Member, QUICK};
 use crate::deadline::Deadline;
 use crate::error::ActuatorError;
 use crate::process::{Child, Launch, Output};
-use crate::rehearsal::{Clone, Look, Rehearsal, Rehearsed, remove_noted};
+use crate::rehearsal::{Clone, Look, Rehearsal, Rehearsed, Stage, remove_noted};
 
 impl Member {
-    pub(super) async fn rehearse(self: &Arc<Self>, workspace: &Path) -> Result<Rehearsal, ActuatorError> {
+    pub(super) async fn rehearse(
+        self: &Arc<Self>,
+        workspace: &Path,
+        told: &(dyn Fn(Stage) + Send + Sync),
+    ) -> Result<Rehearsal, ActuatorError> {
         if self.server.child().is_none() || !self.in_recovery().await? {
             let problem = "only a running standby is cloned".to_owned();
             return Err(ActuatorError::WrongState { command: "rehearse", problem });
@@ -32,12 +36,15 @@ impl Member {
         let slots_before = self.slots().await?;
         let free_bytes = self.check_room_in(&clone.folder).await?;
 
+        told(Stage::Cloning);
         let began = clock::now();
         self.copy_myself(&clone.data_dir()).await?;
         let (clone_took, bytes) = (clock::now().since(began), size_on_disk(&clone.data_dir()));
+        told(Stage::Starting);
         let began = clock::now();
         let link = self.start_clone(&mut clone).await?;
         let (start_took, began) = (clock::now().since(began), clock::now());
+        told(Stage::Promoting);
         PROMOTE.run("the promotion of the clone", promote(&link)).await?;
         let (promote_took, began) = (clock::now().since(began), clock::now());
         write_and_read(&link).await?;
@@ -66,15 +73,21 @@ impl Member {
         Ok(rows.iter().filter_map(|row| row.get(0)).map(str::to_owned).collect())
     }
 
-    /// The bytes that are free, if they are enough.
+    /// The bytes that are free, if they are enough for the clone and for what production may write meanwhile.
     async fn check_room_in(&self, folder: &Path) -> Result<u64, ActuatorError> {
-        let needed = self.size_of(&self.link_to(self.config.address)).await?.saturating_add(ROOM_BESIDE);
+        let size = self.size_of(&self.link_to(self.config.address)).await?;
+        let needed = size.saturating_add(ROOM_BESIDE).saturating_add(ROOM_LEFT);
         let free = super::create::free_bytes_of(folder)?;
         if free >= needed {
             return Ok(free);
         }
         let mib = |bytes: u64| bytes >> 20;
-        let detail = format!("a clone needs {} MiB, {} MiB are free", mib(needed), mib(free));
+        let detail = format!(
+            "a clone takes {} MiB and must leave {} MiB to production, {} MiB are free",
+            mib(size + ROOM_BESIDE),
+            mib(ROOM_LEFT),
+            mib(free)
+        );
         Err(ActuatorError::DiskFull { path: folder.to_owned(), detail })
     }
 
@@ -192,6 +205,8 @@ const CUT_OFF: [(&str, &str); 14] = [
     ("fsync", "off"),
     ("shared_buffers", "32MB"),
 ];
+/// What PostgreSQL may keep for a member that is away, by our default of `max_slot_wal_keep_size`.
+const ROOM_LEFT: u64 = 1 << 30;
 const POLL: Duration = Duration::from_millis(5);
 const WRITE: Duration = Duration::from_secs(30);
 const START: Deadline =

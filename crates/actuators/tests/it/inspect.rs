@@ -28,6 +28,7 @@ async fn a_standby_s_facts_are_those_of_its_primary_where_they_must_be_and_hold_
     let (a, b) = (primary.inspect().await.unwrap(), standby.inspect().await.unwrap());
     println!("measured: facts of two members in {:?}", clock::now().since(began));
     assert_eq!((a.standby, b.standby), (false, true));
+    assert_eq!((a.streaming, b.streaming), (false, true));
     assert!(a.version > 140_000 && a.version == b.version && a.data_checksums);
     assert_eq!(a.roles, b.roles);
     assert_eq!(a.roles.iter().map(|r| r.name.as_str()).collect::<Vec<_>>(), ["app", "meridian", "other"]);

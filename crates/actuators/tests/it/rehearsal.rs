@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use meridian_actuators::{ActuatorError, DatabaseActuator as _, StopMode};
+use meridian_actuators::{ActuatorError, DatabaseActuator as _, Stage, StopMode};
 use meridian_model::database::Replication;
 use meridian_model::group::DatabaseRole;
 use meridian_telemetry::clock;
@@ -29,14 +29,17 @@ async fn a_clone_is_promoted_and_written_to_and_nothing_is_left() {
     let app = rig.app(0).await;
     app.batch_execute("create table t (n int); insert into t values (1)").await.unwrap();
     let folder = workspace(&rig);
-    let refused = primary.rehearse(&folder).await.err().unwrap().to_string();
+    let refused = primary.rehearse(&folder, &|_| {}).await.err().unwrap().to_string();
     assert!(refused.contains("only a running standby"), "{refused}");
 
     let began = clock::now();
-    let rehearsal = standby.rehearse(&folder).await.unwrap();
+    let told = std::sync::Mutex::new(Vec::new());
+    let rehearsal = standby.rehearse(&folder, &|stage| told.lock().unwrap().push(stage)).await.unwrap();
+    assert_eq!(*told.lock().unwrap(), [Stage::Cloning, Stage::Starting, Stage::Promoting]);
+    assert!(rehearsal.folder().starts_with(folder.canonicalize().unwrap()));
     println!("measured: rehearsal {:?}, {:?}", clock::now().since(began), rehearsal.rehearsed);
     assert!(rehearsal.rehearsed.bytes > 10 << 20 && rehearsal.rehearsed.free_bytes > 0);
-    let refused = standby.rehearse(&folder).await.err().unwrap();
+    let refused = standby.rehearse(&folder, &|_| {}).await.err().unwrap();
     assert!(matches!(refused, ActuatorError::WrongState { .. }), "{refused}");
     // The application can be tried against it, and production sees none of that.
     let clone = connect(rehearsal.address, "app", APP_PASSWORD, "shop").await.unwrap();
@@ -57,7 +60,7 @@ async fn a_clone_is_promoted_and_written_to_and_nothing_is_left() {
     assert_eq!(rows.iter().map(|row| row.get(0)).collect::<Vec<i32>>(), [1, 3]);
     assert_eq!(standby.status().await.role, DatabaseRole::Standby);
 
-    drop(standby.rehearse(&folder).await.unwrap());
+    drop(standby.rehearse(&folder, &|_| {}).await.unwrap());
     assert_eq!((processes_in(&data_dir).len(), entries(&folder)), (0, 0), "dropping it is enough");
 }
 
@@ -66,7 +69,7 @@ async fn what_a_crash_leaves_is_removed_by_the_next_start_and_a_standby_that_end
     let rig = Rig::new(Replication::Async);
     let (_primary, standby) = (rig.primary().await, rig.standby(1).await);
     let folder = workspace(&rig);
-    let rehearsal = standby.rehearse(&folder).await.unwrap();
+    let rehearsal = standby.rehearse(&folder, &|_| {}).await.unwrap();
     let data_dir = folder.join("meridian-rehearsal-orders/data");
     // As if the node had died: nobody cleans up.
     std::mem::forget(rehearsal);
@@ -80,7 +83,7 @@ async fn what_a_crash_leaves_is_removed_by_the_next_start_and_a_standby_that_end
     let busy = std::sync::Arc::new(standby);
     let rehearsing = {
         let (busy, folder) = (std::sync::Arc::clone(&busy), folder.clone());
-        tokio::spawn(async move { busy.rehearse(&folder).await.map(drop) })
+        tokio::spawn(async move { busy.rehearse(&folder, &|_| {}).await.map(drop) })
     };
     until("it has begun", || async { entries(&folder) == 1 }).await;
     let copying = processes_titled(&rig.config(1).postgres.data_dir, "walsender");

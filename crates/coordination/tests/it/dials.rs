@@ -23,6 +23,7 @@ fn keys() -> Keys {
 
 fn run(kind: RunKind, epoch: u64) -> Run {
     Run {
+        evidence: Box::default(),
         id: name(&format!("orders-{epoch}")),
         group: name("orders"),
         kind,

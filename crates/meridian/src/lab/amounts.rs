@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-/// `300ms`, `2s`, `5m`.
+/// `300ms`, `2s`, `5m`, `1h`.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    let units = [("ms", 0.001), ("s", 1.0), ("m", 60.0)];
-    let seconds = amount(text, &units).ok_or_else(|| wrong(text, "a time such as 300ms, 2s or 5m"))?;
+    let units = [("ms", 0.001), ("s", 1.0), ("m", 60.0), ("h", 3_600.0)];
+    let seconds = amount(text, &units).ok_or_else(|| wrong(text, "a time such as 300ms, 2s, 5m or 1h"))?;
     Duration::try_from_secs_f64(seconds).map_err(|e| format!("`{text}`: {e}"))
 }
 
@@ -41,9 +41,10 @@ mod tests {
     fn amounts_need_their_units() {
         assert_eq!(duration("300ms"), Ok(Duration::from_millis(300)));
         assert_eq!(duration("1.5 s"), Ok(Duration::from_millis(1500)));
+        assert_eq!(duration("2h"), Ok(Duration::from_secs(7_200)));
         assert_eq!(share("1%"), Ok(0.01));
         assert_eq!(bandwidth("2KiB/s"), Ok(2048));
-        for bad in ["300", "", "ms", "-1s", "infs", "1h"] {
+        for bad in ["300", "", "ms", "-1s", "infs", "1d"] {
             assert!(duration(bad).is_err(), "{bad}");
         }
         assert!(share("0.5").is_err() && share("101%").is_err());

@@ -210,6 +210,8 @@ fn ordinary_clients_use_a_system_that_leaves_nothing_behind() {
     let metrics = other("curl", &["-sSf", &format!("http://{}/metrics", up.region(0, "control"))], &[]);
     assert!(metrics.contains("meridian_lease_renewals"), "{metrics}");
 
+    nothing_stands_in_the_way_of_a_recovery(&up);
+    a_plan_is_rehearsed_and_production_does_not_notice(&up);
     a_crash_of_postgres_is_mended(&up);
     assert_eq!(up.sql(up.region(1, "gateway_write"), "select id, pg_is_in_recovery() from seen"), "7|f");
     a_dead_member_of_etcd_is_told_by_name(&up);
@@ -219,6 +221,57 @@ fn ordinary_clients_use_a_system_that_leaves_nothing_behind() {
     up.child.kill().unwrap();
     up.child.wait().unwrap();
     until("nothing is left", || up.processes().is_empty().then_some(()));
+}
+
+/// All nodes have looked at what they have, and the checks hold.
+fn nothing_stands_in_the_way_of_a_recovery(up: &Up) {
+    let number = up.number();
+    let told = until("every region has told what it has, and it is sound", || {
+        let output = meridian(&["doctor", "--lab", &number, "--output", "json"]);
+        let told: Value = serde_json::from_slice(&output.stdout).ok()?;
+        let all = told["looked"].as_array().is_some_and(|looked| looked.len() == 3);
+        assert_eq!(output.status.code(), Some(i32::from(told["sound"] != true)), "{told}");
+        (all && told["sound"] == true).then_some(told)
+    });
+    assert!(told["silent"].as_object().unwrap().is_empty(), "{told}");
+    let live = printed(&meridian(&["plan", "check", "--lab", &number, "--output", "json"]), 0);
+    let live: Value = serde_json::from_str(&live).unwrap();
+    assert!(live["live"].is_array(), "{live}");
+    printed(&meridian(&["doctor", "--lab", &number, "--region", "nowhere"]), 2);
+}
+
+/// A standby's clone is promoted, the application runs on it, and nothing is left.
+fn a_plan_is_rehearsed_and_production_does_not_notice(up: &Up) {
+    let number = up.number();
+    let told = printed(&meridian(&["plan", "rehearse", "--lab", &number, "--output", "json"]), 0);
+    let told: Value = serde_json::from_str(&told).unwrap();
+    let state = |name: &str| {
+        let steps = told["steps"].as_array().unwrap();
+        let step = steps.iter().find(|step| step["name"] == name).unwrap_or_else(|| panic!("{name}: {told}"));
+        (step["state"].as_str().unwrap().to_owned(), step["detail"].as_str().unwrap_or_default().to_owned())
+    };
+    for name in ["clone", "start", "promote", "scale", "verify", "remove"] {
+        assert_eq!(state(name).0, "done", "{told}");
+    }
+    assert!(state("scale").1.contains("2 copies of shop"), "{told}");
+    for name in ["fence", "repoint", "shift", "dns", "protect"] {
+        assert_eq!(state(name).0, "skipped", "{told}");
+    }
+    let left = &told["left"];
+    assert_eq!((&left["processes"], &left["folder"]), (&Value::from(0), &Value::from(false)), "{told}");
+    assert_eq!(of_rehearsals(&up.folder.path().join("lab")), 0, "what was started has ended");
+    let tables = "select count(*) from pg_tables where tablename like 'meridian_rehears%'";
+    assert_eq!(up.sql(up.region(0, "gateway_write"), tables), "0");
+    printed(&meridian(&["plan", "rehearse", "--lab", &number, "--to", "us-east-1"]), 1);
+}
+
+/// Processes whose command names the folder of a rehearsal below this one.
+fn of_rehearsals(folder: &Path) -> usize {
+    let folder = folder.to_str().unwrap();
+    let commands = std::fs::read_dir("/proc").unwrap().flatten();
+    let commands = commands.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());
+    let words = commands.map(|command| String::from_utf8_lossy(&command).into_owned());
+    words.filter(|words| words.contains(folder) && words.contains("meridian-rehearsal-")).count()
 }
 
 /// In the same region, and nothing is lost; the followed log tells of it.

@@ -63,6 +63,53 @@ impl Parts<'_> {
         Ok(loops.into_iter().unzip())
     }
 
+    /// Who looks at what is at home, and judges.
+    pub(super) fn doctor(
+        &self,
+        etcd: &Arc<Etcd>,
+        compute: &Arc<Compute>,
+        knowledge: &Arc<Mutex<Knowledge>>,
+        groups: &[GroupEnds],
+    ) -> Doctor {
+        Doctor {
+            system: Arc::clone(self.system),
+            here: self.region.name.clone(),
+            databases: self.databases(groups),
+            compute: Arc::clone(compute),
+            open_files: descriptors::facts(self.system),
+            knowledge: Arc::clone(knowledge),
+            store: Arc::clone(etcd) as Arc<dyn Store>,
+            keys: Keys::new(&self.system.topology.name),
+            metrics: self.metrics.clone(),
+        }
+    }
+
+    /// Who carries rehearsals out.
+    pub(super) fn rehearser(
+        &self,
+        etcd: &Arc<Etcd>,
+        knowledge: &Arc<Mutex<Knowledge>>,
+        groups: &[GroupEnds],
+        stop: &watch::Receiver<bool>,
+    ) -> Rehearser {
+        Rehearser {
+            system: Arc::clone(self.system),
+            here: self.region.name.clone(),
+            databases: self.databases(groups),
+            knowledge: Arc::clone(knowledge),
+            store: Arc::clone(etcd) as Arc<dyn Store>,
+            keys: Keys::new(&self.system.topology.name),
+            workspace: self.region.node.data_dir.join("rehearsals"),
+            stop: stop.clone(),
+        }
+    }
+
+    /// The databases of this region, in the order of the spec, which is that of the groups.
+    fn databases(&self, groups: &[GroupEnds]) -> Vec<(GroupName, Arc<dyn DatabaseActuator>)> {
+        let named = self.system.databases.iter().map(|d| d.name.clone()).zip(groups);
+        named.filter_map(|(name, ends)| Some((name, ends.database.clone()?))).collect()
+    }
+
     fn config(&self, database: &Database) -> meridian_failover::Config {
         let primary = self.system.topology.regions.iter().find(|r| r.role == Role::Primary);
         let members: Vec<RegionName> = database.members.iter().map(|m| m.region.clone()).collect();

@@ -37,6 +37,7 @@ fn compute() -> Compute {
 
 fn run(epoch: u64) -> Run {
     Run {
+        evidence: Box::default(),
         id: name("orders-run"),
         group: name("orders"),
         kind: RunKind::Failover,

@@ -14,6 +14,7 @@ use meridian_telemetry::clock;
 use serde::{Deserialize, Serialize};
 
 use super::{Answer, Control, asked, json, no_group, text};
+use crate::rehearse::{Refusal, RehearsalAsked};
 
 /// Where orders go.
 pub const ORDERS: &str = "/v1/orders";
@@ -178,6 +179,21 @@ pub(super) async fn maintain(body: Incoming, control: &Control) -> Answer {
     let until = |for_ms: u64| Timestamp(word.at.0.saturating_add(i64::try_from(for_ms).unwrap_or(i64::MAX)));
     let maintenance = asked_for.for_ms.map(|for_ms| Maintenance { until: until(for_ms), word: word.clone() });
     told(control.asks.maintain(maintenance.as_ref()).await.map(|()| maintenance))
+}
+
+pub(super) async fn rehearse(body: Incoming, control: &Control) -> Answer {
+    let asked_for: RehearsalAsked = match asked(body, "rehearsal").await {
+        Ok(asked) => asked,
+        Err(answer) => return answer,
+    };
+    if !control.groups.iter().any(|(name, ..)| *name == asked_for.group) {
+        return no_group();
+    }
+    match control.rehearser.begin(asked_for).await {
+        Ok(rehearsal) => json(&rehearsal),
+        Err(Refusal::No(why)) => text(StatusCode::CONFLICT, &format!("{why}\n")),
+        Err(Refusal::Unknown(why)) => text(StatusCode::SERVICE_UNAVAILABLE, &format!("{why}\n")),
+    }
 }
 
 pub(super) async fn hold(body: Incoming, control: &Control) -> Answer {

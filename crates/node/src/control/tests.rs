@@ -15,7 +15,7 @@ use crate::knowledge::Knowledge;
 use crate::losses::{Loss, Losses};
 use crate::memory::Memory;
 use crate::status::CoordinationStatus;
-use crate::testing::{here, name, secret, system, view};
+use crate::testing::{here, name, rehearser, secret, system, view};
 
 /// Longer than anything that works takes.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -37,10 +37,12 @@ async fn serving() -> (SocketAddr, mpsc::Receiver<PromiseAsked>) {
     };
     let (promises, asked) = mpsc::channel(16);
     let groups = vec![(name("orders"), promises, mpsc::channel(1).0)];
-    let asks = Asks::new(Arc::new(Twin::new()), Keys::new(&name("shop")));
+    let store = Twin::new();
+    let asks = Asks::new(Arc::new(store.clone()), Keys::new(&name("shop")));
     let (system, fence) = (Arc::new(system()), Fence::new());
     let (secret, metrics) = (secret(), Metrics::new(None));
-    let control = Control { system, asks, fence, secret, metrics, board, groups };
+    let (rehearser, _end) = rehearser(&store, Vec::new(), &std::env::temp_dir());
+    let control = Control { system, asks, fence, secret, metrics, board, rehearser, groups };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = watch::channel(false);
@@ -154,6 +156,48 @@ async fn lost_transactions_are_told_to_whoever_has_the_secret() {
     assert_eq!(ask("", 7).await, "HTTP/1.1 401 Unauthorized");
     assert_eq!(ask(&proof, 7).await, "HTTP/1.1 200 OK");
     assert_eq!(ask(&proof, 8).await, "HTTP/1.1 404 Not Found");
+}
+
+/// The status and the body of the answer to this.
+async fn answered(
+    address: SocketAddr,
+    method: Method,
+    path: &'static str,
+    body: &str,
+) -> (StatusCode, String) {
+    let question = crate::peer::Question { method, path, body: body.as_bytes().to_vec() };
+    let (status, body) = crate::peer::ask(address, &secret(), question, PATIENCE).await.unwrap();
+    (status, String::from_utf8(body.to_vec()).unwrap())
+}
+
+#[tokio::test]
+async fn what_a_node_finds_wrong_is_told_to_those_who_prove_the_secret() {
+    let (address, _asked) = serving().await;
+    let stranger = "GET /v1/doctor HTTP/1.1\r\nhost: node\r\n\r\n";
+    assert_eq!(heard(&mut caller(address, stranger).await).await, "HTTP/1.1 401 Unauthorized");
+    let (status, told) = answered(address, Method::GET, DOCTOR, "").await;
+    assert_eq!(status, StatusCode::OK);
+    let told: crate::doctor::Diagnosis = serde_json::from_str(&told).unwrap();
+    assert_eq!((told.region, told.reachable), (here(), false));
+    // Nothing was looked at yet: that is a warning for each region, and no pass.
+    let absent = told.findings.iter().filter(|f| f.check == "facts-absent" && !f.fails).count();
+    assert_eq!(absent, 3, "{:?}", told.findings);
+}
+
+#[tokio::test]
+async fn a_rehearsal_is_refused_with_words_where_there_is_nothing_to_clone() {
+    let (address, _asked) = serving().await;
+    let ask = async |group: &str| {
+        let body =
+            format!(r#"{{"group":"{group}","graceful":false,"instances":true,"within_ms":1000,"by":"me"}}"#);
+        answered(address, Method::POST, REHEARSALS, &body).await
+    };
+    let (status, told) = ask("orders").await;
+    assert_eq!(status, StatusCode::CONFLICT);
+    assert!(told.contains("has no member of orders"), "{told}");
+    assert_eq!(ask("nobody").await.0, StatusCode::NOT_FOUND);
+    assert_eq!(answered(address, Method::POST, REHEARSALS, "{").await.0, StatusCode::BAD_REQUEST);
+    assert_eq!(answered(address, Method::GET, REHEARSALS, "").await, (StatusCode::OK, "[]".to_owned()));
 }
 
 #[cfg(target_os = "linux")]

@@ -35,6 +35,7 @@ fn shell(script: &str) -> Work {
 
 async fn carry_out(steps: &Steps, work: Work) -> Result<String, String> {
     let run = Run {
+        evidence: Box::default(),
         id: name("orders-7-failover"),
         group: name("orders"),
         kind: RunKind::Failover,

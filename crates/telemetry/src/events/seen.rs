@@ -1,11 +1,11 @@
-//! What a node sees: clocks, probes, verdicts, why it does not act, lag, who acknowledges, snapshots.
+//! What a node sees: clocks, probes, verdicts, why it does not act, lag, who acknowledges, snapshots, checks.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use meridian_model::database::OnRpoBreach;
 use meridian_model::health::{Health, Part, Target};
-use meridian_model::{GroupName, RegionName};
+use meridian_model::{GroupName, Name, RegionName};
 
 use crate::clock::Oddity;
 use crate::metrics::{Metrics, Word};
@@ -251,6 +251,38 @@ impl SnapshotRefused<'_> {
         let Self { generation, reason } = self;
         metrics.seen().snapshots.at(["refused".into()]).inc();
         tracing::warn!(target: "meridian::snapshot", event = "snapshot-refused", generation, reason, "snapshot refused");
+    }
+}
+
+/// A check of the running system finds more, or less, than at the last look.
+#[derive(Debug)]
+pub struct CheckChanged<'a> {
+    /// The check, by its code.
+    pub check: &'static str,
+    /// The data group or the service, else the region.
+    pub subject: &'a Name,
+    /// A recovery would fail by it; else it might.
+    pub fails: bool,
+    /// How often it is found now; 0: it is mended.
+    pub findings: u32,
+    /// The first of them in a sentence.
+    pub message: &'a str,
+}
+
+impl CheckChanged<'_> {
+    /// Tells it: `warn` when a recovery would fail, else `info`. Call it on changes only.
+    pub fn emit(self, metrics: &Metrics) {
+        let Self { check, subject, fails, findings, message } = self;
+        let severity = if fails { "error" } else { "warning" };
+        let gauge = metrics.seen().check_findings.at([check.into(), subject.into(), severity.into()]);
+        gauge.set(i64::from(findings));
+        if findings == 0 {
+            tracing::info!(target: "meridian::checks", event = "check-changed", check, %subject, "mended");
+        } else if fails {
+            tracing::warn!(target: "meridian::checks", event = "check-changed", check, %subject, findings, message, "a recovery would fail by this");
+        } else {
+            tracing::info!(target: "meridian::checks", event = "check-changed", check, %subject, findings, message, "a recovery might fail by this");
+        }
     }
 }
 

@@ -19,6 +19,7 @@ pub(crate) struct Seen {
     pub(crate) rpo_breached: Gauges<1>,
     pub(crate) snapshots: Counters<1>,
     pub(crate) snapshot_generation: Gauges<0>,
+    pub(crate) check_findings: Gauges<3>,
 }
 
 impl Seen {
@@ -91,6 +92,12 @@ impl Seen {
                 "snapshot_generation",
                 "The generation that the data planes answer from",
                 [],
+            ),
+            check_findings: Gauges::declare(
+                r,
+                "check_findings",
+                "What a recovery that began now would fail by (severity error) or might (warning)",
+                ["check", "subject", "severity"],
             ),
         }
     }

@@ -1,6 +1,7 @@
 //! Names, labels and limits of what `/metrics` says.
 
 use super::*;
+use crate::events::CheckChanged;
 
 fn region() -> RegionName {
     RegionName::new("eu-central-1").unwrap()
@@ -41,6 +42,24 @@ fn no_name_is_declared_twice() {
     names.dedup();
     assert_eq!(names.len(), all);
     assert!(all > 0);
+}
+
+#[test]
+fn the_example_of_alerts_asks_only_for_what_there_is() {
+    let metrics = Metrics::new(None);
+    let (subject, message) = (RegionName::new("orders").unwrap(), "no");
+    CheckChanged { check: "version", subject: &subject, fails: true, findings: 2, message }.emit(&metrics);
+    let text = metrics.render();
+    let line = r#"meridian_check_findings{check="version",subject="orders",severity="error"} 2"#;
+    assert!(text.lines().any(|l| l == line), "{text}");
+    let declared = include_str!("seen.rs");
+    let rules = include_str!("../../../../docs/alerts.yml");
+    let asked: Vec<_> = rules.split("meridian_").skip(1).collect();
+    assert!(asked.len() > 1, "{rules}");
+    for rest in asked {
+        let name = rest.split(|c: char| !(c.is_ascii_lowercase() || c == '_')).next().unwrap();
+        assert!(declared.contains(&format!("\"{name}\"")), "no metric is named meridian_{name}");
+    }
 }
 
 #[test]

@@ -74,6 +74,7 @@ impl Machine {
         let id = Name::new(&format!("{group}-{epoch}-prepare-{}", order.id));
         let id = id.or_else(|_| Name::new(&format!("prepare-{}", order.id))).ok()?;
         let run = Run {
+            evidence: Box::default(),
             id,
             group: group.clone(),
             kind: RunKind::Switchover,

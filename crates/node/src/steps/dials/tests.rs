@@ -28,6 +28,7 @@ fn run(dial: Option<f64>, drain: bool) -> Run {
     let dial = dial.map(|percent| Share::from_percent(percent).unwrap());
     let work = Work::new(name("shift"), Task::Shift { dial, drain }, PATIENCE);
     Run {
+        evidence: Box::default(),
         id: name("orders-2-switchover"),
         group: name("orders"),
         kind: RunKind::Switchover,

@@ -1,0 +1,239 @@
+//! The checks that run all the time: each node looks at what it has at home, shares it, and judges the whole.
+//!
+//! What is looked up goes to etcd, one small key a region, so that a region that is away has still said what
+//! it had, and every node comes to the same judgement. Nothing waits for any of this: it is a task of its own,
+//! with connections of its own.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use meridian_actuators::DatabaseActuator;
+use meridian_coordination::{Keys, Store, encode, txns};
+use meridian_model::facts::{MemberSeen, OpenFiles, RegionFacts, ServiceFacts};
+use meridian_model::{GroupName, Name, RegionName, System, Timestamp};
+use meridian_planner::{Finding, Live, Severity, examine};
+use meridian_telemetry::events::CheckChanged;
+use meridian_telemetry::{Metrics, clock};
+use serde::{Deserialize, Serialize};
+
+use crate::board::Board;
+use crate::compute::Compute;
+use crate::knowledge::Knowledge;
+
+mod dns;
+
+/// Where the judgement of a node is asked for.
+pub const DOCTOR: &str = "/v1/doctor";
+
+/// How often a node looks. What is looked for changes by people's hands and over hours, and a look opens a
+/// connection to each database of the server; a person who mends something waits no longer than this.
+const LOOK_EVERY: Duration = Duration::from_secs(60);
+/// How soon it looks again when something at home fails or could not be looked at: at the start, PostgreSQL is
+/// not there yet, and whoever mends something wants to see it.
+const LOOK_AGAIN: Duration = Duration::from_secs(10);
+/// How long one member may take to answer; sizes of databases are counted file by file.
+const LOOK_WITHIN: Duration = Duration::from_secs(45);
+/// The most that a region shares, in bytes: half of what one key may hold. A member with 40 roles takes 10 KiB.
+const SHARED_MAX: usize = 128 << 10;
+
+/// What one node finds wrong with the whole system.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Diagnosis {
+    /// Whose judgement.
+    pub region: RegionName,
+    /// Etcd answers: it has heard what the others have.
+    pub reachable: bool,
+    /// By its wall clock.
+    pub at: Timestamp,
+    /// What each region's node has told last, and when.
+    pub looked: Vec<Looked>,
+    /// The worst first.
+    pub findings: Vec<Found>,
+}
+
+/// When a region has last told what it has at home.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Looked {
+    /// Where.
+    pub region: RegionName,
+    /// By its own wall clock.
+    pub at: Timestamp,
+}
+
+/// One thing that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Found {
+    /// A recovery would fail by it; else it might.
+    pub fails: bool,
+    /// The check, by its stable name.
+    pub check: String,
+    /// The data group that it is about.
+    pub group: Option<GroupName>,
+    /// The region that it is in.
+    pub region: Option<RegionName>,
+    /// The group's or service's name, else the region's: the label of the metric.
+    pub subject: Name,
+    /// What is wrong: one sentence.
+    pub message: String,
+    /// The sum that shows it, line by line.
+    pub details: Vec<String>,
+    /// What to do.
+    pub suggestion: String,
+}
+
+/// What this node finds wrong now, for whoever asks.
+pub(crate) fn diagnose(system: &System, board: &Board) -> Diagnosis {
+    let (now, here) = (clock::wall(), &board.here);
+    let (facts, findings) = judge(system, &board.knowledge, now);
+    Diagnosis {
+        region: here.clone(),
+        reachable: board.coordination.borrow().reachable,
+        at: now,
+        looked: facts.into_iter().map(|f| Looked { region: f.region, at: f.at }).collect(),
+        findings: findings.into_iter().map(|finding| told(finding, here)).collect(),
+    }
+}
+
+fn told(finding: Finding, here: &RegionName) -> Found {
+    Found {
+        fails: finding.severity == Severity::Error,
+        check: finding.code.to_owned(),
+        group: finding.subject.group().cloned(),
+        region: finding.subject.region().cloned(),
+        subject: finding.subject.name().unwrap_or(here).clone(),
+        message: finding.message,
+        details: finding.details,
+        suggestion: finding.suggestion,
+    }
+}
+
+fn judge(system: &System, knowledge: &Mutex<Knowledge>, now: Timestamp) -> (Vec<RegionFacts>, Vec<Finding>) {
+    let (facts, writers) = {
+        let known = knowledge.lock().unwrap_or_else(PoisonError::into_inner);
+        let records = system.databases.iter().filter_map(|d| known.record(&d.name));
+        let writers = records.filter(|r| !r.released).map(|r| (r.group, r.holder));
+        (known.facts(), writers.collect::<BTreeMap<_, _>>())
+    };
+    let findings = examine(system, &Live { now, facts: &facts, writers: &writers });
+    (facts, findings)
+}
+
+/// Looks, shares, judges.
+pub(crate) struct Doctor {
+    pub(crate) system: Arc<System>,
+    pub(crate) here: RegionName,
+    pub(crate) databases: Vec<(GroupName, Arc<dyn DatabaseActuator>)>,
+    pub(crate) compute: Arc<Compute>,
+    pub(crate) open_files: OpenFiles,
+    pub(crate) knowledge: Arc<Mutex<Knowledge>>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) keys: Keys,
+    pub(crate) metrics: Metrics,
+}
+
+/// How often each check finds something, by subject and severity.
+type Counts = BTreeMap<(&'static str, Name, Severity), u32>;
+
+impl Doctor {
+    /// Goes on until it is dropped.
+    pub(crate) async fn run(self) {
+        let mut counts = Counts::new();
+        loop {
+            let facts = self.look().await;
+            self.knowledge.lock().unwrap_or_else(PoisonError::into_inner).take_facts(facts.clone());
+            self.share(&facts).await;
+            let (_, findings) = judge(&self.system, &self.knowledge, clock::wall());
+            counts = self.count(&findings, counts);
+            let at_home = |f: &&Finding| f.subject.region() == Some(&self.here);
+            let fails = findings.iter().filter(at_home).any(|f| f.severity == Severity::Error);
+            tokio::time::sleep(if fails { LOOK_AGAIN } else { LOOK_EVERY }).await;
+        }
+    }
+
+    async fn look(&self) -> RegionFacts {
+        let mut members = Vec::new();
+        for (group, database) in &self.databases {
+            let late = || Err(format!("it did not answer within {LOOK_WITHIN:?}"));
+            let looked = tokio::time::timeout(LOOK_WITHIN, database.inspect()).await;
+            let facts = looked.map_or_else(|_| late(), |facts| facts.map_err(|e| e.to_string()));
+            members.push(MemberSeen { group: group.clone(), facts });
+        }
+        let services = self.services().await;
+        let (region, at, open_files) = (self.here.clone(), clock::wall(), self.open_files);
+        fitted(RegionFacts { region, at, members, services, open_files })
+    }
+
+    async fn services(&self) -> Vec<ServiceFacts> {
+        let (running, mut all) = (self.compute.status(), Vec::new());
+        let server = self.system.region(&self.here).map(|region| region.node.dns);
+        for service in &self.system.services {
+            let dns = match (server, service.hosts.first()) {
+                (Some(server), Some(host)) => dns::answers(server, host).await.err(),
+                _ => None,
+            };
+            let status = running.iter().find(|s| s.service == service.name);
+            all.push(ServiceFacts {
+                service: service.name.clone(),
+                running: status.map_or(0, |s| s.running),
+                wanted: status.map_or(0, |s| s.wanted),
+                dns,
+            });
+        }
+        all
+    }
+
+    /// One that does not arrive is sent again with the next look.
+    async fn share(&self, facts: &RegionFacts) {
+        let txn = txns::publish(self.keys.facts(&self.here), encode(facts));
+        if let Err(error) = self.store.commit(txn).await {
+            tracing::debug!(%error, "what this region has at home was not shared");
+        }
+    }
+
+    /// Tells what has changed since `before`.
+    fn count(&self, findings: &[Finding], before: Counts) -> Counts {
+        let key = |f: &Finding| (f.code, f.subject.name().unwrap_or(&self.here).clone(), f.severity);
+        let mut now = Counts::new();
+        findings.iter().for_each(|finding| *now.entry(key(finding)).or_default() += 1);
+        let mended = before.keys().filter(|key| !now.contains_key(*key)).map(|key| (key, 0));
+        let found = now.iter().map(|(key, count)| (key, *count));
+        for (which, findings_now) in mended.chain(found) {
+            if before.get(which) == Some(&findings_now) {
+                continue;
+            }
+            let (check, subject, fails) = (which.0, &which.1, which.2 == Severity::Error);
+            let message = findings.iter().find(|f| key(f) == *which).map_or("", |f| f.message.as_str());
+            CheckChanged { check, subject, fails, findings: findings_now, message }.emit(&self.metrics);
+        }
+        now
+    }
+}
+
+/// Leaves out what is longest until the rest can be shared, and says so.
+fn fitted(mut facts: RegionFacts) -> RegionFacts {
+    for what in ["roles", "databases"] {
+        if encode(&facts).len() <= SHARED_MAX {
+            return facts;
+        }
+        for member in facts.members.iter_mut().filter_map(|m| m.facts.as_mut().ok()) {
+            match what {
+                "roles" => member.roles.clear(),
+                _ => member.databases.clear(),
+            }
+            member.missing.truncate(MISSING_MAX);
+            member.missing.push(format!("{what}: there are more than can be shared"));
+        }
+    }
+    if encode(&facts).len() > SHARED_MAX {
+        let too_much = || Err("there is more to tell of it than can be shared".to_owned());
+        facts.members.iter_mut().for_each(|m| m.facts = too_much());
+    }
+    facts
+}
+
+/// Of what could not be looked up, so many things are named when there is much to tell.
+const MISSING_MAX: usize = 16;
+
+#[cfg(test)]
+mod tests;

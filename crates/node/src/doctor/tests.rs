@@ -1,0 +1,170 @@
+//! What is looked up is shared, judged and counted; what is mended is counted down.
+
+use meridian_coordination::{Faults, Memory as Twin, decode};
+use meridian_model::facts::{DatabaseFacts, RoleFacts, SlotFacts};
+use meridian_model::service::{HealthCheck, Retries, Service};
+
+use super::*;
+use crate::testing::{Says, facts, here, name, system};
+
+fn service(host: &str) -> Service {
+    Service {
+        name: name("shop"),
+        hosts: vec![host.to_owned()],
+        zone: "example.com".to_owned(),
+        dns_ttl: Duration::from_secs(30),
+        backends: Vec::new(),
+        health_check: HealthCheck { path: "/health".to_owned() },
+        retries: Retries::default(),
+        tls: None,
+    }
+}
+
+fn doctor(store: &Twin, says: &Arc<Says>) -> Doctor {
+    let mut system = system();
+    // No name server is asked: its name cannot be.
+    system.services = vec![service("a..b")];
+    Doctor {
+        system: Arc::new(system),
+        here: here(),
+        databases: vec![(name("orders"), Arc::clone(says) as Arc<dyn DatabaseActuator>)],
+        compute: Arc::new(Compute::new(here(), Vec::new())),
+        open_files: OpenFiles { limit: None, needed: 0 },
+        knowledge: Arc::new(Mutex::new(Knowledge::new(&name("shop"), vec![name("orders")]))),
+        store: Arc::new(store.clone()),
+        keys: Keys::new(&name("shop")),
+        metrics: Metrics::new(None),
+    }
+}
+
+#[tokio::test]
+async fn a_region_shares_what_it_has_and_knows_it_without_etcd_too() {
+    let (store, says) = (Twin::new(), Arc::new(Says::standby()));
+    let doctor = doctor(&store, &says);
+    let looked = doctor.look().await;
+    assert_eq!(looked.members[0].facts.as_ref().map(|f| f.version), Ok(150_018));
+    assert!(looked.services[0].dns.as_ref().unwrap().contains("no name"), "{looked:?}");
+    doctor.share(&looked).await;
+    let listing = store.list(&doctor.keys.facts(&here())).await.unwrap();
+    assert_eq!(decode::<RegionFacts>(&listing.items[0]).unwrap(), looked);
+
+    let unreachable = store.another();
+    unreachable.set_faults(Faults { unreachable: true, ..Faults::default() });
+    let cut_off = self::doctor(&unreachable, &says);
+    let known = Arc::clone(&cut_off.knowledge);
+    let running = tokio::spawn(cut_off.run());
+    let known = async {
+        while known.lock().unwrap().facts().is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), known).await.unwrap();
+    running.abort();
+}
+
+#[tokio::test]
+async fn a_failing_check_is_a_metric_until_it_is_mended() {
+    let (store, says) = (Twin::new(), Arc::new(Says::standby()));
+    let doctor = doctor(&store, &says);
+    let line = |count: u32| {
+        format!(
+            r#"meridian_check_findings{{check="not-streaming",subject="orders",severity="error"}} {count}"#
+        )
+    };
+    let judged = async |streaming: bool, counts: Counts| {
+        says.facts.lock().unwrap().as_mut().unwrap().streaming = streaming;
+        let looked = doctor.look().await;
+        doctor.knowledge.lock().unwrap().take_facts(looked);
+        let record = record();
+        let value = meridian_coordination::Versioned {
+            key: doctor.keys.record(&name("orders")),
+            value: encode(&record),
+            revision: 1,
+        };
+        let change = meridian_coordination::Change::Put(value);
+        doctor.knowledge.lock().unwrap().apply(change, meridian_model::Moment::ZERO);
+        let (_, findings) = judge(&doctor.system, &doctor.knowledge, clock::wall());
+        doctor.count(&findings, counts)
+    };
+    let counts = judged(false, Counts::new()).await;
+    let text = doctor.metrics.render();
+    assert!(text.lines().any(|l| l == line(1)), "{text}");
+    let counts = judged(true, counts).await;
+    let text = doctor.metrics.render();
+    assert!(text.lines().any(|l| l == line(0)), "{text}");
+    assert!(!counts.is_empty(), "the other regions have told nothing");
+
+    *says.facts.lock().unwrap() = Err("it does not run".to_owned());
+    let looked = doctor.look().await;
+    let problem = looked.members[0].facts.as_ref().unwrap_err();
+    assert!(problem.contains("it does not run"), "{problem}");
+}
+
+fn record() -> meridian_model::group::GroupRecord {
+    meridian_model::group::GroupRecord {
+        group: name("orders"),
+        epoch: meridian_model::Epoch(1),
+        holder: name("eu-central-1"),
+        renewal: 1,
+        released: false,
+        wal: meridian_model::group::WalPosition::default(),
+        wal_age_ms: 0,
+        terms: None,
+        renewed_at: Timestamp(0),
+        run: None,
+        last_failover_at: None,
+        handover: None,
+    }
+}
+
+fn region_of(member: meridian_model::facts::MemberFacts) -> RegionFacts {
+    RegionFacts {
+        region: here(),
+        at: clock::wall(),
+        members: vec![MemberSeen { group: name("orders"), facts: Ok(member) }],
+        services: Vec::new(),
+        open_files: OpenFiles { limit: None, needed: 0 },
+    }
+}
+
+#[test]
+fn what_is_too_much_to_share_is_left_out_and_named() {
+    let small = region_of(facts());
+    assert_eq!(fitted(small.clone()), small);
+
+    let role = |n: usize| RoleFacts { name: format!("r{n}"), attributes: "a".repeat(64), password: None };
+    let database = |n: usize| DatabaseFacts {
+        name: format!("d{n}-{}", "x".repeat(40)),
+        bytes: 1,
+        collation: String::new(),
+        collation_version_here: None,
+        extensions: BTreeMap::new(),
+        extensions_absent: Vec::new(),
+    };
+    let mut many = facts();
+    many.roles = (0..2_000).map(role).collect();
+    many.databases = vec![database(1)];
+    let shared = fitted(region_of(many.clone()));
+    let member = shared.members[0].facts.as_ref().unwrap();
+    assert!(encode(&shared).len() <= SHARED_MAX && member.roles.is_empty());
+    assert_eq!((member.databases.len(), member.missing.len()), (1, 1));
+    assert!(member.missing[0].contains("roles"), "{:?}", member.missing);
+
+    many.databases = (0..2_000).map(database).collect();
+    let shared = fitted(region_of(many.clone()));
+    assert!(encode(&shared).len() <= SHARED_MAX);
+    assert_eq!(shared.members[0].facts.as_ref().unwrap().missing.len(), 2);
+
+    let slot = |n: usize| SlotFacts {
+        name: format!("s{n}"),
+        logical: false,
+        active: true,
+        wal_status: Some("reserved".to_owned()),
+        restart: None,
+        retained_bytes: 0,
+    };
+    many.slots = (0..2_000).map(slot).collect();
+    let shared = fitted(region_of(many));
+    assert!(encode(&shared).len() <= SHARED_MAX);
+    assert!(shared.members[0].facts.is_err(), "it is not told as if there were nothing");
+}

@@ -1,0 +1,206 @@
+//! The checks of a running system: would a recovery that began now fail by something that can be seen now?
+//!
+//! Each region's node looks at what it has at home ([`RegionFacts`]); here all of that is put side by side.
+//! An error is what a recovery fails by, or loses by; a warning is what it may. What is not known is a
+//! warning, never a pass and never a failure. The facts may be minutes old, so nothing here is a reason to
+//! act: health and replication have their own, faster eyes.
+
+mod alike;
+mod alone;
+
+use std::collections::BTreeMap;
+
+use meridian_model::facts::{MemberFacts, RegionFacts, ServiceFacts};
+use meridian_model::{Database, GroupName, RegionName, System, Timestamp};
+
+use crate::finding::{Finding, Subject};
+
+/// What is known of a running system.
+#[derive(Debug, Clone, Copy)]
+pub struct Live<'a> {
+    /// By the wall clock of whoever judges.
+    pub now: Timestamp,
+    /// What each region's node has looked up last.
+    pub facts: &'a [RegionFacts],
+    /// Who writes each group, where somebody does.
+    pub writers: &'a BTreeMap<GroupName, RegionName>,
+}
+
+/// All that is wrong with a running system, worst first; empty when a recovery could begin now.
+#[must_use]
+pub fn examine(system: &System, live: &Live<'_>) -> Vec<Finding> {
+    let mut found: Vec<Finding> =
+        system.topology.regions.iter().flat_map(|r| region(system, &r.name, live)).collect();
+    found.extend(system.databases.iter().flat_map(|d| database(d, live)));
+    found.sort_by_key(|f| std::cmp::Reverse(f.severity));
+    found
+}
+
+/// Facts of this age say nothing any more: nodes look every minute, and again soon when something was amiss.
+pub(crate) const FACTS_LAST_MS: i64 = 5 * 60 * 1_000;
+
+impl<'a> Live<'a> {
+    /// What is known of that region, unless it is too old.
+    fn of(&self, region: &RegionName) -> Option<&'a RegionFacts> {
+        let facts = self.facts.iter().find(|f| &f.region == region)?;
+        (self.now.0.saturating_sub(facts.at.0) <= FACTS_LAST_MS).then_some(facts)
+    }
+}
+
+/// One member with its facts.
+#[derive(Clone, Copy)]
+pub(crate) struct Seen<'a> {
+    pub(crate) group: &'a GroupName,
+    pub(crate) region: &'a RegionName,
+    pub(crate) facts: &'a MemberFacts,
+}
+
+impl Seen<'_> {
+    fn subject(&self) -> Subject {
+        Subject::Member(self.group.clone(), self.region.clone())
+    }
+
+    pub(crate) fn error(&self, code: &'static str, message: String) -> Finding {
+        Finding::error(code, self.subject(), message)
+    }
+
+    pub(crate) fn warning(&self, code: &'static str, message: String) -> Finding {
+        Finding::warning(code, self.subject(), message)
+    }
+
+    pub(crate) fn setting(&self, name: &str) -> Option<&str> {
+        self.facts.settings.get(name).map(String::as_str)
+    }
+
+    /// A setting that is a size; none: without limit, or not known.
+    pub(crate) fn size(&self, name: &str) -> Option<u64> {
+        bytes(self.setting(name)?)
+    }
+}
+
+// === regions ===
+
+fn region(system: &System, region: &RegionName, live: &Live<'_>) -> Vec<Finding> {
+    let subject = || Subject::Node(region.clone());
+    let Some(facts) = live.of(region) else {
+        let (code, told) = match live.facts.iter().find(|f| &f.region == region) {
+            None => ("facts-absent", "has never told what it has at home".to_owned()),
+            Some(old) => {
+                let minutes = live.now.0.saturating_sub(old.at.0) / 60_000;
+                ("facts-old", format!("told last {minutes} min ago what it has at home"))
+            }
+        };
+        return vec![
+            Finding::warning(code, subject(), format!("{region} {told}: it cannot be judged"))
+                .suggest("look whether its node runs and reaches etcd: `meridian status`"),
+        ];
+    };
+    let files = facts.open_files;
+    let few = files.limit.filter(|limit| *limit < files.needed).map(|limit| {
+        let message = format!(
+            "the node may have {limit} files open, and all sessions of the gateway need {}",
+            files.needed
+        );
+        Finding::warning("open-files", subject(), message).suggest(
+            "raise the hard limit (LimitNOFILE= of its systemd unit), or lower `gateway.maxSessions`",
+        )
+    });
+    let services = facts.services.iter().flat_map(|s| service(system, region, s));
+    few.into_iter().chain(services).collect()
+}
+
+fn service(system: &System, region: &RegionName, facts: &ServiceFacts) -> Vec<Finding> {
+    let subject = || Subject::Instances(facts.service.clone(), region.clone());
+    let service = system.services.iter().find(|s| s.name == facts.service);
+    let backend = service.and_then(|s| s.backends.iter().find(|b| &b.region == region));
+    let dns = facts.dns.as_ref().map(|problem| {
+        let message = format!("the name server of {region} does not answer for {}: {problem}", facts.service);
+        Finding::error("dns-answer", subject(), message).suggest(
+            "users who ask it are not sent anywhere; look at the node's log and at its `dns` address",
+        )
+    });
+    let few = (facts.running < facts.wanted).then(|| {
+        let message =
+            format!("{} of {} instances of {} run in {region}", facts.running, facts.wanted, facts.service);
+        Finding::error("instances-few", subject(), message)
+            .suggest("their words are in the node's folder `logs`; they are started again by themselves")
+    });
+    let room = backend.and_then(|b| {
+        let wanted = b.compute.as_ref()?.instances_primary;
+        let room = u32::try_from(b.endpoints.len()).unwrap_or(u32::MAX);
+        let writes_there = system.databases.iter().any(|d| d.member(region).is_some());
+        (writes_there && room < wanted).then(|| {
+            let message = format!(
+                "{} is to run {wanted} instances in {region} when the writer is there, and has {room} addresses",
+                facts.service
+            );
+            Finding::error("instances-room", subject(), message)
+                .suggest("list more `endpoints`, or lower `compute.instances.primary`")
+        })
+    });
+    [dns, few, room].into_iter().flatten().collect()
+}
+
+// === databases ===
+
+fn database(database: &Database, live: &Live<'_>) -> Vec<Finding> {
+    let mut found = Vec::new();
+    let mut seen = Vec::new();
+    for member in &database.members {
+        let Some(facts) = live.of(&member.region) else { continue };
+        match facts.members.iter().find(|m| m.group == database.name).map(|m| &m.facts) {
+            Some(Ok(facts)) => seen.push(Seen { group: &database.name, region: &member.region, facts }),
+            Some(Err(problem)) => found.push(unseen(database, &member.region, problem)),
+            None => found.push(unseen(database, &member.region, "its node knows of no such member")),
+        }
+    }
+    let writer = live.writers.get(&database.name);
+    let Some(writer) = writer else {
+        let message = format!("{} has no writer: its members cannot be compared with one", database.name);
+        found.push(
+            Finding::warning("no-writer", Subject::Members(database.name.clone()), message)
+                .suggest("`meridian explain` says why there is none"),
+        );
+        found.extend(seen.iter().flat_map(alone::check));
+        return found;
+    };
+    found.extend(seen.iter().flat_map(alone::check));
+    let (writers, others): (Vec<_>, Vec<_>) = seen.iter().partition(|m| m.region == writer);
+    if let Some(writer) = writers.first() {
+        found.extend(alone::slots(writer, database));
+        found.extend(others.iter().flat_map(|other| alike::check(writer, other)));
+    }
+    found.extend(others.iter().filter_map(|other| alone::streaming(other)));
+    found
+}
+
+fn unseen(database: &Database, region: &RegionName, problem: &str) -> Finding {
+    let subject = Subject::Member(database.name.clone(), region.clone());
+    let message = format!("the member of {} in {region} cannot be looked at: {problem}", database.name);
+    Finding::error("member-unseen", subject, message)
+        .suggest("look at the node's log and at `postgres.log` in its folder")
+}
+
+/// A size as PostgreSQL shows it, such as `256MB`; none for `-1`, which is no limit.
+fn bytes(text: &str) -> Option<u64> {
+    let unit_at = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at_checked(unit_at)?;
+    let shift = match unit.trim() {
+        "" | "B" => 0,
+        "kB" => 10,
+        "MB" => 20,
+        "GB" => 30,
+        "TB" => 40,
+        _ => return None,
+    };
+    number.parse::<u64>().ok()?.checked_mul(1 << shift)
+}
+
+/// A size for people.
+pub(crate) fn size_text(bytes: u64) -> String {
+    let mib = bytes >> 20;
+    if mib < 10 << 10 { format!("{mib} MiB") } else { format!("{} GiB", mib >> 10) }
+}
+
+#[cfg(test)]
+mod tests;
