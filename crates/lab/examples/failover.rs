@@ -58,11 +58,11 @@ struct Settings(BTreeMap<String, String>);
 
 impl Settings {
     fn of(arguments: &[String]) -> Result<Self, Failure> {
-        let pair = |a: &String| {
+        let pair = |a: &String| -> Result<(String, String), Failure> {
             let (key, value) = a.split_once('=').ok_or_else(|| format!("`{a}` is no KEY=VALUE"))?;
             Ok((key.to_owned(), value.to_owned()))
         };
-        arguments.iter().map(pair).collect::<Result<_, Failure>>().map(Self)
+        arguments.iter().map(pair).collect::<Result<_, _>>().map(Self)
     }
 
     fn get(&self, key: &str) -> Result<&str, Failure> {
@@ -75,7 +75,9 @@ impl Settings {
 
     fn addresses(&self, key: &str) -> Result<Vec<SocketAddr>, Failure> {
         let list = self.0.get(key).map(String::as_str).unwrap_or_default();
-        let one = |text: &str| text.parse().map_err(|e| format!("{text}: {e}").into());
+        let one = |text: &str| -> Result<SocketAddr, Failure> {
+            text.parse().map_err(|error: std::net::AddrParseError| format!("{text}: {error}").into())
+        };
         list.split(',').filter(|text| !text.is_empty()).map(one).collect()
     }
 
@@ -224,7 +226,7 @@ async fn primaries(settings: &Settings, nodes: &[SocketAddr]) -> Vec<(u32, Socke
         // A standby refuses: it is in recovery.
         found.extend(timeline.await.ok().map(|timeline| (timeline, *node)));
     }
-    found.sort_by(|a, b| b.cmp(a));
+    found.sort_by_key(|one| std::cmp::Reverse(*one));
     found
 }
 

@@ -20,6 +20,7 @@ use meridian_telemetry::clock;
 use super::DrillError;
 use crate::faults::{Fault, FaultPart, FaultRecord};
 use crate::measure::ClockPair;
+use crate::plan::RegionAddresses;
 use crate::regions::Lab;
 
 /// How often it looks for a gap.
@@ -48,10 +49,13 @@ pub(super) async fn kill_between_steps(
     until: Moment,
 ) -> Result<Killed, DrillError> {
     let secret = Secret::read(&lab.addresses().control_secret_file)?;
+    let mut regions: Vec<_> = lab.addresses().regions.iter().collect();
     let mut killed = Killed::default();
     while clock::now() < until {
         tokio::time::sleep(LOOK_EVERY).await;
-        let Some(run) = acting(lab, &secret, began.wall).await else { continue };
+        let Some(run) = acting(&regions, &secret, began.wall).await else { continue };
+        // Who acts is asked first from now on: a look must be short.
+        regions.sort_by_key(|region| region.region != run.to);
         let hit: BTreeSet<&Name> = killed.after.iter().collect();
         killed.missed = left(&run, &hit);
         let gap = killed.missed.iter().find(|step| is_gap(&run, step)).cloned();
@@ -70,20 +74,13 @@ pub(super) async fn kill_between_steps(
 }
 
 /// The run that a node is carrying out now, or has just ended, by its own word.
-async fn acting(lab: &Lab, secret: &Secret, since: Timestamp) -> Option<Run> {
-    let mut asked = tokio::task::JoinSet::new();
-    for region in &lab.addresses().regions {
-        let (address, secret) = (region.control, secret.clone());
-        asked.spawn(async move {
-            let question = Question { method: Method::GET, path: "/v1/status", body: Vec::new() };
-            let (_, body) = peer::ask(address, &secret, question, ANSWER_WITHIN).await.ok()?;
-            serde_json::from_slice::<NodeStatus>(&body).ok()
-        });
-    }
-    while let Some(answer) = asked.join_next().await {
-        let run = answer.ok().flatten().and_then(|status| acted_on(status, since));
-        if run.is_some() {
-            return run;
+async fn acting(regions: &[&RegionAddresses], secret: &Secret, since: Timestamp) -> Option<Run> {
+    for region in regions {
+        let question = Question { method: Method::GET, path: "/v1/status", body: Vec::new() };
+        let Ok((_, body)) = peer::ask(region.control, secret, question, ANSWER_WITHIN).await else { continue };
+        let status = serde_json::from_slice::<NodeStatus>(&body).ok();
+        if let Some(run) = status.and_then(|status| acted_on(status, since)) {
+            return Some(run);
         }
     }
     None
