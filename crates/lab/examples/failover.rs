@@ -277,7 +277,14 @@ fn summary(text: &str) -> Result<String, Failure> {
     }
     let mut out = format!(
         "{:<9}{:<26}{:>5}  {:<24}{:<24}{:>14}{:>16}  {}\n",
-        "EVENT", "SYSTEM", "RUNS", "NEW WRITER AFTER, s", "OUTAGE, s", "LOST", "OLD AFTER NEW", "OF MERIDIAN'S"
+        "EVENT",
+        "SYSTEM",
+        "RUNS",
+        "NEW WRITER AFTER, s",
+        "OUTAGE, s",
+        "LOST",
+        "OLD AFTER NEW",
+        "OF MERIDIAN'S"
     );
     for ((event, system), runs) in &groups {
         let figures = |key: &str| sorted(runs, key);

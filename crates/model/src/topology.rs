@@ -46,7 +46,7 @@ impl System {
     /// Where the writer of that database begins, and where a failback brings it: the primary region, or its first
     /// member where it has none there.
     #[must_use]
-    pub fn home(&self, database: &Database) -> Option<&RegionName> {
+    pub fn home<'a>(&'a self, database: &'a Database) -> Option<&'a RegionName> {
         let primary = self.topology.regions.iter().find(|r| r.role == Role::Primary);
         let at_home = primary.map(|r| &r.name).filter(|name| database.member(name).is_some());
         at_home.or_else(|| database.members.first().map(|m| &m.region))

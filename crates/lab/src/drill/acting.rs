@@ -77,7 +77,9 @@ pub(super) async fn kill_between_steps(
 async fn acting(regions: &[&RegionAddresses], secret: &Secret, since: Timestamp) -> Option<Run> {
     for region in regions {
         let question = Question { method: Method::GET, path: "/v1/status", body: Vec::new() };
-        let Ok((_, body)) = peer::ask(region.control, secret, question, ANSWER_WITHIN).await else { continue };
+        let Ok((_, body)) = peer::ask(region.control, secret, question, ANSWER_WITHIN).await else {
+            continue;
+        };
         let status = serde_json::from_slice::<NodeStatus>(&body).ok();
         if let Some(run) = status.and_then(|status| acted_on(status, since)) {
             return Some(run);

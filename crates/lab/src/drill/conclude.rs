@@ -132,8 +132,7 @@ fn happened(played: &Played, start: Moment) -> Vec<FaultFact> {
         mends: true,
     };
     let turns = played.moves.iter().filter(|wanted| wanted.by_schedule).map(turn);
-    let mut all: Vec<FaultFact> =
-        played.faults.iter().map(|f| fault_fact(f, start)).chain(turns).collect();
+    let mut all: Vec<FaultFact> = played.faults.iter().map(|f| fault_fact(f, start)).chain(turns).collect();
     all.sort_by(|a, b| a.at_seconds.total_cmp(&b.at_seconds));
     all
 }
@@ -315,11 +314,8 @@ fn events(evidence: &Evidence<'_>, start: Moment) -> Vec<EventFact> {
         region: Some(h.vantage.to_string()),
         what: format!("does not take over ({}): {}", h.rule, h.evidence),
     };
-    let refusal = |r: &Refusal| EventFact {
-        at_seconds: seconds(start, r.at),
-        region: None,
-        what: r.what.clone(),
-    };
+    let refusal =
+        |r: &Refusal| EventFact { at_seconds: seconds(start, r.at), region: None, what: r.what.clone() };
     let reasons = told.holds.iter().map(hold).chain(told.refusals.iter().map(refusal));
     let reasons = reasons.filter(|e| e.at_seconds >= 0.0);
     let mut events: Vec<EventFact> = during.map(fact).chain(epochs.map(epoch)).chain(reasons).collect();

@@ -140,8 +140,7 @@ mod tests {
     #[test]
     fn moves_holds_and_the_last_writer_are_told_exactly() {
         let eu = RegionName::new("eu").unwrap();
-        let expect =
-            Expect { switchovers: Some(2), held_back: true, writer: Some(eu), ..Expect::default() };
+        let expect = Expect { switchovers: Some(2), held_back: true, writer: Some(eu), ..Expect::default() };
         let held = |switchovers, held_back, writer: Option<&str>| {
             let writer_at_end = writer.map(str::to_owned);
             let facts = Facts { switchovers, held_back, writer_at_end, ..Facts::default() };

@@ -267,11 +267,8 @@ mod tests {
     fn a_move_is_over_when_its_own_run_has_ended() {
         let done = StepState::Done { since: Timestamp(0), at: Timestamp(0), detail: String::new() };
         let clock = ClockPair { at: Moment::from_millis(1_000), wall: Timestamp(5_000) };
-        let wanted = Wanted {
-            to: Name::new("us").unwrap(),
-            at: Moment::from_millis(2_000),
-            by_schedule: false,
-        };
+        let wanted =
+            Wanted { to: Name::new("us").unwrap(), at: Moment::from_millis(2_000), by_schedule: false };
         let over = |run: Run| {
             let mut seen = Seen::default();
             seen.runs.insert(run.id.clone(), run);

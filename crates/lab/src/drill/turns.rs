@@ -81,8 +81,7 @@ mod tests {
     #[test]
     fn each_turn_is_due_at_its_time_and_no_other_before() {
         let system = meridian_spec::read(&[read("examples", "follow-the-sun.yaml")]).unwrap();
-        let drill =
-            file::read(read("drills", "follow-the-sun.yaml"), Some(&Names::of(&system))).unwrap();
+        let drill = file::read(read("drills", "follow-the-sun.yaml"), Some(&Names::of(&system))).unwrap();
         let turns: Vec<(&RegionName, Duration)> = drill.timeline.iter().filter_map(turn).collect();
         assert_eq!(turns.len(), 2);
         // Every start within an hour, seconds apart, across the change of New York's clocks.

@@ -107,7 +107,8 @@ fn territory(lab: &Lab, region: &RegionName) -> Result<(usize, Territory), LabEr
 /// Where the writer of the first database is at home.
 fn home(lab: &Lab, fault: &Fault) -> Result<RegionName, LabError> {
     let home = lab.system().databases.first().and_then(|database| lab.system().home(database));
-    let none = || LabError::Fault { fault: fault.to_string(), reason: "the system has no database".to_owned() };
+    let none =
+        || LabError::Fault { fault: fault.to_string(), reason: "the system has no database".to_owned() };
     home.cloned().ok_or_else(none)
 }
 

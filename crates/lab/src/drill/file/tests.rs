@@ -128,7 +128,10 @@ fn faults_of_a_timeline_have_their_places() {
         assert_eq!(told.len(), 1, "{told:?}");
         told.into_iter().next().unwrap()
     };
-    assert_eq!(one("at: 75s\n", "at: 70s\n"), "23:7 turns are whole minutes apart, as the hours of a schedule are");
+    assert_eq!(
+        one("at: 75s\n", "at: 70s\n"),
+        "23:7 turns are whole minutes apart, as the hours of a schedule are"
+    );
     let first = with("    - after: 3s\n      heal: all\n", "    failovers: 1\n");
     assert_eq!(faults(&first), ["13:7 nothing is before this entry"]);
     assert_eq!(one("at: 15s\n", "after: 15s\n"), "23:7 a turn has a time of its own");
