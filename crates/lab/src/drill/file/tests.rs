@@ -86,8 +86,7 @@ fn with(timeline: &str, expect: &str) -> String {
     format!("{head}  timeline:\n{timeline}  until: redundant\n  expect:\n{expect}")
 }
 
-const MOVES: &str = "\
-    - at: 75s
+const MOVES: &str = "    - at: 75s
       turn: eu-central-1
     - at: 10s
       kill: us-east-1
