@@ -7,17 +7,20 @@
 pub mod expect;
 pub mod file;
 
+mod acting;
 mod conclude;
 mod environment;
 mod observe;
 mod rows;
 mod script;
 mod stage;
+mod turns;
 mod witness;
 
 use std::time::Duration;
 
 use meridian_model::{RegionName, System};
+use meridian_telemetry::clock;
 use tokio::sync::watch;
 
 use crate::error::LabError;
@@ -25,6 +28,7 @@ use crate::plan::LabOptions;
 use crate::regions::Lab;
 use crate::report::Facts;
 use file::Drill;
+use turns::Moved;
 
 /// How long the system may take until everything is healthy, the first initialisation included.
 const HEALTHY_WITHIN: Duration = Duration::from_secs(180);
@@ -75,6 +79,15 @@ pub enum DrillError {
         /// What each member said.
         reasons: String,
     },
+    /// The hour to which the schedule was moved is past.
+    #[error(
+        "the lab was up {by:?} too late for the first turn of the schedule, which was moved for this drill when it \
+         started; nothing was measured: run it again when the machine is less busy"
+    )]
+    TurnMissed {
+        /// How much too late.
+        by: Duration,
+    },
     /// The witness has no place to write.
     #[error("the table of the writers' witness cannot be made in {region}: {reason}")]
     Witness {
@@ -97,10 +110,14 @@ pub async fn run(
     tell: Tell<'_>,
     mut stop: watch::Receiver<u32>,
 ) -> Result<Facts, DrillError> {
-    let lab = Lab::up(system, options.lab.clone()).await?;
+    let moved = turns::moved(system, drill, clock::wall());
+    let lab = Lab::up(&moved.system, options.lab.clone()).await?;
     tell(&format!("lab {} starts in {}", lab.number(), lab.dir().display()));
+    for told in &moved.told {
+        tell(&format!("the schedule is moved: {told}"));
+    }
     let measured = tokio::select! {
-        measured = measure(&lab, drill, system, &options, tell) => measured,
+        measured = measure(&lab, drill, (system, &moved), &options, tell) => measured,
         () = asked(&mut stop, 1) => Err(DrillError::Interrupted),
     };
     let what = if options.keep { "its data stays" } else { "its data is removed" };
@@ -128,13 +145,13 @@ async fn asked(stop: &mut watch::Receiver<u32>, times: u32) {
 async fn measure(
     lab: &Lab,
     drill: &Drill,
-    system: &System,
+    (system, moved): (&System, &Moved),
     options: &Options,
     tell: Tell<'_>,
 ) -> Result<Facts, DrillError> {
     tell("waiting until everything is healthy");
     lab.wait_healthy(HEALTHY_WITHIN).await?;
-    let stage = stage::Stage::set(lab, drill, system, options.lab.seed).await?;
+    let stage = stage::Stage::set(lab, drill, moved.begin, options.lab.seed).await?;
     tell(&format!(
         "load on: {} requests/s from {} populations",
         drill.load.rate,
@@ -148,5 +165,5 @@ async fn measure(
     tell(&format!(
         "{all} requests, {failed} failed, {writes} writes acknowledged in all, those counted that ended since the last line"
     ));
-    Ok(conclude::facts(&conclude::Evidence { drill, system, played: &played, seen: &seen, options }))
+    Ok(conclude::facts(&conclude::Evidence { drill, system, moved, played: &played, seen: &seen, options }))
 }

@@ -94,6 +94,8 @@ pub enum Fault {
         /// Where to.
         to: RegionName,
     },
+    /// No fault: a person orders the writer of the first database home, to where the spec begins.
+    Failback,
 }
 
 impl fmt::Display for Fault {
@@ -113,6 +115,7 @@ impl fmt::Display for Fault {
             }
             Self::Heal => f.write_str("heal"),
             Self::Switchover { to } => write!(f, "switchover to {to}"),
+            Self::Failback => f.write_str("failback"),
         }
     }
 }

@@ -16,6 +16,7 @@ pub mod outage;
 pub mod phases;
 pub mod reigns;
 pub mod series;
+pub mod takeover;
 
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ pub use outage::{Recovery, recovery};
 pub use phases::{Phase, PhaseInput, phases};
 pub use reigns::{Reign, Reigns, WitnessAck};
 pub use series::{Bucket, series};
+pub use takeover::{ServerAck, Takeover, takeover};
 
 /// From how long on nobody being served is an outage, and waiting is a stall.
 pub const STALL: Duration = Duration::from_secs(1);

@@ -68,7 +68,13 @@ pub struct Facts {
     pub max_concurrent_writers: u32,
     /// Failovers that were begun.
     pub failovers: u64,
-    /// How the old writer came back: `rewound`, `recloned`.
+    /// Switchovers that came to their end.
+    pub switchovers: u64,
+    /// A failover was wanted, and the flap window alone held it back.
+    pub held_back: bool,
+    /// Who wrote at the end; none when nobody did, or more than one.
+    pub writer_at_end: Option<String>,
+    /// How old writers came back: `followed`, `rewound`, `recloned`.
     pub rejoined: Option<String>,
     /// Who wrote when.
     pub writers: Vec<ReignFact>,

@@ -10,10 +10,10 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{Args, Subcommand};
 use meridian_lab::LabOptions;
-use meridian_lab::drill::file::{self, Drill};
+use meridian_lab::drill::file::{self, Drill, Names};
 use meridian_lab::drill::{self, Options};
 use meridian_lab::report::{self, Colour, Facts};
-use meridian_model::{RegionName, System};
+use meridian_model::System;
 use meridian_spec::{Diagnostic, SourceFile};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -36,7 +36,32 @@ enum Command {
     Summary(SummaryArgs),
 }
 
+const SHIPPED: &str = "Drills that come with Meridian, in drills/:
+  region-loss, region-loss-quorum     the writer's region loses power
+  partition, freeze-primary           it is cut off, or stands still and wakes up
+  two-region-witness                  two regions and a witness: the writer's is lost, later the witness
+  failback                            a lost region comes back, is rewound, and the writer goes home
+  switchover, follow-the-sun          the writer moves on purpose, by a person or by the schedule
+  resume-run                          the acting node is killed between every two steps of a run
+  flap                                the writer comes and goes: one failover, then it is held down
+  blip, slow-link, standby-loss       no reason to fail over
+  etcd-member-loss, etcd-outage       nor is the loss of etcd
+
+An entry of a timeline has `at: 10s`, `after: 15s` or `after: redundant`, and one of
+  kill: REGION, freeze: REGION        with `part: postgres|etcd|node|app` only that
+  restore: REGION                     what was killed or frozen goes on
+  isolate: REGION, heal: all          cut off from everybody; the network is whole again
+  partition: [REGION, REGION]         with `oneWay: true` only what the first one sends is lost
+  slow: [REGION, REGION]              with `rtt: 300ms`, `loss: 1%`, `bandwidth: 10MiB/s`
+  switchover: REGION, failback: home  the writer is ordered to move
+  turn: REGION                        its hour in the schedule is moved to this time
+  killActing: between-steps           kills the node that carries the run out, after each step
+
+Expectations: rtoRead, rtoWrite, readsGoOn, writesGoOn, rpo, lostWrites, failedRequests, failovers,
+switchovers, maxConcurrentWriters, rejoined, writer, heldBack.";
+
 #[derive(Args)]
+#[command(after_help = SHIPPED)]
 struct RunArgs {
     /// The drill, such as `drills/region-loss.yaml`.
     file: PathBuf,
@@ -101,8 +126,7 @@ pub(crate) fn read(source: SourceFile, spec: Option<&Path>) -> Result<(Drill, Sy
         Err(error) => return Err(file::without_system(source, &format!("{error:#}"))),
     };
     let system = meridian_spec::read(&files)?;
-    let regions: Vec<RegionName> = system.region_names().cloned().collect();
-    Ok((file::read(source, Some(&regions))?, system))
+    Ok((file::read(source, Some(&Names::of(&system)))?, system))
 }
 
 /// Runs the drill until its end, or until somebody interrupts it: then the lab is taken down all the same.

@@ -8,7 +8,6 @@ use std::time::Duration;
 use clap::Args;
 use meridian_model::order::{Order, OrderState, Wish};
 use meridian_model::run::{Run, StepState};
-use meridian_model::topology::Role;
 use meridian_model::{Epoch, GroupName, RegionName, Timestamp};
 use meridian_node::status::GroupStatus;
 use meridian_node::{ORDERS, OrderAsked};
@@ -94,11 +93,9 @@ pub(crate) fn failover(args: &FailoverArgs) -> anyhow::Result<ExitCode> {
 
 /// Where the writer is at home.
 fn home(nodes: &Nodes, group: &GroupName) -> anyhow::Result<RegionName> {
-    let primary = nodes.system.topology.regions.iter().find(|r| r.role == Role::Primary);
     let database = nodes.system.databases.iter().find(|d| &d.name == group);
-    let at_home = primary.filter(|r| database.is_some_and(|d| d.member(&r.name).is_some()));
-    let first = || database.and_then(|d| d.members.first()).map(|m| m.region.clone());
-    at_home.map(|r| r.name.clone()).or_else(first).ok_or_else(|| anyhow::anyhow!("{group} has no home"))
+    let home = database.and_then(|database| nodes.system.home(database));
+    home.cloned().ok_or_else(|| anyhow::anyhow!("{group} has no home"))
 }
 
 fn begin(

@@ -42,6 +42,15 @@ impl System {
     pub fn region_names(&self) -> impl Iterator<Item = &RegionName> {
         self.topology.regions.iter().map(|r| &r.name)
     }
+
+    /// Where the writer of that database begins, and where a failback brings it: the primary region, or its first
+    /// member where it has none there.
+    #[must_use]
+    pub fn home<'a>(&'a self, database: &'a Database) -> Option<&'a RegionName> {
+        let primary = self.topology.regions.iter().find(|r| r.role == Role::Primary);
+        let at_home = primary.map(|r| &r.name).filter(|name| database.member(name).is_some());
+        at_home.or_else(|| database.members.first().map(|m| &m.region))
+    }
 }
 
 /// How regions share the work.

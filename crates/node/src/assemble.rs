@@ -13,7 +13,7 @@ use meridian_coordination::{Etcd, Keys, Store, Timeouts};
 use meridian_gateway::Fence;
 use meridian_model::health::{RegionHealth, Report};
 use meridian_model::plan::Trigger;
-use meridian_model::topology::{NodeAddresses, Region, Role};
+use meridian_model::topology::{NodeAddresses, Region};
 use meridian_model::{Database, GroupName, RegionName, System};
 use meridian_steering::View;
 use meridian_telemetry::Metrics;

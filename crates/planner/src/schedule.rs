@@ -9,7 +9,7 @@
 use jiff::civil::{Date, Weekday as Day};
 use jiff::tz::{TimeZone, TimeZoneDatabase};
 use jiff::{Span, Timestamp as Instant};
-use meridian_model::schedule::{ScheduledMove, Weekday};
+use meridian_model::schedule::{ScheduledMove, TimeOfDay, Weekday};
 use meridian_model::{RegionName, Timestamp};
 
 /// The latest scheduled hour after `last` and not after `now`, with the region that takes the writer
@@ -26,6 +26,13 @@ pub fn due(schedule: &[ScheduledMove], last: Timestamp, now: Timestamp) -> Optio
 pub fn next(schedule: &[ScheduledMove], now: Timestamp) -> Option<(RegionName, Timestamp)> {
     let hours = schedule.iter().rev().filter_map(|m| Some((earliest(m, now)?, m)));
     hours.min_by_key(|(at, _)| *at).map(|(at, m)| (m.region.clone(), at))
+}
+
+/// What the clocks of that time zone show at `now`, to the minute; none if there is no such zone.
+#[must_use]
+pub fn clock(time_zone: &str, now: Timestamp) -> Option<TimeOfDay> {
+    let there = Instant::from_millisecond(now.0).ok()?.to_zoned(zone(time_zone)?);
+    TimeOfDay::new(u8::try_from(there.hour()).ok()?, u8::try_from(there.minute()).ok()?)
 }
 
 /// There is a time zone of that name.

@@ -10,8 +10,10 @@ use meridian_model::run::{Run, RunKind, StepState};
 use meridian_model::{Moment, RegionName, System, Timestamp};
 
 use super::file::Drill;
-use super::script::{Played, breaks};
+use super::observe::told::{Hold, Refusal};
+use super::script::{Played, Wanted, breaks};
 use super::stage::SeenAll;
+use super::turns::Moved;
 use super::{Options, environment, expect};
 use crate::faults::{Fault, FaultRecord};
 use crate::ledger::{Diff, Lost, WriteOutcome};
@@ -26,6 +28,7 @@ use people::Person;
 pub(super) struct Evidence<'a> {
     pub(super) drill: &'a Drill,
     pub(super) system: &'a System,
+    pub(super) moved: &'a Moved,
     pub(super) played: &'a Played,
     pub(super) seen: &'a SeenAll,
     pub(super) options: &'a Options,
@@ -43,7 +46,7 @@ struct Times {
 
 /// Draws up the facts.
 pub(super) fn facts(evidence: &Evidence<'_>) -> Facts {
-    let Evidence { drill, system, played, seen, options } = evidence;
+    let Evidence { drill, system, moved, played, seen, options } = evidence;
     let start = seen.clock.at;
     let fault_record = played.faults.iter().find(|f| breaks(&f.fault));
     let fault = fault_record.map_or(start, |f| f.at);
@@ -61,14 +64,17 @@ pub(super) fn facts(evidence: &Evidence<'_>) -> Facts {
             rto_seconds: round(system.topology.objectives.rto),
             rpo_seconds: round(system.topology.objectives.rpo),
         },
-        faults: played.faults.iter().map(|f| fault_fact(f, start)).collect(),
+        faults: happened(played, start),
         phases: phases(evidence, &people, times, &runs),
         populations: people.iter().map(|p| people::fact(p, times)).collect(),
         events: events(evidence, start),
         failovers: count(runs.iter().filter(|r| r.kind == RunKind::Failover).count()),
+        switchovers: count(runs.iter().filter(|r| moved_on_purpose(r)).count()),
+        held_back: seen.seen.held_back(),
+        writer_at_end: writer_at_end(seen),
         rejoined: seen.rejoined.clone(),
         samples_dropped: seen.recorded.samples_dropped,
-        environment: environment::describe(drill, system, more_environment(seen, options)),
+        environment: environment::describe(drill, system, more_environment(seen, moved, options)),
         definitions: definitions(),
         ..Facts::default()
     };
@@ -81,6 +87,7 @@ pub(super) fn facts(evidence: &Evidence<'_>) -> Facts {
     facts.violations = safety::violations(evidence, &runs);
     facts.runs = runs;
     facts.expectations = expect::check(&drill.expect, drill.until, played.reached, &facts);
+    facts.expectations.extend(played.killed.as_ref().map(expect::kills));
     facts.passed = facts.violations.is_empty() && facts.expectations.iter().all(|e| e.held);
     facts
 }
@@ -101,6 +108,33 @@ fn runs(evidence: &Evidence<'_>) -> Vec<Run> {
         evidence.seen.seen.runs.values().filter(|r| r.decided_at >= began).cloned().collect();
     runs.sort_by_key(|r| (r.decided_at, r.epoch));
     runs
+}
+
+/// A switchover that came to its end.
+fn moved_on_purpose(run: &Run) -> bool {
+    run.kind == RunKind::Switchover && run.finished() && run.aborted.is_none()
+}
+
+/// The one member that took writes when the load had ended.
+fn writer_at_end(seen: &SeenAll) -> Option<String> {
+    match seen.rows.primaries.as_slice() {
+        [writer] => Some(writer.to_string()),
+        _ => None,
+    }
+}
+
+/// The faults, and the turns of the schedule beside them.
+fn happened(played: &Played, start: Moment) -> Vec<FaultFact> {
+    let turn = |wanted: &Wanted| FaultFact {
+        at_seconds: seconds(start, wanted.at),
+        what: format!("the turn of {}", wanted.to),
+        detail: "its hour in the schedule, which was moved for this drill".to_owned(),
+        mends: true,
+    };
+    let turns = played.moves.iter().filter(|wanted| wanted.by_schedule).map(turn);
+    let mut all: Vec<FaultFact> = played.faults.iter().map(|f| fault_fact(f, start)).chain(turns).collect();
+    all.sort_by(|a, b| a.at_seconds.total_cmp(&b.at_seconds));
+    all
 }
 
 fn fault_fact(record: &FaultRecord, start: Moment) -> FaultFact {
@@ -274,16 +308,29 @@ fn events(evidence: &Evidence<'_>, start: Moment) -> Vec<EventFact> {
         region: Some(e.vantage.to_string()),
         what: format!("sees epoch {} of {}, held by {}", e.epoch, e.group, e.holder),
     };
-    let mut events: Vec<EventFact> = during.map(fact).chain(epochs.map(epoch)).collect();
+    let told = &evidence.seen.seen.told;
+    let hold = |h: &Hold| EventFact {
+        at_seconds: seconds(start, h.at),
+        region: Some(h.vantage.to_string()),
+        what: format!("does not take over ({}): {}", h.rule, h.evidence),
+    };
+    let refusal =
+        |r: &Refusal| EventFact { at_seconds: seconds(start, r.at), region: None, what: r.what.clone() };
+    let reasons = told.holds.iter().map(hold).chain(told.refusals.iter().map(refusal));
+    let reasons = reasons.filter(|e| e.at_seconds >= 0.0);
+    let mut events: Vec<EventFact> = during.map(fact).chain(epochs.map(epoch)).chain(reasons).collect();
     events.sort_by(|a, b| a.at_seconds.total_cmp(&b.at_seconds));
     events
 }
 
-fn more_environment(seen: &SeenAll, options: &Options) -> Vec<(String, String)> {
+fn more_environment(seen: &SeenAll, moved: &Moved, options: &Options) -> Vec<(String, String)> {
     let mut more = vec![
         ("postgres".to_owned(), seen.rows.postgres.clone()),
         ("seed".to_owned(), options.lab.seed.to_string()),
     ];
+    if !moved.told.is_empty() {
+        more.push(("schedule, moved for this drill".to_owned(), moved.told.join("; ")));
+    }
     for (region, reason) in &seen.rows.unread {
         more.push((format!("not read: {region}"), reason.clone()));
     }

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use meridian_model::RegionName;
+
+use super::acting::Killed;
 use super::file::{Expect, Rejoined, Until};
 use crate::report::{ExpectationFact, Facts};
 
@@ -21,11 +24,19 @@ pub fn check(expect: &Expect, until: Until, reached: bool, facts: &Facts) -> Vec
         expect
             .failed_requests
             .map(|limit| at_most("failedRequests", limit, facts.failed_reads + facts.failed_writes)),
-        expect.failovers.map(|wanted| fact("failovers", wanted, facts.failovers, facts.failovers == wanted)),
+        expect.failovers.map(|wanted| exactly("failovers", wanted, facts.failovers)),
+        expect.switchovers.map(|wanted| exactly("switchovers", wanted, facts.switchovers)),
+        expect.held_back.then(|| held_back(facts.held_back)),
+        expect.writer.as_ref().map(|wanted| writer(wanted, facts.writer_at_end.as_deref())),
         expect.rejoined.map(|wanted| rejoined(wanted, facts.rejoined.as_deref())),
     ];
     list.extend(optional.into_iter().flatten());
     list
+}
+
+/// The acting node was killed in every gap of the run.
+pub(super) fn kills(killed: &Killed) -> ExpectationFact {
+    fact("killActing", "between all steps", killed, killed.missed.is_empty() && !killed.after.is_empty())
 }
 
 /// The drill came to its end by itself.
@@ -43,6 +54,18 @@ fn writers(expect: &Expect, facts: &Facts) -> ExpectationFact {
     at_most("maxConcurrentWriters", limit, u64::from(facts.max_concurrent_writers))
 }
 
+fn exactly(name: &str, wanted: u64, measured: u64) -> ExpectationFact {
+    fact(name, wanted, measured, measured == wanted)
+}
+
+fn held_back(held: bool) -> ExpectationFact {
+    fact("heldBack", "flap-window", if held { "flap-window" } else { "nothing was" }, held)
+}
+
+fn writer(wanted: &RegionName, measured: Option<&str>) -> ExpectationFact {
+    fact("writer", wanted, measured.unwrap_or("not one"), measured == Some(wanted.as_str()))
+}
+
 fn within(name: &str, limit: Duration, measured: Option<f64>) -> ExpectationFact {
     let held = measured.is_some_and(|seconds| seconds <= limit.as_secs_f64());
     let shown = measured.map_or_else(|| "never good again".to_owned(), |s| format!("{s:.3} s"));
@@ -55,8 +78,10 @@ fn at_most(name: &str, limit: u64, measured: u64) -> ExpectationFact {
 }
 
 fn rejoined(wanted: Rejoined, measured: Option<&str>) -> ExpectationFact {
+    // A writer that moved on purpose has nothing to take back: it follows.
+    let methods = || measured.into_iter().flat_map(|list| list.split(", ")).filter(|m| *m != "followed");
     let (word, held) = match wanted {
-        Rejoined::Rewound => ("rewound", measured == Some("rewound")),
+        Rejoined::Rewound => ("rewound", methods().eq(["rewound"])),
         Rejoined::Recloned => ("recloned", measured == Some("recloned")),
         Rejoined::Any => ("rewound or recloned", measured.is_some()),
     };
@@ -113,10 +138,36 @@ mod tests {
     }
 
     #[test]
+    fn moves_holds_and_the_last_writer_are_told_exactly() {
+        let eu = RegionName::new("eu").unwrap();
+        let expect = Expect { switchovers: Some(2), held_back: true, writer: Some(eu), ..Expect::default() };
+        let held = |switchovers, held_back, writer: Option<&str>| {
+            let writer_at_end = writer.map(str::to_owned);
+            let facts = Facts { switchovers, held_back, writer_at_end, ..Facts::default() };
+            verdicts(&expect, &facts).into_iter().skip(2).map(|(_, held)| held).collect::<Vec<_>>()
+        };
+        assert_eq!(held(2, true, Some("eu")), [true, true, true]);
+        assert_eq!(held(1, false, Some("us")), [false, false, false]);
+        assert_eq!(held(3, true, None), [false, true, false]);
+    }
+
+    #[test]
+    fn kills_must_hit_every_gap() {
+        let name = |text| meridian_model::Name::new(text).unwrap();
+        assert!(!kills(&Killed::default()).held, "no run, no kill");
+        let all = Killed { after: vec![name("fence"), name("promote")], ..Killed::default() };
+        assert!(kills(&all).held);
+        let told = kills(&Killed { missed: vec![name("scale")], ..all });
+        assert!(!told.held && told.measured == "after fence, promote; not after scale", "{told:?}");
+    }
+
+    #[test]
     fn how_it_came_back_counts() {
         let cases = [
             (Rejoined::Rewound, Some("rewound"), true),
             (Rejoined::Rewound, Some("recloned, rewound"), false),
+            (Rejoined::Rewound, Some("followed, rewound"), true),
+            (Rejoined::Rewound, Some("followed"), false),
             (Rejoined::Recloned, Some("rewound"), false),
             (Rejoined::Any, Some("recloned"), true),
             (Rejoined::Any, None, false),

@@ -4,6 +4,7 @@
 //! names are checked in a second reading, when the system that the file names is known.
 
 mod fields;
+mod timeline;
 mod types;
 mod units;
 
@@ -14,17 +15,17 @@ use meridian_model::RegionName;
 use meridian_spec::reading::{Faults, Reading, Spot};
 use meridian_spec::{Diagnostic, SourceFile};
 
-use crate::faults::{Fault, FaultPart};
 use fields::Fields;
-pub use types::{Drill, Expect, LoadSpec, Rejoined, Timed, Until};
+use timeline::timeline;
+pub use types::{Drill, Expect, LoadSpec, Names, Rejoined, Timed, Until, What, When};
 use units::{At, Words};
 
-/// Reads a drill file. With `regions`, their names are checked too.
+/// Reads a drill file. With the `names` of its system, those in it are checked too.
 ///
 /// # Errors
 /// Every fault of the file, each with its place; never empty.
-pub fn read(file: SourceFile, regions: Option<&[RegionName]>) -> Result<Drill, Vec<Diagnostic>> {
-    read_with(file, regions, None)
+pub fn read(file: SourceFile, names: Option<&Names>) -> Result<Drill, Vec<Diagnostic>> {
+    read_with(file, names, None)
 }
 
 /// The faults of a drill file whose system cannot be read, that one told where the file names it.
@@ -35,12 +36,12 @@ pub fn without_system(file: SourceFile, why: &str) -> Vec<Diagnostic> {
 
 fn read_with(
     file: SourceFile,
-    regions: Option<&[RegionName]>,
+    names: Option<&Names>,
     system_fault: Option<&str>,
 ) -> Result<Drill, Vec<Diagnostic>> {
     let folder = Path::new(&file.name).parent().unwrap_or(Path::new("")).to_owned();
     Reading::new(file).finish(|documents, faults| match documents {
-        [document] => resource(*document, &folder, &mut Context { faults, regions, system_fault }),
+        [document] => resource(*document, &folder, &mut Context { faults, names, system_fault }),
         [] => {
             if faults.is_empty() {
                 let hint = "a drill has `kind: Drill`: drills/region-loss.yaml is one to begin with";
@@ -58,7 +59,7 @@ fn read_with(
 /// What every part of the parser needs.
 struct Context<'a> {
     faults: &'a mut Faults,
-    regions: Option<&'a [RegionName]>,
+    names: Option<&'a Names>,
     /// Why the system cannot be read.
     system_fault: Option<&'a str>,
 }
@@ -124,139 +125,36 @@ fn load(spot: Spot<'_>, context: &mut Context<'_>) -> Option<LoadSpec> {
     Some(LoadSpec { rate: rate?, writes: writes?, users: users? })
 }
 
-fn timeline(spot: Spot<'_>, context: &mut Context<'_>) -> Option<Vec<Timed>> {
-    let Some(items) = spot.items() else {
-        let message = format!("expected a list of faults, found {}", spot.found());
-        context.faults.error(
-            spot,
-            message,
-            "write `- at: 10s` and under it what happens, such as `kill: us-east-1`",
-        );
-        return None;
-    };
-    let mut list: Vec<Timed> = items.into_iter().filter_map(|item| timed(item, context)).collect();
-    list.sort_by_key(|t| t.at);
-    Some(list)
-}
-
-/// The verbs of a timeline, of which each entry has one.
-const VERBS: [&str; 8] = ["kill", "freeze", "restore", "partition", "isolate", "slow", "heal", "switchover"];
-const ENTRY: [&str; 14] = [
-    "switchover",
-    "at",
-    "part",
-    "oneWay",
-    "rtt",
-    "loss",
-    "bandwidth",
-    "kill",
-    "freeze",
-    "restore",
-    "partition",
-    "isolate",
-    "slow",
-    "heal",
-];
-
-fn timed(spot: Spot<'_>, context: &mut Context<'_>) -> Option<Timed> {
-    let mut fields = Fields::begin(spot, &ENTRY, context.faults)?;
-    let at = fields.required("at", context.faults).and_then(|s| units::duration(s, context.faults));
-    let verbs: Vec<&str> = VERBS.into_iter().filter(|verb| fields.has(verb)).collect();
-    let [verb] = verbs.as_slice() else {
-        if verbs.is_empty() && fields.misspelt() {
-            return None; // That was told, and it was probably the verb.
-        }
-        let suggestion = format!("each entry has exactly one of: {}", VERBS.join(", "));
-        context.faults.error(spot, format!("{} things happen in this entry", verbs.len()), suggestion);
-        return None;
-    };
-    let fault = fault(verb, &mut fields, context);
-    fields.refuse_unused(&format!("`{verb}`"), context.faults);
-    Some(Timed { at: at?, fault: fault? })
-}
-
-fn fault(verb: &str, fields: &mut Fields<'_>, context: &mut Context<'_>) -> Option<Fault> {
-    let value = fields.optional(verb)?;
-    match verb {
-        "kill" => Some(Fault::Kill { region: region(value, context)?, part: part(fields, context)? }),
-        "freeze" => Some(Fault::Freeze { region: region(value, context)?, part: part(fields, context)? }),
-        "restore" => Some(Fault::Restore { region: region(value, context)? }),
-        "switchover" => Some(Fault::Switchover { to: region(value, context)? }),
-        "isolate" => Some(Fault::Isolate { region: region(value, context)? }),
-        "partition" => {
-            let one_way = fields.optional("oneWay").map_or(Some(false), |s| units::truth(s, context.faults));
-            let (from, to) = two_regions(value, context)?;
-            Some(Fault::Partition { from, to, one_way: one_way? })
-        }
-        "slow" => slow(value, fields, context),
-        _ => {
-            units::word(value, Words { what: "what is healed", words: &["all"] }, context.faults)?;
-            Some(Fault::Heal)
-        }
-    }
-}
-
-fn slow(value: Spot<'_>, fields: &mut Fields<'_>, context: &mut Context<'_>) -> Option<Fault> {
-    let rtt = fields.optional("rtt").map(|s| units::duration(s, context.faults));
-    let loss = fields.optional("loss").map(|s| units::percent(s, context.faults));
-    let bandwidth = fields.optional("bandwidth").map(|s| units::bandwidth(s, context.faults));
-    let (from, to) = two_regions(value, context)?;
-    if rtt.is_none() && loss.is_none() && bandwidth.is_none() {
-        let suggestion = "add one or more of `rtt: 300ms`, `loss: 1%`, `bandwidth: 10MiB/s`";
-        context.faults.error(value, "nothing says how slow", suggestion);
-        return None;
-    }
-    let (rtt, loss) = (given(rtt)?, given(loss)?);
-    Some(Fault::Slow { from, to, rtt, loss, bandwidth: given(bandwidth)? })
-}
-
-/// `None`: it was given and is wrong; `Some(None)`: it was not given.
-#[expect(clippy::option_option, reason = "the outer one says that it could be read")]
-fn given<T>(read: Option<Option<T>>) -> Option<Option<T>> {
-    read.map_or(Some(None), |value| value.map(Some))
-}
-
-/// The part, `Some(None)` for the whole region.
-#[expect(
-    clippy::option_option,
-    reason = "the outer one says that it could be read, the inner one that it is there"
-)]
-fn part(fields: &mut Fields<'_>, context: &mut Context<'_>) -> Option<Option<FaultPart>> {
-    let Some(spot) = fields.optional("part") else { return Some(None) };
-    let words = Words { what: "a part", words: &["postgres", "etcd", "node", "app"] };
-    let word = units::word(spot, words, context.faults)?;
-    Some(FaultPart::ALL.into_iter().find(|p| p.to_string() == word))
-}
-
+/// A region of the system.
 fn region(spot: Spot<'_>, context: &mut Context<'_>) -> Option<RegionName> {
-    let name = units::name(spot, context.faults)?;
-    let Some(known) = context.regions else { return Some(name) };
+    let known = context.names.map(|names| names.regions.as_slice());
+    one_of(spot, known, ("the system has no region", "its regions"), context.faults)
+}
+
+/// A region that takes the writer by the schedule.
+fn scheduled(spot: Spot<'_>, context: &mut Context<'_>) -> Option<RegionName> {
+    let known = context.names.map(|names| names.scheduled.as_slice());
+    one_of(spot, known, ("the schedule has no hour of", "it has"), context.faults)
+}
+
+fn one_of(
+    spot: Spot<'_>,
+    known: Option<&[RegionName]>,
+    (missing, all): (&str, &str),
+    faults: &mut Faults,
+) -> Option<RegionName> {
+    let name = units::name(spot, faults)?;
+    let Some(known) = known else { return Some(name) };
     if known.contains(&name) {
         return Some(name);
     }
     let names = known.iter().map(RegionName::as_str);
     let suggestion = meridian_catalog::closest(name.as_str(), names.clone()).map_or_else(
-        || format!("its regions: {}", names.collect::<Vec<_>>().join(", ")),
+        || format!("{all}: {}", names.collect::<Vec<_>>().join(", ")),
         |near| format!("did you mean `{near}`?"),
     );
-    context.faults.error(spot, format!("the system has no region `{name}`"), suggestion);
+    faults.error(spot, format!("{missing} `{name}`"), suggestion);
     None
-}
-
-fn two_regions(spot: Spot<'_>, context: &mut Context<'_>) -> Option<(RegionName, RegionName)> {
-    let items = spot.items().unwrap_or_default();
-    let [from, to] = items.as_slice() else {
-        let message = format!("expected two regions, found {}", spot.found());
-        context.faults.error(spot, message, "write both in brackets: [us-east-1, eu-central-1]");
-        return None;
-    };
-    let (a, b) = (region(*from, context), region(*to, context));
-    let (a, b) = (a?, b?);
-    if a == b {
-        context.faults.error(*to, format!("`{b}` is on both sides"), "name two different regions");
-        return None;
-    }
-    Some((a, b))
 }
 
 fn until(spot: Spot<'_>, context: &mut Context<'_>) -> Option<Until> {
@@ -270,13 +168,16 @@ fn until(spot: Spot<'_>, context: &mut Context<'_>) -> Option<Until> {
     }
 }
 
-const EXPECT: [&str; 10] = [
+const EXPECT: [&str; 13] = [
     "rtoRead",
     "rtoWrite",
     "lostWrites",
     "rpo",
     "maxConcurrentWriters",
     "failovers",
+    "switchovers",
+    "heldBack",
+    "writer",
     "writesGoOn",
     "readsGoOn",
     "failedRequests",
@@ -289,9 +190,14 @@ fn expect(spot: Spot<'_>, context: &mut Context<'_>) -> Option<Expect> {
     let [rto_read, rto_write, rpo, writes_go_on, reads_go_on] =
         ["rtoRead", "rtoWrite", "rpo", "writesGoOn", "readsGoOn"].map(&mut time);
     let mut count = |name: &str| fields.optional(name).map(|s| units::count_limit(s, context.faults));
-    let [lost_writes, max_concurrent_writers, failovers, failed_requests] =
-        ["lostWrites", "maxConcurrentWriters", "failovers", "failedRequests"].map(&mut count);
+    let [lost_writes, max_concurrent_writers, failovers, switchovers, failed_requests] =
+        ["lostWrites", "maxConcurrentWriters", "failovers", "switchovers", "failedRequests"].map(&mut count);
     let rejoined = fields.optional("rejoined").map(|s| rejoined(s, context));
+    let held_back = fields.optional("heldBack").map(|s| {
+        let words = Words { what: "what holds a failover back", words: &["flap-window"] };
+        units::word(s, words, context.faults)
+    });
+    let writer = fields.optional("writer").map(|s| region(s, context));
     Some(Expect {
         rto_read: flat(rto_read)?,
         rto_write: flat(rto_write)?,
@@ -299,6 +205,9 @@ fn expect(spot: Spot<'_>, context: &mut Context<'_>) -> Option<Expect> {
         rpo: flat(rpo)?,
         max_concurrent_writers: flat(max_concurrent_writers)?,
         failovers: flat(failovers)?,
+        switchovers: flat(switchovers)?,
+        held_back: flat(held_back)?.is_some(),
+        writer: flat(writer)?,
         writes_go_on: flat(writes_go_on)?,
         reads_go_on: flat(reads_go_on)?,
         failed_requests: flat(failed_requests)?,

@@ -21,6 +21,9 @@ use tokio::task::JoinSet;
 
 use crate::load::Question;
 use crate::plan::Addresses;
+use told::{FLAP_WINDOW, Told};
+
+pub(super) mod told;
 
 /// How often each node is asked.
 const STATUS_EVERY: Duration = Duration::from_millis(200);
@@ -42,6 +45,10 @@ pub(super) struct Seen {
     pub(super) dns: Vec<DnsSeen>,
     /// The stretches in which every member was there and streamed: beginning, and end unless it lasts.
     pub(super) redundant: Vec<(Moment, Option<Moment>)>,
+    /// What nodes said of why they do not act.
+    pub(super) told: Told,
+    /// Steps that were done twice within one run, a sentence each.
+    pub(super) done_again: BTreeSet<String>,
     /// The newest version that a node named.
     pub(super) version: String,
     members: BTreeMap<(GroupName, RegionName), MemberSeen>,
@@ -135,8 +142,14 @@ impl Seen {
         self.runs.values().filter(|r| r.epoch >= first).max_by_key(|r| (r.epoch, r.decided_at))
     }
 
+    /// The flap window alone has held a failover back.
+    pub(super) fn held_back(&self) -> bool {
+        self.told.holds.iter().any(|hold| hold.rule == FLAP_WINDOW)
+    }
+
     fn take_in(&mut self, status: NodeStatus, at: Moment, wanted: usize) {
         for group in status.groups {
+            self.told.take_in(&status.region, &group, at);
             if let Some(record) = &group.record {
                 self.note_epoch(EpochSeen {
                     at,
@@ -173,6 +186,9 @@ impl Seen {
 
     /// Keeps the version of a run that is furthest.
     fn note_run(&mut self, run: Run) {
+        if let Some(known) = self.runs.get(&run.id) {
+            self.done_again.extend(done_again(known, &run));
+        }
         let known = self.runs.get(&run.id).map_or(-1, progress);
         if progress(&run) >= known {
             self.runs.insert(run.id.clone(), run);
@@ -208,6 +224,21 @@ fn progress(run: &Run) -> i32 {
         StepState::Done { .. } | StepState::Failed { .. } | StepState::Skipped { .. } => 2,
     };
     run.steps.iter().map(|s| points(&s.state)).sum()
+}
+
+/// Steps that both copies of a run call done, at different times.
+fn done_again(one: &Run, other: &Run) -> Vec<String> {
+    let ended = |state: &StepState| match state {
+        StepState::Done { at, .. } => Some(*at),
+        _ => None,
+    };
+    let twice = one.steps.iter().filter_map(|step| {
+        let name = &step.work.name;
+        let (first, second) = (ended(&step.state)?, ended(&other.step(name)?.state)?);
+        let text = || format!("step {name} of run {} was done twice: at {first} and at {second}", one.id);
+        (first != second).then(text)
+    });
+    twice.collect()
 }
 
 struct StatusWatch {
@@ -270,7 +301,7 @@ impl DnsWatch {
     }
 }
 
-/// How old writers came back, by the nodes' own counters: `rewound`, `recloned`, or both.
+/// How old writers came back, by the nodes' own counters: `followed`, `rewound`, `recloned`, each once.
 pub(super) async fn rejoined(addresses: &Addresses) -> Option<String> {
     let mut methods = Vec::new();
     for region in &addresses.regions {

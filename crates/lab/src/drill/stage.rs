@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use meridian_model::{Moment, RegionName, System};
+use meridian_model::{Moment, RegionName, System, Timestamp};
 use meridian_node::secret::Secret;
 use meridian_telemetry::clock;
 
@@ -49,13 +49,14 @@ pub(super) struct SeenAll {
 }
 
 impl Stage {
-    /// Sets all of them to work.
+    /// Sets all of them to work; the load begins at `begin`, or as soon as users are served.
     pub(super) async fn set(
         lab: &Lab,
         drill: &Drill,
-        system: &System,
+        begin: Option<Timestamp>,
         seed: u64,
     ) -> Result<Self, DrillError> {
+        let system = lab.system();
         let addresses = lab.addresses();
         let service = system.services.first().ok_or(DrillError::Nothing("service"))?;
         let database = addresses.databases.first().ok_or(DrillError::Nothing("database"))?;
@@ -64,6 +65,9 @@ impl Stage {
         let token = token();
         let plan = plan(drill, system, addresses, Names { host: host.clone(), token: token.clone(), seed });
         wait_served(&plan, SERVED_WITHIN).await.map_err(DrillError::NotServed)?;
+        if let Some(begin) = begin {
+            wait_for(begin).await?;
+        }
         let witness = Witness::start(database, witness::table_of(&token)).await?;
         let observer = Observer::start(addresses, secret, host.clone());
         let clock = ClockPair { at: clock::now(), wall: clock::wall() };
@@ -92,6 +96,18 @@ impl Stage {
             rejoined,
             members: database.members.clone(),
         })
+    }
+}
+
+/// Waits for a time of the wall clock, which the schedule goes by.
+async fn wait_for(begin: Timestamp) -> Result<(), DrillError> {
+    let now = clock::wall();
+    match u64::try_from(begin.0.saturating_sub(now.0)) {
+        Ok(left) => {
+            tokio::time::sleep(Duration::from_millis(left)).await;
+            Ok(())
+        }
+        Err(_) => Err(DrillError::TurnMissed { by: Duration::from_millis(now.0.abs_diff(begin.0)) }),
     }
 }
 

@@ -37,7 +37,11 @@ pub(super) async fn carry_out(lab: &Lab, fault: Fault) -> Result<FaultRecord, La
         Fault::Kill { region, part: Some(part) } => kill_part(lab, region, *part, &mut begun).await?,
         Fault::Freeze { region, part } => freeze(lab, region, *part).await?,
         Fault::Restore { region } => restore(lab, region).await?,
-        Fault::Switchover { to } => switchover(lab, to).await?,
+        Fault::Switchover { to } => order_move(lab, &fault, to).await?,
+        Fault::Failback => {
+            let home = home(lab, &fault)?;
+            format!("{}: home to {home}", order_move(lab, &fault, &home).await?)
+        }
         network => on_network(lab, network)?,
     };
     let region = match &fault {
@@ -45,7 +49,11 @@ pub(super) async fn carry_out(lab: &Lab, fault: Fault) -> Result<FaultRecord, La
         | Fault::Freeze { region, .. }
         | Fault::Restore { region }
         | Fault::Isolate { region } => Some(region.clone()),
-        Fault::Partition { .. } | Fault::Slow { .. } | Fault::Heal | Fault::Switchover { .. } => None,
+        Fault::Partition { .. }
+        | Fault::Slow { .. }
+        | Fault::Heal
+        | Fault::Switchover { .. }
+        | Fault::Failback => None,
     };
     lab.tell(region.as_ref(), format!("{fault}: {detail}"));
     Ok(FaultRecord { fault, at: begun.at, done_at: clock::now(), wall: begun.wall, detail })
@@ -96,10 +104,18 @@ fn territory(lab: &Lab, region: &RegionName) -> Result<(usize, Territory), LabEr
     Ok((i, lab.territory(i).ok_or_else(none)?))
 }
 
+/// Where the writer of the first database is at home.
+fn home(lab: &Lab, fault: &Fault) -> Result<RegionName, LabError> {
+    let home = lab.system().databases.first().and_then(|database| lab.system().home(database));
+    let none =
+        || LabError::Fault { fault: fault.to_string(), reason: "the system has no database".to_owned() };
+    home.cloned().ok_or_else(none)
+}
+
 /// Orders the writer to move, as `meridian switchover` does; the first node that answers takes the order.
-async fn switchover(lab: &Lab, to: &RegionName) -> Result<String, LabError> {
+async fn order_move(lab: &Lab, fault: &Fault, to: &RegionName) -> Result<String, LabError> {
     index(lab, to)?;
-    let refuse = |reason: String| LabError::Fault { fault: format!("switchover to {to}"), reason };
+    let refuse = |reason: String| LabError::Fault { fault: fault.to_string(), reason };
     let group = lab.system().databases.first().map(|d| d.name.clone());
     let group = group.ok_or_else(|| refuse("the system has no database".to_owned()))?;
     let addresses = lab.addresses();

@@ -9,7 +9,7 @@ use serde_json::Value;
 use meridian_page::scale::number;
 
 /// The figures of a report that are summed up, beside its phases, and what people call them.
-const FIGURES: [(&str, &str); 11] = [
+const FIGURES: [(&str, &str); 12] = [
     ("rto_read_seconds", "RTO reads, s"),
     ("rto_write_seconds", "RTO writes, s"),
     ("longest_read_outage_seconds", "longest outage of reads, s"),
@@ -21,6 +21,7 @@ const FIGURES: [(&str, &str); 11] = [
     ("failed_writes", "failed writes"),
     ("max_concurrent_writers", "most writers at an instant"),
     ("failovers", "failovers"),
+    ("switchovers", "switchovers"),
 ];
 
 /// What the names of phases begin with.

@@ -109,6 +109,16 @@ fn a_file_that_is_no_text_is_a_fault_and_told_as_json_too() {
 }
 
 #[test]
+fn the_help_of_drills_names_every_drill() {
+    let help = printed(&meridian(&["drill", "run", "--help"]), 0);
+    let words: Vec<&str> = help.split([' ', ',', '\n']).collect();
+    let files = std::fs::read_dir(super::tool::root().join("drills")).unwrap();
+    let names = files.map(|file| file.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned());
+    let missing: Vec<String> = names.filter(|name| !words.contains(&name.as_str())).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
+#[test]
 fn drills_are_checked_with_their_systems() {
     let told = printed(&meridian(&["check", "drills/region-loss.yaml"]), 0);
     assert!(told.contains("region-loss is a sound drill of drills/../examples/three-regions.yaml"), "{told}");

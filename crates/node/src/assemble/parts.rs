@@ -111,15 +111,11 @@ impl Parts<'_> {
     }
 
     fn config(&self, database: &Database) -> meridian_failover::Config {
-        let primary = self.system.topology.regions.iter().find(|r| r.role == Role::Primary);
         let members: Vec<RegionName> = database.members.iter().map(|m| m.region.clone()).collect();
-        let first = primary.map(|r| r.name.clone()).filter(|name| members.contains(name));
         meridian_failover::Config {
             group: database.name.clone(),
             me: self.region.name.clone(),
-            initial_primary: first
-                .or_else(|| members.first().cloned())
-                .unwrap_or_else(|| self.region.name.clone()),
+            initial_primary: self.system.home(database).unwrap_or(&self.region.name).clone(),
             members,
             replication: database.replication,
             rpo: self.system.topology.objectives.rpo,

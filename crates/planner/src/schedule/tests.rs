@@ -50,6 +50,15 @@ fn the_writer_follows_the_mornings() {
 }
 
 #[test]
+fn clocks_show_what_they_show_there() {
+    let shown = |zone, now| clock(zone, at(now)).map(|time| time.to_string());
+    assert_eq!(shown("Asia/Tokyo", "2026-01-15T23:59:30Z").as_deref(), Some("08:59"));
+    assert_eq!(shown("America/New_York", "2026-07-15T12:00:00Z").as_deref(), Some("08:00"));
+    assert_eq!(shown("Asia/Kathmandu", "2026-07-15T12:00:00Z").as_deref(), Some("17:45"));
+    assert_eq!(shown("Mars/Olympus", "2026-07-15T12:00:00Z"), None);
+}
+
+#[test]
 fn an_hour_is_due_until_it_was_seen_and_only_the_latest_counts() {
     let due = |last, now| told(due(&sun(), at(last), at(now)));
     assert_eq!(due("2026-01-15T06:59:59.999Z", "2026-01-15T06:59:59.999Z"), None);

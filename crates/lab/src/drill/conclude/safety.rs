@@ -11,6 +11,7 @@ pub(super) fn violations(evidence: &Evidence<'_>, runs: &[Run]) -> Vec<String> {
     list.extend(late_acknowledgements(evidence, runs));
     let laws = meridian_invariants::all(&world::world(evidence, runs));
     list.extend(laws.into_iter().map(|broken| format!("{}: {}", broken.invariant, broken.evidence)));
+    list.extend(evidence.seen.seen.done_again.iter().cloned());
     list.extend(two_primaries_at_the_end(evidence));
     list
 }

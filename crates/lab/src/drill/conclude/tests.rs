@@ -6,7 +6,7 @@ use meridian_model::run::{Step, StepKind};
 use meridian_model::topology::{Coordination, Location, Objectives as Wanted, Pattern, Population};
 use meridian_model::{Epoch, Name, Share, Topology};
 
-use super::super::file::{Expect, LoadSpec, Timed, Until};
+use super::super::file::{Expect, LoadSpec, Timed, Until, What, When};
 use super::super::observe::{DnsSeen, EpochSeen, Seen};
 use super::super::rows::Rows;
 use super::super::witness::Witnessed;
@@ -86,7 +86,8 @@ fn region(n: &str) -> meridian_model::topology::Region {
 }
 
 fn drill() -> Drill {
-    let kill = Timed { at: Duration::from_secs(10), fault: Fault::Kill { region: name("us"), part: None } };
+    let fault = Fault::Kill { region: name("us"), part: None };
+    let kill = Timed { when: When::At(Duration::from_secs(10)), what: What::Fault(fault) };
     Drill {
         name: "made-up".to_owned(),
         description: String::new(),
@@ -112,7 +113,7 @@ fn played() -> Played {
         wall: wall(FAULT),
         detail: "killed 9 processes".to_owned(),
     };
-    Played { faults: vec![record], reached: true }
+    Played { faults: vec![record], moves: Vec::new(), killed: None, reached: true }
 }
 
 /// The steps of a failover, one after the other.
@@ -237,7 +238,9 @@ fn seen(last_ack_of_us: u64) -> SeenAll {
 fn conclude(seen: &SeenAll) -> Facts {
     let (drill, system, played) = (drill(), system(), played());
     let options = Options { lab: LabOptions::default(), keep: false };
-    facts(&Evidence { drill: &drill, system: &system, played: &played, seen, options: &options })
+    let moved = Moved { system: system.clone(), begin: None, told: Vec::new() };
+    let (drill, system, moved) = (&drill, &system, &moved);
+    facts(&Evidence { drill, system, moved, played: &played, seen, options: &options })
 }
 
 #[test]
@@ -347,8 +350,9 @@ fn a_failover_that_nothing_justifies_is_told() {
     let (drill, system, mut played) = (drill(), system(), played());
     played.faults[0].fault = Fault::Kill { region: name("us"), part: Some(crate::faults::FaultPart::Etcd) };
     let options = Options { lab: LabOptions::default(), keep: false };
-    let facts =
-        facts(&Evidence { drill: &drill, system: &system, played: &played, seen: &seen, options: &options });
+    let moved = Moved { system: system.clone(), begin: None, told: Vec::new() };
+    let (drill, system, moved) = (&drill, &system, &moved);
+    let facts = facts(&Evidence { drill, system, moved, played: &played, seen: &seen, options: &options });
     assert!(
         facts.violations.iter().any(|v| v.starts_with("no_failover_while_healthy")),
         "{:?}",

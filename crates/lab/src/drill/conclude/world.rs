@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use meridian_invariants::{Ack, EpochSeen, Fault as FaultSeen, Ledger, World, WriterClaim};
+use meridian_invariants::{Ack, EpochSeen, Fault as FaultSeen, Ledger, Repeat, World, WriterClaim};
 use meridian_model::database::Replication;
-use meridian_model::run::{Run, RunKind};
+use meridian_model::run::{Run, RunKind, Step, StepKind};
 use meridian_model::{Epoch, RegionName};
 
 use super::Evidence;
@@ -30,9 +30,24 @@ pub(super) fn world(evidence: &Evidence<'_>, runs: &[Run]) -> World {
         runs: runs.to_vec(),
         ledger: Some(against_rows(evidence)),
         faults: Some(faults(evidence)),
+        repeats: repeats(evidence, runs),
         failovers: runs.iter().filter(|r| r.kind == RunKind::Failover).filter_map(failover).collect(),
         ..World::default()
     }
+}
+
+/// Failovers after one that had promoted somebody. Nobody can agree in a drill.
+fn repeats(evidence: &Evidence<'_>, runs: &[Run]) -> Vec<Repeat> {
+    let clock = evidence.seen.clock;
+    let window = evidence.system.topology.timers.flap_window;
+    let failovers: Vec<&Run> = runs.iter().filter(|r| r.kind == RunKind::Failover).collect();
+    let repeat = |pair: &[&Run]| {
+        let [first, second] = pair else { return None };
+        let after = clock.moment(second.decided_at).since(clock.moment(first.decided_at));
+        let acted = first.of_kind(StepKind::Promote).is_some_and(Step::done);
+        acted.then_some(Repeat { epoch: second.epoch, after, window, agreed: false })
+    };
+    failovers.windows(2).filter_map(repeat).collect()
 }
 
 fn told(id: u64, ack: &ledger::Ack, members: &[(RegionName, std::net::SocketAddr)]) -> Ack {
@@ -81,7 +96,9 @@ fn faults(evidence: &Evidence<'_>) -> Vec<FaultSeen> {
             .iter()
             .find(|later| later.at > record.at && mends(&later.fault, &record.fault))
             .map(|m| m.at);
-        let long = to.is_none_or(|to| to.since(record.at) >= lease);
+        // What was killed has to start first, however soon it was started again.
+        let killed = matches!(record.fault, Fault::Kill { .. });
+        let long = killed || to.is_none_or(|to| to.since(record.at) >= lease);
         Some(FaultSeen {
             region: region.clone(),
             from: record.at,
@@ -103,7 +120,8 @@ fn hit(fault: &Fault) -> Option<(&RegionName, bool)> {
         | Fault::Slow { .. }
         | Fault::Restore { .. }
         | Fault::Heal
-        | Fault::Switchover { .. } => None,
+        | Fault::Switchover { .. }
+        | Fault::Failback => None,
     }
 }
 

@@ -50,8 +50,10 @@ fn file(text: &str) -> SourceFile {
 
 /// Reads with known regions; the faults as `line:column message`.
 fn faults(text: &str) -> Vec<String> {
-    let regions = ["us-east-1", "eu-central-1"].map(|r| RegionName::new(r).unwrap());
-    let told = read(file(text), Some(&regions)).unwrap_err();
+    let names = |list: [&str; 2]| list.map(|r| RegionName::new(r).unwrap()).to_vec();
+    let regions = names(["us-east-1", "eu-central-1"]);
+    let scheduled = names(["eu-central-1", "eu-central-1"]);
+    let told = read(file(text), Some(&Names { regions, scheduled })).unwrap_err();
     told.iter().map(|d| format!("{}:{} {}", d.line, d.column, d.message)).collect()
 }
 
@@ -62,21 +64,109 @@ fn one_fault(from: &str, to: &str) -> String {
     told.into_iter().next().unwrap()
 }
 
+/// The timeline, a line each.
+fn played(drill: &Drill) -> Vec<String> {
+    let line = |entry: &Timed| {
+        let when = match entry.when {
+            When::At(at) => format!("at {at:?}"),
+            When::After(after) => format!("after {after:?}"),
+            When::AfterRedundant => "after redundant".to_owned(),
+        };
+        match &entry.what {
+            What::Fault(fault) => format!("{when} {fault}"),
+            other => format!("{when} {other:?}"),
+        }
+    };
+    drill.timeline.iter().map(line).collect()
+}
+
+/// The good file with another timeline and other expectations.
+fn with(timeline: &str, expect: &str) -> String {
+    let (head, _) = GOOD.split_once("  timeline:\n").unwrap();
+    format!("{head}  timeline:\n{timeline}  until: redundant\n  expect:\n{expect}")
+}
+
+const MOVES: &str = "    - at: 75s
+      turn: eu-central-1
+    - at: 10s
+      kill: us-east-1
+    - after: 20s
+      restore: us-east-1
+    - after: redundant
+      failback: home
+    - after: 0s
+      killActing: between-steps
+    - at: 15s
+      turn: eu-central-1
+";
+
+#[test]
+fn an_entry_that_follows_another_stays_behind_it() {
+    let expect = "    switchovers: 2\n    heldBack: flap-window\n    writer: us-east-1\n";
+    let drill = read(file(&with(MOVES, expect)), None).unwrap();
+    assert_eq!(
+        played(&drill),
+        [
+            "at 10s kill us-east-1",
+            "after 20s restore us-east-1",
+            "after redundant failback",
+            "after 0ns KillActing",
+            r#"at 15s Turn("eu-central-1")"#,
+            r#"at 75s Turn("eu-central-1")"#,
+        ]
+    );
+    assert_eq!((drill.expect.switchovers, drill.expect.held_back), (Some(2), true));
+    assert_eq!(drill.expect.writer.unwrap().as_str(), "us-east-1");
+}
+
+#[test]
+fn faults_of_a_timeline_have_their_places() {
+    let one = |from: &str, to: &str| {
+        assert!(MOVES.contains(from), "{from}");
+        let told = faults(&with(&MOVES.replacen(from, to, 1), "    failovers: 1\n"));
+        assert_eq!(told.len(), 1, "{told:?}");
+        told.into_iter().next().unwrap()
+    };
+    assert_eq!(
+        one("at: 75s\n", "at: 70s\n"),
+        "23:7 turns are whole minutes apart, as the hours of a schedule are"
+    );
+    let first = with("    - after: 3s\n      heal: all\n", "    failovers: 1\n");
+    assert_eq!(faults(&first), ["13:7 nothing is before this entry"]);
+    assert_eq!(one("at: 15s\n", "after: 15s\n"), "23:7 a turn has a time of its own");
+    assert_eq!(one("turn: eu-central-1", "turn: us-east-1"), "14:13 the schedule has no hour of `us-east-1`");
+    assert_eq!(one("after: 20s", "after: then"), "17:14 expected a duration, found `then`");
+    assert_eq!(one("after: 20s", "after: 20s\n      at: 3s"), "18:11 an entry has `at` or `after`, not both");
+    assert_eq!(
+        one("failback: home", "failback: us-east-1"),
+        "20:17 expected where the writer goes back to, found `us-east-1`"
+    );
+    assert_eq!(
+        one("between-steps", "sometimes"),
+        "22:19 expected when the acting node is killed, found `sometimes`"
+    );
+    let expect = "    writer: mars\n    heldBack: fate\n    switchovers: some\n";
+    let told = faults(&with(MOVES, expect));
+    assert_eq!(told.len(), 3, "{told:?}");
+}
+
 #[test]
 fn a_whole_file_is_read() {
     let drill = read(file(GOOD), None).unwrap();
     assert_eq!(drill.name, "region-loss");
     assert_eq!(drill.system, Path::new("drills/../examples/three-regions.yaml"));
     assert_eq!(drill.load, LoadSpec { rate: 90.0, writes: 0.25, users: 4 });
-    let times: Vec<_> = drill.timeline.iter().map(|t| (t.at.as_secs(), t.fault.to_string())).collect();
-    assert_eq!(times[0], (10, "kill us-east-1".to_owned()));
-    assert_eq!(times[1], (12, "freeze postgres of eu-central-1".to_owned()));
-    assert_eq!(times[2], (13, "partition us-east-1 -> eu-central-1".to_owned()));
     assert_eq!(
-        times[3],
-        (14, "slow us-east-1 <-> eu-central-1, rtt 300 ms, loss 1 %, 2097152 bytes/s".to_owned())
+        played(&drill),
+        [
+            "at 10s kill us-east-1",
+            "at 12s freeze postgres of eu-central-1",
+            "at 13s partition us-east-1 -> eu-central-1",
+            "at 14s slow us-east-1 <-> eu-central-1, rtt 300 ms, loss 1 %, 2097152 bytes/s",
+            "at 15s heal",
+            "at 40s restore us-east-1",
+        ]
     );
-    assert_eq!(times[5], (40, "restore us-east-1".to_owned()));
     assert_eq!((drill.until, drill.timeout), (Until::Redundant, Duration::from_secs(120)));
     assert_eq!(drill.expect.rto_read, Some(Duration::from_secs(2)));
     assert_eq!(drill.expect.rto_write, Some(Duration::from_secs(12)));

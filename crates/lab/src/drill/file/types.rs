@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use meridian_model::{RegionName, System};
+
 use crate::faults::Fault;
 
 /// A drill, as written.
@@ -16,7 +18,7 @@ pub struct Drill {
     pub system: PathBuf,
     /// The load.
     pub load: LoadSpec,
-    /// The faults, in the order of their times.
+    /// What happens, in order.
     pub timeline: Vec<Timed>,
     /// When it ends.
     pub until: Until,
@@ -37,13 +39,54 @@ pub struct LoadSpec {
     pub users: usize,
 }
 
-/// A fault and when it happens, counted from the beginning of the load.
+/// An entry of the timeline.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Timed {
     /// When.
-    pub at: Duration,
+    pub when: When,
     /// What.
-    pub fault: Fault,
+    pub what: What,
+}
+
+/// When an entry of the timeline happens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum When {
+    /// So long after the beginning of the load.
+    At(Duration),
+    /// So long after the entry before it was carried out.
+    After(Duration),
+    /// As soon as, after the entry before it, every member streams and no run is open.
+    AfterRedundant,
+}
+
+/// What happens in an entry of the timeline.
+#[derive(Debug, Clone, PartialEq)]
+pub enum What {
+    /// The lab does this.
+    Fault(Fault),
+    /// The hour of that region comes: the drill has moved it in the schedule.
+    Turn(RegionName),
+    /// From here on the node that carries a run out is killed between every two steps of it, and started
+    /// again each time, until each gap has been hit.
+    KillActing,
+}
+
+/// What a drill may name of the system that it is for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Names {
+    /// Every region.
+    pub regions: Vec<RegionName>,
+    /// Those that take the writer by the schedule.
+    pub scheduled: Vec<RegionName>,
+}
+
+impl Names {
+    /// Those of that system.
+    #[must_use]
+    pub fn of(system: &System) -> Self {
+        let scheduled = system.topology.schedule.iter().map(|m| m.region.clone()).collect();
+        Self { regions: system.region_names().cloned().collect(), scheduled }
+    }
 }
 
 /// When a drill ends.
@@ -72,6 +115,12 @@ pub struct Expect {
     pub max_concurrent_writers: Option<u64>,
     /// Exactly this many failovers.
     pub failovers: Option<u64>,
+    /// Exactly this many switchovers that came to their end.
+    pub switchovers: Option<u64>,
+    /// A failover was wanted, and the flap window alone held it back.
+    pub held_back: bool,
+    /// Who writes at the end.
+    pub writer: Option<RegionName>,
     /// No outage of writes longer than this, for any population.
     pub writes_go_on: Option<Duration>,
     /// No outage of reads longer than this, for any population.
@@ -85,7 +134,7 @@ pub struct Expect {
 /// How an old writer came back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rejoined {
-    /// By `pg_rewind`.
+    /// By `pg_rewind`, or, where nothing had diverged besides, by following; never by a base backup.
     Rewound,
     /// By a new base backup.
     Recloned,

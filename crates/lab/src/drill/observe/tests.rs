@@ -87,6 +87,19 @@ fn a_late_node_does_not_take_a_run_back() {
 }
 
 #[test]
+fn a_step_that_is_done_twice_in_a_run_is_told() {
+    let done = |at| StepState::Done { since: Timestamp(0), at: Timestamp(at), detail: String::new() };
+    let mut seen = Seen::default();
+    seen.note_run(run(2, RunKind::Failover, done(5)));
+    seen.note_run(run(2, RunKind::Failover, StepState::Pending));
+    seen.note_run(run(2, RunKind::Failover, done(5)));
+    seen.note_run(run(3, RunKind::Resume, done(9)));
+    assert!(seen.done_again.is_empty(), "another run does it anew: {:?}", seen.done_again);
+    seen.note_run(run(2, RunKind::Failover, done(7)));
+    assert_eq!(seen.done_again.len(), 1);
+}
+
+#[test]
 fn a_later_run_takes_the_place_of_a_failover_that_did_not_end() {
     let done = StepState::Done { since: Timestamp(0), at: Timestamp(1), detail: String::new() };
     let mut seen = Seen::default();
