@@ -91,7 +91,7 @@ pub(crate) fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
         let names: Vec<&str> = nodes.system.region_names().map(|n| n.as_str()).collect();
         anyhow::bail!("the spec has no region `{region}`; it has {}", names.join(", "));
     }
-    let group = args.which.group.as_ref().map(|_| args.which.group(&nodes.system)).transpose()?;
+    let group = args.which.place.group.as_ref().map(|_| args.which.group(&nodes.system)).transpose()?;
     let mut judged = ask(&nodes)?;
     let here = |region: &RegionName| args.region.as_ref().is_none_or(|wanted| wanted == region);
     judged.silent.retain(|region, _| here(region));

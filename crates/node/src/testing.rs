@@ -170,6 +170,10 @@ impl DatabaseActuator for Says {
     fn advance_ledger_slot(&self) -> BoxFuture<'_, Result<(), ActuatorError>> {
         no()
     }
+    fn set_read_only(&self, _: bool) -> BoxFuture<'_, Result<(), ActuatorError>> {
+        no()
+    }
+
     fn set_acknowledgers<'a>(
         &'a self,
         _: u32,

@@ -154,6 +154,7 @@ mod tests {
         let kinds =
             [StepKind::Fence, StepKind::Promote, StepKind::Repoint, StepKind::Scale, StepKind::Protect];
         Run {
+            evidence: Box::default(),
             id: name("orders-2-failover"),
             group: name("orders"),
             kind: RunKind::Failover,

@@ -244,6 +244,7 @@ mod tests {
 
     fn run(to: &str, decided_at: i64, state: StepState) -> Run {
         Run {
+            evidence: Box::default(),
             id: Name::new("orders-2-switchover").unwrap(),
             group: Name::new("orders").unwrap(),
             kind: RunKind::Switchover,

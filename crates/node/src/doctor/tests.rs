@@ -101,6 +101,7 @@ async fn a_failing_check_is_a_metric_until_it_is_mended() {
 }
 
 fn record() -> meridian_model::group::GroupRecord {
+    quorum: None,
     meridian_model::group::GroupRecord {
         group: name("orders"),
         epoch: meridian_model::Epoch(1),

@@ -74,6 +74,7 @@ impl Rig {
 
 fn run(state: StepState) -> Run {
     Run {
+        evidence: Box::default(),
         id: name("orders-1-failover"),
         group: name("orders"),
         kind: RunKind::Failover,

@@ -133,6 +133,7 @@ fn run() -> Run {
         Step::plain(kind, state).unwrap()
     };
     Run {
+        evidence: Box::default(),
         id: name("orders-2"),
         group: name("orders"),
         kind: RunKind::Failover,

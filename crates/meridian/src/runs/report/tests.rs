@@ -77,6 +77,7 @@ fn a_switchover_is_measured_from_the_hold_and_tells_who_ordered_it() {
         held_at: Timestamp(DECIDED - 700),
         stopped_at: Timestamp(DECIDED - 200),
         cut: 2,
+        prepared: None,
     });
     let promote = moved.steps.iter_mut().find(|s| s.kind() == StepKind::Promote).unwrap();
     promote.state =
