@@ -9,13 +9,15 @@ use std::time::Duration;
 
 use meridian_invariants::{
     self as laws, Ack, AnswerSeen, Begun, EpochSeen, Fault, FollowSeen, Law, Ledger, QuorumSeen, Repeat,
-    SealSeen, SnapshotSeen, StepSeen, VerdictSeen, Violation, World as Seen, WriterClaim,
+    SealSeen, SnapshotSeen, VerdictSeen, Violation, World as Seen, WriterClaim,
 };
 use meridian_model::group::GroupRecord;
 use meridian_model::health::RegionHealth;
 use meridian_model::name::RegionName;
-use meridian_model::run::{Run, RunKind, Step, StepKind, StepState};
+use meridian_model::run::Run;
 use meridian_model::{Epoch, Moment, Timers, Timestamp};
+
+mod runs;
 
 use crate::schedule::Us;
 use crate::shape::{REGIONS_MAX, RPO, Shape, index, region};
@@ -265,39 +267,6 @@ impl Watcher {
     }
 
     // === runs ===
-
-    /// A run was written.
-    pub(crate) fn journalled(&mut self, run: &Run) {
-        let prepared = self.prepared.clone().filter(|p| run.takes_over.as_ref() == Some(&p.id));
-        let runs = prepared.into_iter().chain([run.clone()]).collect();
-        self.ask(laws::run_in_order::check, &Seen { runs, ..Seen::default() });
-        self.remember_preparation(run);
-        // An older entry that comes late is written over again by its owner: what came to its end, did.
-        if !self.runs.get(&run.epoch).is_some_and(Run::finished) {
-            self.runs.insert(run.epoch, run.clone());
-        }
-    }
-
-    /// An entry that comes late does not undo what was done.
-    fn remember_preparation(&mut self, run: &Run) {
-        let promotes = |s: &Step| matches!(s.state, StepState::Running { .. } | StepState::Done { .. });
-        if run.kind != RunKind::Switchover || run.of_kind(StepKind::Promote).is_some_and(promotes) {
-            return;
-        }
-        let over = |run: &Run| run.steps.iter().filter(|s| s.over()).count();
-        let older = self.prepared.as_ref().is_none_or(|p| p.id != run.id || over(p) <= over(run));
-        if older {
-            self.prepared = Some(run.clone());
-        }
-    }
-
-    /// A step of a run of that epoch begins, while that one is current.
-    pub(crate) fn step(&mut self, i: usize, holder: Option<usize>, epoch: Epoch, current: Epoch) {
-        if epoch != current {
-            let step = StepSeen { by: region(i), epoch, current, holder: holder.map(region) };
-            self.ask(laws::step_in_epoch::check, &Seen { steps: vec![step], ..Seen::default() });
-        }
-    }
 
     // === data ===
 

@@ -182,7 +182,6 @@ fn phases_come_from_the_run_and_from_what_users_saw() {
         Step::plain(kind, state).unwrap()
     };
     let run = Run {
-        evidence: Box::default(),
         id: Name::new("orders-2-failover").unwrap(),
         group: Name::new("orders").unwrap(),
         kind: RunKind::Failover,

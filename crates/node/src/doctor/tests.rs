@@ -101,7 +101,6 @@ async fn a_failing_check_is_a_metric_until_it_is_mended() {
 }
 
 fn record() -> meridian_model::group::GroupRecord {
-    quorum: None,
     meridian_model::group::GroupRecord {
         group: name("orders"),
         epoch: meridian_model::Epoch(1),
@@ -111,6 +110,7 @@ fn record() -> meridian_model::group::GroupRecord {
         wal: meridian_model::group::WalPosition::default(),
         wal_age_ms: 0,
         terms: None,
+        quorum: None,
         renewed_at: Timestamp(0),
         run: None,
         last_failover_at: None,

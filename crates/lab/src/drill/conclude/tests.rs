@@ -133,7 +133,6 @@ fn run() -> Run {
         Step::plain(kind, state).unwrap()
     };
     Run {
-        evidence: Box::default(),
         id: name("orders-2"),
         group: name("orders"),
         kind: RunKind::Failover,

@@ -113,7 +113,6 @@ fn a_later_run_takes_the_place_of_a_failover_that_did_not_end() {
 
 fn run(epoch: u64, kind: RunKind, state: StepState) -> Run {
     Run {
-        evidence: Box::default(),
         id: name(&format!("orders-{epoch}")),
         group: name("orders"),
         kind,

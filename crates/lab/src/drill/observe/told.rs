@@ -98,6 +98,8 @@ mod tests {
             rules: rules(blocking),
             runs: Vec::new(),
             order: None,
+            words: Vec::new(),
+            losses: Vec::new(),
         }
     }
 
