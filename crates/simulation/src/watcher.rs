@@ -14,7 +14,7 @@ use meridian_invariants::{
 use meridian_model::group::GroupRecord;
 use meridian_model::health::RegionHealth;
 use meridian_model::name::RegionName;
-use meridian_model::run::Run;
+use meridian_model::run::{Run, RunKind};
 use meridian_model::{Epoch, Moment, Timers, Timestamp};
 
 mod runs;
