@@ -21,6 +21,7 @@ fn run() -> Run {
     let verify = Work::new(name("verify"), Task::Verify { checks: Vec::new() }, Duration::from_secs(1));
     let done = StepState::Done { since: Timestamp(1), at: Timestamp(2), detail: "it works".to_owned() };
     Run {
+        evidence: Box::default(),
         id: name("orders-7-failover"),
         group: name("orders"),
         kind: RunKind::Failover,

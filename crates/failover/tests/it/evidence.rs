@@ -60,6 +60,7 @@ fn a_switchover_keeps_what_the_old_writer_did() {
         held_at: Timestamp(10),
         stopped_at: Timestamp(20),
         cut: 2,
+        prepared: None,
     };
     let handed = |token: &Handover| GroupRecord {
         released: true,

@@ -179,9 +179,9 @@ impl QuorumChanged<'_> {
     /// Sets the gauges and tells it: `info`, or `warn` where no standby has to acknowledge.
     pub fn emit(self, metrics: &Metrics) {
         let Self { group, acknowledgers, candidates } = self;
-        metrics.seen().quorum_acknowledgers.at([group.into()]).set(i64::from(acknowledgers));
+        metrics.seen().quorum.acknowledgers.at([group.into()]).set(i64::from(acknowledgers));
         let count = i64::try_from(candidates.len()).unwrap_or(i64::MAX);
-        metrics.seen().quorum_candidates.at([group.into()]).set(count);
+        metrics.seen().quorum.candidates.at([group.into()]).set(count);
         let names: Vec<&str> = candidates.iter().map(RegionName::as_str).collect();
         let candidates = names.join(",");
         if acknowledgers == 0 {
@@ -205,7 +205,7 @@ impl RpoWatched<'_> {
     /// Sets the gauge and tells it: `warn`, or `info` when it is over.
     pub fn emit(self, metrics: &Metrics) {
         let Self { group, breach } = self;
-        metrics.seen().rpo_breached.at([group.into()]).set(i64::from(breach.is_some()));
+        metrics.seen().quorum.rpo_breached.at([group.into()]).set(i64::from(breach.is_some()));
         let Some((reason, on)) = breach else {
             tracing::info!(target: "meridian::failover", event = "rpo-watched", %group, "the RPO is kept again");
             return;

@@ -14,12 +14,17 @@ pub(crate) struct Seen {
     pub(crate) probe_seconds: Seconds<2>,
     pub(crate) replication_lag_bytes: Gauges<2>,
     pub(crate) replication_lag_milliseconds: Gauges<2>,
-    pub(crate) quorum_acknowledgers: Gauges<1>,
-    pub(crate) quorum_candidates: Gauges<1>,
-    pub(crate) rpo_breached: Gauges<1>,
+    pub(crate) quorum: Quorum,
     pub(crate) snapshots: Counters<1>,
     pub(crate) snapshot_generation: Gauges<0>,
     pub(crate) check_findings: Gauges<3>,
+}
+
+/// How well the writer's data is kept.
+pub(crate) struct Quorum {
+    pub(crate) acknowledgers: Gauges<1>,
+    pub(crate) candidates: Gauges<1>,
+    pub(crate) rpo_breached: Gauges<1>,
 }
 
 impl Seen {
@@ -68,24 +73,7 @@ impl Seen {
                 "Age of the last transaction that a standby has replayed, 0 when all is",
                 ["group", "target"],
             ),
-            quorum_acknowledgers: Gauges::declare(
-                r,
-                "quorum_acknowledgers",
-                "How many standbys have each acknowledged write for sure, by the record",
-                ["group"],
-            ),
-            quorum_candidates: Gauges::declare(
-                r,
-                "quorum_candidates",
-                "How many standbys may acknowledge, by the record",
-                ["group"],
-            ),
-            rpo_breached: Gauges::declare(
-                r,
-                "rpo_breached",
-                "1 while more could be lost than the RPO allows, by the writer's measure",
-                ["group"],
-            ),
+            quorum: Quorum::declare(r),
             snapshots: Counters::declare(r, "snapshots", "Snapshots by what became of them", ["outcome"]),
             snapshot_generation: Gauges::declare(
                 r,
@@ -98,6 +86,31 @@ impl Seen {
                 "check_findings",
                 "What a recovery that began now would fail by (severity error) or might (warning)",
                 ["check", "subject", "severity"],
+            ),
+        }
+    }
+}
+
+impl Quorum {
+    fn declare(r: &mut Registry) -> Self {
+        Self {
+            acknowledgers: Gauges::declare(
+                r,
+                "quorum_acknowledgers",
+                "How many standbys have each acknowledged write for sure, by the record",
+                ["group"],
+            ),
+            candidates: Gauges::declare(
+                r,
+                "quorum_candidates",
+                "How many standbys may acknowledge, by the record",
+                ["group"],
+            ),
+            rpo_breached: Gauges::declare(
+                r,
+                "rpo_breached",
+                "1 while more could be lost than the RPO allows, by the writer's measure",
+                ["group"],
             ),
         }
     }
