@@ -29,15 +29,16 @@ pub use plan::{Addresses, LabOptions};
 pub use regions::Lab;
 pub use status::{LabStatus, RegionStatus};
 
-/// The spec that one of the nodes of that lab reads; the others are reached by it too.
+/// The specs that the nodes of that lab read, one a region. Each has the addresses by which its own region reaches the
+/// others, across the emulated network; so only its own node is reached by it whatever has been lost.
 ///
 /// # Errors
 /// The lab's folder cannot be read, or has no spec in it.
-pub fn spec_of(lab: &control::Holder) -> std::io::Result<std::path::PathBuf> {
+pub fn specs_of(lab: &control::Holder) -> std::io::Result<Vec<std::path::PathBuf>> {
     let mut specs: Vec<_> = std::fs::read_dir(&lab.dir)?
         .filter_map(|entry| Some(entry.ok()?.path().join("spec.yaml")))
         .filter(|path| path.is_file())
         .collect();
     specs.sort();
-    specs.into_iter().next().ok_or_else(|| std::io::ErrorKind::NotFound.into())
+    if specs.is_empty() { Err(std::io::ErrorKind::NotFound.into()) } else { Ok(specs) }
 }

@@ -103,6 +103,19 @@ fn is_sound(inspection: &Inspection) -> bool {
     inspection.diagnostics.iter().all(|d| d.severity != Severity::Error)
 }
 
+/// The system of a spec whose faults, if it has any, were told before; none: it has faults.
+///
+/// # Errors
+/// A file that cannot be read.
+pub(crate) fn read_again(spec: PathBuf) -> anyhow::Result<Option<System>> {
+    let specs = [spec];
+    let inspection = match inspected(&specs, read_specs(&specs))? {
+        Read::Files(files) => inspect(&files),
+        Read::Refused(inspection) => *inspection,
+    };
+    Ok(inspection.system)
+}
+
 /// The system that the specs say; none when they have errors, which are then told on standard error.
 /// Warnings are told too.
 ///

@@ -1,7 +1,7 @@
 //! The system that a command is about: the lab that runs here, or the one that a spec names; and how to
 //! ask its nodes.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use anyhow::Context;
 use clap::Args;
 use http::{Method, StatusCode};
 use meridian_lab::control;
+use meridian_model::topology::Region;
 use meridian_model::{GroupName, RegionName, System};
 use meridian_node::peer::{Question, ask};
 use meridian_node::secret::Secret;
@@ -79,15 +80,16 @@ impl Which {
 impl Place {
     /// The nodes that are meant; an exit code where the spec has faults, which were told.
     pub(crate) fn nodes(&self) -> anyhow::Result<Result<Nodes, ExitCode>> {
-        let spec = if self.spec.is_empty() { vec![self.spec_of_lab()?] } else { self.spec.clone() };
-        let Some(system) = crate::check::read_or_report(&spec)? else { return Ok(Err(ExitCode::FAILURE)) };
+        let read = if self.spec.is_empty() { self.lab()? } else { crate::check::read_or_report(&self.spec)? };
+        let Some(system) = read else { return Ok(Err(ExitCode::FAILURE)) };
         let secret = Secret::read(&system.topology.coordination.control_secret_file)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         Ok(Ok(Nodes { system, secret, runtime }))
     }
 
-    /// A lab writes one spec a region; the nodes of all regions can be reached by the first.
-    fn spec_of_lab(&self) -> anyhow::Result<PathBuf> {
+    /// A lab writes one spec a region. Each node is reached by the address that its own spec gives it: by another's
+    /// the question would cross the emulated network, and end where that region is lost.
+    fn lab(&self) -> anyhow::Result<Option<System>> {
         let running = control::running();
         anyhow::ensure!(
             !running.is_empty(),
@@ -95,7 +97,23 @@ impl Place {
              or name the spec of a system that runs elsewhere with `--spec FILE`"
         );
         let holder = control::choose(&running, self.lab.as_deref())?;
-        meridian_lab::spec_of(&holder).with_context(|| format!("the lab in {}", holder.dir.display()))
+        let specs = meridian_lab::specs_of(&holder);
+        let specs = specs.with_context(|| format!("the lab in {}", holder.dir.display()))?;
+        let Some(first) = specs.first() else { return Ok(None) };
+        let Some(mut system) = crate::check::read_or_report(std::slice::from_ref(first))? else {
+            return Ok(None);
+        };
+        for spec in specs {
+            let Some(own) = crate::check::read_again(spec.clone())? else { continue };
+            let name = spec.parent().and_then(Path::file_name).and_then(|name| name.to_str());
+            let same = |region: &&Region| Some(region.name.as_str()) == name;
+            let home = own.topology.regions.iter().find(same).map(|region| region.node.control);
+            let known = system.topology.regions.iter_mut().find(|region| Some(region.name.as_str()) == name);
+            if let (Some(region), Some(address)) = (known, home) {
+                region.node.control = address;
+            }
+        }
+        Ok(Some(system))
     }
 
     /// The group that is meant.

@@ -54,12 +54,10 @@ impl Machine {
         match self.config.replication {
             Replication::Quorum { .. } if forced => Missing::Unknown,
             Replication::Quorum { .. } => Missing::Nothing,
-            Replication::Async => {
-                match self.lag_of(record, self.driver.final_position.unwrap_or(self.facts.position)) {
-                    Some(lag) => Missing::Last { ms: u64::try_from(lag.as_millis()).unwrap_or(u64::MAX) },
-                    None => Missing::Unknown,
-                }
-            }
+            Replication::Async => match self.lag_of(record, self.position_here(record)) {
+                Some(lag) => Missing::Last { ms: u64::try_from(lag.as_millis()).unwrap_or(u64::MAX) },
+                None => Missing::Unknown,
+            },
         }
     }
 

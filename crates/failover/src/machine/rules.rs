@@ -252,7 +252,7 @@ impl Machine {
         if let Some(consent) = self.consent(record.epoch).filter(|c| c.accept_data_loss) {
             return Ok(format!("{} accepts the loss of data, for this epoch", consent.by));
         }
-        let here = self.driver.final_position.unwrap_or(self.facts.position);
+        let here = self.position_here(record);
         if here.timeline < record.wal.timeline {
             let text = format!(
                 "the log here ({}) is not of {}'s timeline ({})",
@@ -322,6 +322,13 @@ impl Machine {
     }
 
     // === what the rules look at ===
+
+    /// Where the log here ends: for good, if this member is sealed against the record's epoch; a seal of an earlier
+    /// epoch says nothing any more.
+    pub(super) fn position_here(&self, record: &GroupRecord) -> WalPosition {
+        let sealed = self.memory.sealed == Some(record.epoch);
+        self.driver.final_position.filter(|_| sealed).unwrap_or(self.facts.position)
+    }
 
     /// Standbys with a final position for the record's epoch, this one included.
     pub(super) fn sealed(&self, record: &GroupRecord) -> Vec<(RegionName, WalPosition)> {
