@@ -166,7 +166,7 @@ async fn a_guard_that_stands_still_is_replaced_when_commits_wait_for_it() {
     // As the node does, which looks at its database twice a second.
     until("another guard", || async {
         database.status().await;
-        guard_of(&rig) != stopped
+        guard_now(&rig).is_some_and(|now| now != stopped)
     })
     .await;
     held.await.unwrap().unwrap();
@@ -185,7 +185,7 @@ async fn a_guard_that_is_killed_is_replaced_at_once_and_commits_go_on() {
         let began = clock::now();
         insert(&app).await.unwrap();
         println!("measured: a commit without a guard, round {round}: {:?}", clock::now().since(began));
-        until("another guard", || async { guard_of(&rig) != killed }).await;
+        until("another guard", || async { guard_now(&rig).is_some_and(|now| now != killed) }).await;
     }
     for secret in [SUPER_PASSWORD, "super:secret"] {
         let log = std::fs::read_to_string(rig.config(0).work_dir.join("guard.log")).unwrap();
@@ -209,12 +209,17 @@ async fn a_guard_that_is_killed_is_replaced_at_once_and_commits_go_on() {
 
 /// The process whose words go to the log of the first member's guard.
 fn guard_of(rig: &Rig) -> Pid {
+    guard_now(rig).unwrap()
+}
+
+/// None: between two of them.
+fn guard_now(rig: &Rig) -> Option<Pid> {
     let log = rig.config(0).work_dir.canonicalize().unwrap().join("guard.log");
     let all = std::fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
     let pid = |p: PathBuf| Pid::from_raw(p.file_name()?.to_str()?.parse().ok()?);
     let mut found =
         all.filter(|p| std::fs::read_link(p.join("fd/1")).is_ok_and(|out| out == log)).filter_map(pid);
-    found.next().unwrap()
+    found.next()
 }
 
 /// What a client can do to itself: PostgreSQL warns it and acknowledges. The gateway withholds that.
