@@ -51,7 +51,8 @@ pub struct Process {
     pub parent: u32,
     /// The name of its program, 15 characters at most.
     pub name: String,
-    /// It has ended and waits to be reaped.
+    /// It has ended, with all of its threads, and waits to be reaped. While a thread is still ending the process holds
+    /// its ports: a node that was started then found its own address in use.
     pub zombie: bool,
 }
 
@@ -64,9 +65,11 @@ impl Process {
         let (head, tail) = stat.rsplit_once(") ")?;
         let (_, name) = head.split_once('(')?;
         let mut fields = tail.split_ascii_whitespace();
-        let zombie = matches!(fields.next()?, "Z" | "X");
+        let ended = matches!(fields.next()?, "Z" | "X");
         let parent = fields.next()?.parse().ok()?;
-        let started = fields.nth(17)?.parse().ok()?;
+        let threads: u32 = fields.nth(15)?.parse().ok()?;
+        let started = fields.nth(1)?.parse().ok()?;
+        let zombie = ended && threads <= 1;
         Some(Self { identity: Identity { pid, started }, parent, name: name.to_owned(), zombie })
     }
 
