@@ -44,6 +44,10 @@ pub struct Facts {
     pub longest_read_outage_seconds: f64,
     /// The same for writes.
     pub longest_write_outage_seconds: f64,
+    /// The longest that a read which succeeded took, from the instant at which it was due.
+    pub longest_read_wait_seconds: f64,
+    /// The same for writes: the pause of a switchover as users feel it.
+    pub longest_write_wait_seconds: f64,
     /// Writes that clients were told are committed.
     pub acknowledged_writes: u64,
     /// Those of them that the writer does not have.

@@ -48,8 +48,7 @@ struct Times {
 pub(super) fn facts(evidence: &Evidence<'_>) -> Facts {
     let Evidence { drill, system, moved, played, seen, options } = evidence;
     let start = seen.clock.at;
-    let fault_record = played.faults.iter().find(|f| breaks(&f.fault));
-    let fault = fault_record.map_or(start, |f| f.at);
+    let fault = disturbed(played).unwrap_or(start);
     let people = people::split(evidence, fault);
     let times = Times { start, fault, settled: settled(&people, played, seen.ended_at), end: seen.ended_at };
     let diff = seen.recorded.ledger.diff(&seen.rows.writer, &seen.rows.others);
@@ -90,6 +89,12 @@ pub(super) fn facts(evidence: &Evidence<'_>) -> Facts {
     facts.expectations.extend(played.killed.as_ref().map(expect::kills));
     facts.passed = facts.violations.is_empty() && facts.expectations.iter().all(|e| e.held);
     facts
+}
+
+/// When the first fault began; of a drill without one, when the first move of the writer did.
+fn disturbed(played: &Played) -> Option<Moment> {
+    let fault = played.faults.iter().find(|f| breaks(&f.fault)).map(|f| f.at);
+    fault.or_else(|| played.moves.iter().map(|wanted| wanted.at).min())
 }
 
 /// When everybody was served again; without an outage, when the last entry of the timeline was done.
@@ -242,7 +247,13 @@ fn add_recovery(facts: &mut Facts, people: &[Person<'_>]) {
 
 fn add_requests(facts: &mut Facts, samples: &[Sample]) {
     let failed = |kind| count(samples.iter().filter(|s| s.kind == kind && !s.outcome.good()).count());
+    let longest_wait = |kind| {
+        let good = samples.iter().filter(|s| s.kind == kind && s.outcome.good());
+        round(good.map(Sample::latency).max().unwrap_or_default())
+    };
     facts.requests = count(samples.len());
+    facts.longest_read_wait_seconds = longest_wait(Kind::Read);
+    facts.longest_write_wait_seconds = longest_wait(Kind::Write);
     facts.failed_reads = failed(Kind::Read);
     facts.failed_writes = failed(Kind::Write);
 }
@@ -352,7 +363,8 @@ fn definitions() -> Vec<(String, String)> {
              compared id by id. As time: from the first of them to the fault, or to the last of them if that is \
              later.".to_owned()),
         pair("Latency", "Of good answers, from the instant at which the request was due by a schedule that does not \
-             wait for answers, retries included.".to_owned()),
+             wait for answers, retries included. The longest of a kind is its longest wait.".to_owned()),
+        pair("Fault", "The first one; in a drill that only moves the writer on purpose, the first order to move.".to_owned()),
         pair("Before, during, after", "Before: answered before the fault. After: due after everybody was served \
              again. During: all others.".to_owned()),
         pair("Phases", "In the order of time. Reads leave a region as soon as its neighbours doubt it (DNS and edges \

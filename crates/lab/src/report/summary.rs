@@ -9,11 +9,13 @@ use serde_json::Value;
 use meridian_page::scale::number;
 
 /// The figures of a report that are summed up, beside its phases, and what people call them.
-const FIGURES: [(&str, &str); 12] = [
+const FIGURES: [(&str, &str); 14] = [
     ("rto_read_seconds", "RTO reads, s"),
     ("rto_write_seconds", "RTO writes, s"),
     ("longest_read_outage_seconds", "longest outage of reads, s"),
     ("longest_write_outage_seconds", "longest outage of writes, s"),
+    ("longest_read_wait_seconds", "longest wait for a read, s"),
+    ("longest_write_wait_seconds", "longest wait for a write, s"),
     ("rpo_seconds", "RPO, s"),
     ("lost_writes", "lost writes"),
     ("acknowledged_writes", "acknowledged writes"),

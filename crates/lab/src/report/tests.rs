@@ -19,6 +19,8 @@ pub(crate) fn sample() -> Facts {
         rpo_seconds: 0.212,
         longest_read_outage_seconds: 1.3,
         longest_write_outage_seconds: 6.4,
+        longest_read_wait_seconds: 1.2,
+        longest_write_wait_seconds: 6.3,
         acknowledged_writes: 1_042,
         lost_writes: 3,
         unknown_writes: 7,

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use meridian_model::run::{Step, StepKind};
-use meridian_model::topology::{Coordination, Location, Objectives as Wanted, Pattern, Population};
+use meridian_model::topology::{Coordination, Location, Objectives as Objective, Pattern, Population};
 use meridian_model::{Epoch, Name, Share, Topology};
 
 use super::super::file::{Expect, LoadSpec, Timed, Until, What, When};
@@ -47,7 +47,7 @@ fn system() -> System {
             name: name("shop"),
             pattern: Pattern::ActivePassive,
             schedule: Vec::new(),
-            objectives: Wanted { rto: Duration::from_secs(60), rpo: Duration::from_secs(5) },
+            objectives: Objective { rto: Duration::from_secs(60), rpo: Duration::from_secs(5) },
             regions: ["us", "eu"].map(region).to_vec(),
             users: vec![people("north-america"), people("europe")],
             coordination: Coordination { endpoints: Vec::new(), control_secret_file: "x".into() },
@@ -236,11 +236,15 @@ fn seen(last_ack_of_us: u64) -> SeenAll {
 }
 
 fn conclude(seen: &SeenAll) -> Facts {
-    let (drill, system, played) = (drill(), system(), played());
+    conclude_of(seen, &played())
+}
+
+fn conclude_of(seen: &SeenAll, played: &Played) -> Facts {
+    let (drill, system) = (drill(), system());
     let options = Options { lab: LabOptions::default(), keep: false };
     let moved = Moved { system: system.clone(), begin: None, told: Vec::new() };
     let (drill, system, moved) = (&drill, &system, &moved);
-    facts(&Evidence { drill, system, moved, played: &played, seen, options: &options })
+    facts(&Evidence { drill, system, moved, played, seen, options: &options })
 }
 
 #[test]
@@ -316,6 +320,17 @@ fn each_population_has_its_own_story() {
 }
 
 #[test]
+fn of_a_drill_without_a_fault_the_first_move_divides_the_times() {
+    let wanted = Wanted { to: name("eu"), at: at(FAULT), by_schedule: true };
+    let played = Played { faults: Vec::new(), moves: vec![wanted], ..played() };
+    let facts = conclude_of(&seen(FAULT - 3), &played);
+    assert_eq!((facts.rto_read_seconds, facts.rto_write_seconds), (Some(1.5), Some(6.0)));
+    assert_eq!((facts.longest_read_wait_seconds, facts.longest_write_wait_seconds), (1.5, 5.9));
+    let counted = facts.populations.iter().flat_map(|p| &p.latencies).filter(|l| l.stretch == "before");
+    assert_eq!(counted.map(|l| l.count).sum::<usize>(), 200);
+}
+
+#[test]
 fn an_acknowledgement_after_the_new_epoch_fails_the_drill() {
     let facts = conclude(&seen(FAULT + 5_200));
     assert_eq!(facts.max_concurrent_writers, 1, "the new writer had not written yet");
@@ -346,13 +361,9 @@ fn a_write_that_the_old_side_took_after_the_new_one_is_told() {
 
 #[test]
 fn a_failover_that_nothing_justifies_is_told() {
-    let seen = seen(FAULT - 3);
-    let (drill, system, mut played) = (drill(), system(), played());
+    let mut played = played();
     played.faults[0].fault = Fault::Kill { region: name("us"), part: Some(crate::faults::FaultPart::Etcd) };
-    let options = Options { lab: LabOptions::default(), keep: false };
-    let moved = Moved { system: system.clone(), begin: None, told: Vec::new() };
-    let (drill, system, moved) = (&drill, &system, &moved);
-    let facts = facts(&Evidence { drill, system, moved, played: &played, seen: &seen, options: &options });
+    let facts = conclude_of(&seen(FAULT - 3), &played);
     assert!(
         facts.violations.iter().any(|v| v.starts_with("no_failover_while_healthy")),
         "{:?}",
