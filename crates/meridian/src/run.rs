@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use clap::Args;
 use meridian_model::RegionName;
+use meridian_node::secret::Secret;
 use meridian_telemetry::{Format, Metrics, Options};
 
 use crate::runs::RunCommand;
@@ -91,6 +92,9 @@ fn serve(args: NodeArgs) -> anyhow::Result<ExitCode> {
             colour: std::io::IsTerminal::is_terminal(&std::io::stderr()),
         })
         .context("cannot start telemetry")?;
+        // Beside the node: reports are made of what it tells everybody, and must never hold it up.
+        let secret = Secret::read(&system.topology.coordination.control_secret_file)?;
+        tokio::spawn(crate::runs::keep_reports(system.clone(), args.region.clone(), secret));
         meridian_node::run(system, args.region, metrics).await.context("the node cannot run")
     });
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));

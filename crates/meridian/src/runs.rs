@@ -5,6 +5,8 @@ mod lost;
 mod report;
 mod seen;
 
+pub(crate) use report::keep as keep_reports;
+
 use std::process::ExitCode;
 use std::time::Duration;
 

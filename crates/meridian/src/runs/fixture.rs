@@ -90,7 +90,7 @@ pub(super) fn loss(transactions: Option<u64>) -> Loss {
     }
 }
 
-fn group(runs: Vec<Run>, losses: Vec<Loss>) -> GroupStatus {
+pub(super) fn group(runs: Vec<Run>, losses: Vec<Loss>) -> GroupStatus {
     GroupStatus {
         group: name("orders"),
         epoch: Epoch(2),

@@ -5,7 +5,10 @@
 
 mod facts;
 mod html;
+mod keep;
 mod timeline;
+
+pub(crate) use keep::keep;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -23,7 +26,8 @@ use facts::Facts;
 #[command(
     after_help = "The report holds who, what, when and why: every rule that was asked with its evidence, \
 each step against what was to be expected, the recovery against the objectives, and how much was lost. The page \
-is one file that needs nothing else. No user's data is in it: `meridian run lost` has that.
+is one file that needs nothing else. No user's data is in it: `meridian run lost` has that. Each node keeps the
+reports of runs that have ended in `reports` of its data folder, the newest 200.
 
   meridian run report --to run.html                 the newest run
   meridian run report orders-2-failover --output json"
