@@ -1,32 +1,61 @@
 //! Who owns a socket: `/proc/net/tcp` names its inode, `/proc/PID/fd` the process that holds it.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::time::Instant;
 
 /// The state column of a listening socket.
 const LISTEN: &str = "0A";
 
 /// The processes that connections without an address of their own may belong to: `(place, pid)`.
 #[derive(Debug, Clone, Default)]
-pub struct Owners(Arc<Mutex<Vec<(usize, u32)>>>);
+pub struct Owners {
+    processes: Arc<Mutex<Vec<(usize, u32)>>>,
+    seen: Arc<tokio::sync::Mutex<Seen>>,
+}
+
+/// Whose each connection was when the kernel was last asked: its two ends, seen from the client, and the place.
+#[derive(Debug, Default)]
+struct Seen {
+    asked: Option<Instant>,
+    places: HashMap<(SocketAddr, SocketAddr), usize>,
+}
 
 impl Owners {
     /// `pid` is the process of `place` from now on.
     pub fn set(&self, place: usize, pid: u32) {
-        let mut list = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut list = self.processes.lock().unwrap_or_else(PoisonError::into_inner);
         list.retain(|(p, _)| *p != place);
         list.push((place, pid));
     }
 
     /// The place whose process has the connection `client` → `server`, seen from the client's side.
-    #[must_use]
-    pub fn place_of(&self, client: SocketAddr, server: SocketAddr) -> Option<usize> {
-        let inode =
-            TcpTable::all().find(|entry| entry.local == client && entry.remote == server).map(|e| e.inode)?;
-        let list = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        list.into_iter().find(|(_, pid)| holds(*pid, inode)).map(|(place, _)| place)
+    ///
+    /// The kernel is asked once for all connections that wait for an answer: a table of thousands of lines for
+    /// each of hundreds of connections that come at once would be slower than their clients' patience.
+    pub async fn place_of(&self, client: SocketAddr, server: SocketAddr) -> Option<usize> {
+        let came = Instant::now();
+        let mut seen = self.seen.lock().await;
+        // What was seen before it came may be of an earlier connection with the same port.
+        if seen.asked.is_none_or(|asked| asked <= came) {
+            let processes = self.processes.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            *seen = tokio::task::spawn_blocking(move || Seen::ask(&processes)).await.unwrap_or_default();
+        }
+        seen.places.get(&(client, server)).copied()
+    }
+}
+
+impl Seen {
+    fn ask(processes: &[(usize, u32)]) -> Self {
+        let asked = Some(Instant::now());
+        let of = |(place, pid): &(usize, u32)| sockets(*pid).map(|inode| (inode, *place)).collect::<Vec<_>>();
+        let holders: HashMap<u64, usize> = processes.iter().flat_map(of).collect();
+        let place = |entry: TcpEntry| Some(((entry.local, entry.remote), *holders.get(&entry.inode)?));
+        Self { asked, places: TcpTable::all().filter_map(place).collect() }
     }
 }
 
@@ -45,12 +74,15 @@ pub fn owner_of(address: SocketAddr) -> Option<String> {
 
 /// Does the process have the socket with that inode open?
 fn holds(pid: u32, inode: u64) -> bool {
-    let wanted = format!("socket:[{inode}]");
-    let Ok(descriptors) = std::fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
-    descriptors
-        .filter_map(Result::ok)
-        .filter_map(|entry| std::fs::read_link(entry.path()).ok())
-        .any(|link| link.to_str() == Some(wanted.as_str()))
+    sockets(pid).any(|socket| socket == inode)
+}
+
+/// The inodes of the sockets that a process has open.
+fn sockets(pid: u32) -> impl Iterator<Item = u64> {
+    let descriptors =
+        std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().filter_map(Result::ok);
+    let links = descriptors.filter_map(|entry| std::fs::read_link(entry.path()).ok());
+    links.filter_map(|link| link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok())
 }
 
 /// One line of `/proc/net/tcp`.
@@ -117,14 +149,39 @@ mod tests {
         assert!(owner.ends_with(&format!("(pid {})", std::process::id())), "{owner}");
     }
 
-    #[test]
-    fn a_connection_is_attributed_to_its_process() {
+    #[tokio::test]
+    async fn a_connection_is_attributed_to_its_process() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let server = listener.local_addr().unwrap();
         let client = std::net::TcpStream::connect(server).unwrap();
         let owners = Owners::default();
-        assert_eq!(owners.place_of(client.local_addr().unwrap(), server), None);
+        assert_eq!(owners.place_of(client.local_addr().unwrap(), server).await, None);
         owners.set(4, std::process::id());
-        assert_eq!(owners.place_of(client.local_addr().unwrap(), server), Some(4));
+        assert_eq!(owners.place_of(client.local_addr().unwrap(), server).await, Some(4));
+        let later = std::net::TcpStream::connect(server).unwrap();
+        assert_eq!(owners.place_of(later.local_addr().unwrap(), server).await, Some(4));
+    }
+
+    #[tokio::test]
+    async fn all_who_ask_at_once_are_answered_and_who_comes_later_gets_a_new_look() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let server = listener.local_addr().unwrap();
+        let clients: Vec<_> = (0..50).map(|_| std::net::TcpStream::connect(server).unwrap()).collect();
+        let owners = Owners::default();
+        owners.set(1, std::process::id());
+        let held = owners.seen.lock().await;
+        let ask = |client: &std::net::TcpStream| {
+            let (owners, client) = (owners.clone(), client.local_addr().unwrap());
+            tokio::spawn(async move { owners.place_of(client, server).await })
+        };
+        let asking: Vec<_> = clients.iter().map(ask).collect();
+        tokio::task::yield_now().await; // each of them has come
+        drop(held);
+        for place in asking {
+            assert_eq!(place.await.unwrap(), Some(1));
+        }
+        let asked = owners.seen.lock().await.asked;
+        assert_eq!(owners.place_of(clients[0].local_addr().unwrap(), server).await, Some(1));
+        assert_ne!(owners.seen.lock().await.asked, asked, "one who came later is not answered from it");
     }
 }

@@ -132,7 +132,7 @@ async fn connection(world: Arc<World>, forward: Forward, near: TcpStream, client
     let accepted = Instant::now();
     let from = match forward.origin {
         Origin::Place(place) => Some(place),
-        Origin::Owner => world.owners.place_of(client, forward.listen),
+        Origin::Owner => world.owners.place_of(client, forward.listen).await,
     };
     let Some(from) = from else {
         tracing::debug!(%client, address = %forward.listen, "a connection of nobody known: reset");
