@@ -9,6 +9,7 @@ use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use meridian_model::System;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -18,10 +19,11 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{broadcast::error::RecvError, mpsc};
 use tokio::task::JoinSet;
 
+use crate::drill::Tell;
 use crate::error::LabError;
 use crate::faults::{Fault, FaultRecord, LabEvent};
 pub use crate::plan::Holder;
-use crate::plan::{Files, NumberLock, Occupied, known_labs};
+use crate::plan::{Files, MadeFor, NumberLock, Occupied, fingerprint, known_labs};
 use crate::regions::{Lab, cleanup};
 use crate::status::LabStatus;
 
@@ -258,6 +260,18 @@ pub fn stopped() -> Vec<Holder> {
     known_labs(false).into_iter().filter(|holder| holder.dir.exists()).collect()
 }
 
+/// The lab takes commands: `meridian lab up` does once it has begun, a drill does not.
+#[must_use]
+pub fn is_served(holder: &Holder) -> bool {
+    Client::connect(&holder.dir).is_ok()
+}
+
+/// The lab was made for this very spec.
+#[must_use]
+pub fn is_of(holder: &Holder, system: &System) -> bool {
+    MadeFor::read(&holder.dir).is_some_and(|made| made.spec.as_ref() == Some(&fingerprint(system)))
+}
+
 /// The one of `labs` that is meant: by number or by name; without either the only one.
 ///
 /// # Errors
@@ -275,18 +289,18 @@ pub fn choose(labs: &[Holder], wanted: Option<&str>) -> Result<Holder, LabError>
     }
 }
 
-/// Ends what a lab that does not run any more has left; removes its folder if `purge`.
+/// Ends what a lab that does not run any more has left; removes its folder if `purge`, and tells how far it is.
 ///
 /// # Errors
 /// The folder cannot be removed, or somebody uses it.
-pub fn tidy(stopped: &Holder, purge: bool) -> Result<(), LabError> {
+pub async fn tidy(stopped: &Holder, purge: bool, tell: Tell<'_>) -> Result<(), LabError> {
     let (number, reason) = (stopped.number, "it was started again".to_owned());
     let taken = LabError::NumberTaken { wanted: number.to_string(), reason };
     let lock = NumberLock::of(number)?.ok_or(taken)?;
     let folder = Occupied::take(&stopped.dir)?;
     cleanup::leftovers(&folder.dir);
     if purge {
-        cleanup::remove(&folder.dir)?;
+        cleanup::remove(&folder.dir, tell).await?;
         lock.forget();
     }
     Ok(())

@@ -111,7 +111,7 @@ pub async fn run(
     mut stop: watch::Receiver<u32>,
 ) -> Result<Facts, DrillError> {
     let moved = turns::moved(system, drill, clock::wall());
-    let lab = Lab::up(&moved.system, options.lab.clone()).await?;
+    let lab = Lab::up_with(&moved.system, options.lab.clone(), tell).await?;
     tell(&format!("lab {} starts in {}", lab.number(), lab.dir().display()));
     for told in &moved.told {
         tell(&format!("the schedule is moved: {told}"));

@@ -20,12 +20,12 @@ pub enum LabError {
         help: String,
     },
     /// An address of the plan is taken.
-    #[error("{address} is in use{owner}: end that program, or take another lab with `--lab NUMBER`")]
+    #[error("{address} is in use by {}: end that program, or take another lab with `--lab NUMBER`", shown(.owner))]
     AddressInUse {
         /// Which.
         address: SocketAddr,
-        /// Who has it, as far as it can be told: ` by etcd (pid 12)`.
-        owner: String,
+        /// Who has it, as far as it can be told: `etcd (pid 12)`.
+        owner: Option<String>,
     },
     /// No number is left, or the wanted one runs already.
     #[error("lab {wanted} is not free: {reason}")]
@@ -154,6 +154,12 @@ pub enum LabError {
     Certificates(String),
 }
 
+/// Who has an address.
+fn shown(owner: &Option<String>) -> &str {
+    const UNKNOWN: &str = "a program that cannot be seen from here (another user's, or one that is just ending; `sudo ss -ltnp` names it)";
+    owner.as_deref().unwrap_or(UNKNOWN)
+}
+
 /// The first of many sentences.
 fn some(sentences: &[String]) -> String {
     const MOST: usize = 6;
@@ -190,5 +196,24 @@ impl LabError {
     pub(crate) fn file(doing: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.into();
         move |source| Self::File { doing, path, source }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_owner_who_is_not_known_is_said_to_be() {
+        let told = |owner| {
+            let address = SocketAddr::from(([127, 10, 1, 1], 2379));
+            LabError::AddressInUse { address, owner }.to_string()
+        };
+        assert!(
+            told(Some("etcd (pid 12)".to_owned()))
+                .starts_with("127.10.1.1:2379 is in use by etcd (pid 12): end")
+        );
+        let unknown = told(None);
+        assert!(unknown.contains("is in use by a program that cannot be seen from here"), "{unknown}");
     }
 }

@@ -6,7 +6,7 @@
 //! person can guess them.
 
 mod files;
-mod made_for;
+pub(crate) mod made_for;
 mod number;
 mod options;
 mod rewrite;

@@ -7,6 +7,7 @@
 //! that a number is still the same process).
 
 mod log;
+pub(crate) mod shared_memory;
 mod spawner;
 mod tree;
 

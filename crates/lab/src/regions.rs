@@ -13,6 +13,7 @@ use meridian_telemetry::clock;
 use tokio::sync::broadcast;
 use tokio::task::JoinSet;
 
+use crate::drill::Tell;
 use crate::error::LabError;
 use crate::faults::{Fault, FaultPart, FaultRecord, LabEvent};
 use crate::plan::{Addresses, LabOptions, NumberLock, Occupied, Plan};
@@ -115,7 +116,15 @@ impl Lab {
     /// # Errors
     /// [`LabError`]: a program is missing, an address is in use, the data is of another spec.
     pub async fn up(system: &System, options: LabOptions) -> Result<Self, LabError> {
-        start::up(system, options).await
+        Self::up_with(system, options, &|_| ()).await
+    }
+
+    /// As [`Lab::up`]; `tell` hears on the way what takes time, a line each.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn up_with(system: &System, options: LabOptions, tell: Tell<'_>) -> Result<Self, LabError> {
+        start::up(system, options, tell).await
     }
 
     /// Waits until every node answers, every verdict is up, every group has a writer and all standbys stream.

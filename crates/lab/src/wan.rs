@@ -263,8 +263,7 @@ pub fn check_free(address: SocketAddr) -> Result<(), LabError> {
     match tcp::bind(address) {
         Ok(_) => Ok(()),
         Err(e) if e.kind() == std::io::ErrorKind::AddrInUse => {
-            let owner = owner_of(address).map(|o| format!(" by {o}")).unwrap_or_default();
-            Err(LabError::AddressInUse { address, owner })
+            Err(LabError::AddressInUse { address, owner: owner_of(address) })
         }
         Err(source) => Err(LabError::Socket { doing: "bind", address, source }),
     }

@@ -110,6 +110,9 @@ fn run_drill(args: RunArgs) -> anyhow::Result<ExitCode> {
     if let Some(spec) = &args.spec {
         drill.system.clone_from(spec);
     }
+    for warning in crate::lab::beside::warnings() {
+        progress(&drill.name, &warning);
+    }
     let facts = measure(&drill, &system, &args)?;
     let folder = args.report.unwrap_or_else(|| Path::new(REPORTS).join(&drill.name));
     let page = report::write(&facts, &folder)?;

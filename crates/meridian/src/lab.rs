@@ -11,6 +11,7 @@ use meridian_model::RegionName;
 use crate::output::Output;
 
 pub(crate) mod amounts;
+pub(crate) mod beside;
 mod detach;
 mod logs;
 mod reach;
@@ -32,6 +33,12 @@ pub(crate) struct LabArgs {
 #[derive(Subcommand)]
 enum Command {
     /// Start the system and stay, with a live view on a terminal; Ctrl-C ends it.
+    ///
+    /// Labs run side by side, each with a number of its own; a second one says which run already.
+    ///
+    /// Exit code: 0 it was healthy, and then somebody ended it (Ctrl-C, SIGTERM, `meridian lab down`: that is how
+    /// a lab ends); 1 it could not be started or was not healthy in time; 2 bad use; 130 it was ended before it was
+    /// healthy (143 by SIGTERM, 129 by SIGHUP). With --detach: 0 it is healthy and goes on in the background.
     Up(UpArgs),
     /// End a lab; its data stays for the next `up` unless --purge.
     Down(DownArgs),

@@ -52,8 +52,8 @@ pub(crate) struct RehearseArgs {
     /// How long it may take, such as `1h`; 12 hours at most.
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = crate::lab::amounts::duration)]
     within: Duration,
-    /// Who asks, for the journal.
-    #[arg(long, env = "USER", default_value = "somebody")]
+    /// Who asks, for the journal. Without it: the user of this session, before `sudo`.
+    #[arg(long, default_value_t = crate::system::user())]
     by: String,
     #[command(flatten)]
     pub(crate) which: Which,

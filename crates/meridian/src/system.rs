@@ -49,12 +49,23 @@ pub(crate) struct Which {
 /// Who asks, and why.
 #[derive(Args)]
 pub(crate) struct Person {
-    /// Who asks, for the journal.
-    #[arg(long, env = "USER", default_value = "somebody")]
+    /// Who asks, for the journal. Without it: the user of this session, before `sudo`.
+    #[arg(long, default_value_t = user())]
     pub(crate) by: String,
     /// Why, for the journal.
     #[arg(long, default_value = "")]
     pub(crate) reason: String,
+}
+
+/// Who uses this program, as the operating system tells: before `sudo`, else of the session, else the number.
+pub(crate) fn user() -> String {
+    user_of(|name| std::env::var_os(name), rustix::process::getuid().as_raw())
+}
+
+fn user_of(variable: impl Fn(&str) -> Option<std::ffi::OsString>, number: u32) -> String {
+    let named = |name: &&str| variable(name).and_then(|value| value.into_string().ok());
+    let mut names = ["SUDO_USER", "USER", "LOGNAME"].iter().filter_map(named);
+    names.find(|name| !name.trim().is_empty()).unwrap_or_else(|| format!("uid {number}"))
 }
 
 /// The nodes of a system.
@@ -231,6 +242,18 @@ fn said(status: StatusCode, body: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_journal_names_the_person_behind_the_command() {
+        let of = |set: &[(&str, &str)]| {
+            let variable =
+                |name: &str| set.iter().find(|(n, _)| *n == name).map(|(_, value)| (*value).into());
+            user_of(variable, 1000)
+        };
+        assert_eq!(of(&[("USER", "root"), ("SUDO_USER", "ann"), ("LOGNAME", "root")]), "ann");
+        assert_eq!(of(&[("USER", ""), ("LOGNAME", "bob")]), "bob");
+        assert_eq!(of(&[]), "uid 1000");
+    }
 
     /// The timer was made outside the runtime once: every command that waited panicked.
     #[test]

@@ -69,7 +69,8 @@ pub(crate) enum Body {
 }
 
 const FIELDS: [&str; 4] = ["apiVersion", "kind", "metadata", "spec"];
-const KINDS: [&str; 5] = ["Topology", "Service", "Database", "DataResidencyPolicy", "RecoveryPlan"];
+/// The kinds of resources that a spec holds.
+pub const KINDS: [&str; 5] = ["Topology", "Service", "Database", "DataResidencyPolicy", "RecoveryPlan"];
 /// Kinds of the design that this version does not read yet.
 const LATER: [&str; 3] = ["Network", "Telemetry", "Capacity"];
 

@@ -5,6 +5,7 @@
 
 use crate::SourceFile;
 use crate::diagnostic::Diagnostic;
+pub use crate::kinds::KINDS;
 use crate::source::{Place, Problems};
 use crate::tree::{self, Data, Node};
 

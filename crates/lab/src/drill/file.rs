@@ -8,11 +8,11 @@ mod timeline;
 mod types;
 mod units;
 
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use meridian_model::RegionName;
-use meridian_spec::reading::{Faults, Reading, Spot};
+use meridian_spec::reading::{Faults, KINDS, Reading, Spot};
 use meridian_spec::{Diagnostic, SourceFile};
 
 use fields::Fields;
@@ -39,9 +39,19 @@ fn read_with(
     names: Option<&Names>,
     system_fault: Option<&str>,
 ) -> Result<Drill, Vec<Diagnostic>> {
-    let folder = Path::new(&file.name).parent().unwrap_or(Path::new("")).to_owned();
+    let path = PathBuf::from(&file.name);
+    let folder = path.parent().unwrap_or(Path::new(""));
     Reading::new(file).finish(|documents, faults| match documents {
-        [document] => resource(*document, &folder, &mut Context { faults, names, system_fault }),
+        documents if of_a_spec(documents).is_some() => {
+            let file = path.display();
+            let hint = format!(
+                "bring the system up with `meridian lab up {file}`; a drill names its system, and `--spec` another one: \
+                 `meridian drill run drills/region-loss.yaml --spec {file}`; `meridian drill run --help` lists the drills"
+            );
+            faults.error(of_a_spec(documents).unwrap_or(Spot::START), "this file is a spec, not a drill", hint);
+            None
+        }
+        [document] => resource(*document, folder, &mut Context { faults, names, system_fault }),
         [] => {
             if faults.is_empty() {
                 let hint = "a drill has `kind: Drill`: drills/region-loss.yaml is one to begin with";
@@ -54,6 +64,27 @@ fn read_with(
             None
         }
     })
+}
+
+/// The kind of a resource of a spec, where the file has one.
+fn of_a_spec<'n>(documents: &[Spot<'n>]) -> Option<Spot<'n>> {
+    let fields = documents.iter().filter_map(|document| document.fields()).flatten();
+    let mut kinds = fields.filter(|field| field.key == "kind").map(|field| field.value);
+    kinds.find(|kind| kind.text().is_some_and(|kind| KINDS.contains(&kind)))
+}
+
+/// The path without what `..` takes back, if it is the same file: not where a folder is a link.
+fn normalised(path: PathBuf) -> PathBuf {
+    let mut short = PathBuf::new();
+    for part in path.components() {
+        match (part, short.components().next_back()) {
+            (Component::CurDir, _) => {}
+            (Component::ParentDir, Some(Component::Normal(_))) => drop(short.pop()),
+            _ => short.push(part),
+        }
+    }
+    let place = |path: &Path| path.canonicalize().ok();
+    if place(&short) == place(&path) { short } else { path }
 }
 
 /// What every part of the parser needs.
@@ -100,7 +131,7 @@ fn body(spot: Spot<'_>, folder: &Path, context: &mut Context<'_>) -> Option<Dril
     Some(Drill {
         name: String::new(),
         description: description.unwrap_or_default().trim().replace('\n', " "),
-        system: folder.join(system?),
+        system: normalised(folder.join(system?)),
         load: load?,
         timeline: timeline?,
         until: until?,

@@ -5,7 +5,9 @@ use std::io::Write;
 use std::ops::RangeInclusive;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use meridian_telemetry::clock;
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
@@ -15,8 +17,12 @@ use crate::error::LabError;
 /// The second octets that labs use.
 const NUMBERS: RangeInclusive<u8> = 10..=250;
 
-/// How often a held lock is tried.
-const LOCK_TRIES: u32 = 20;
+/// How long a held lock may be somebody's who has it for an instant.
+const AN_INSTANT: Duration = Duration::from_millis(300);
+/// How often it is tried meanwhile.
+const TRY_EVERY: Duration = Duration::from_millis(5);
+/// How often a lock file may vanish just when it was locked.
+const FILE_TRIES: u32 = 20;
 
 /// A number that is ours until this is dropped.
 #[derive(Debug)]
@@ -102,8 +108,12 @@ fn choose_in(
         if !NUMBERS.contains(&number) {
             return Err(LabError::NoNumber { number, first: *NUMBERS.start(), last: *NUMBERS.end() });
         }
-        let running =
-            || LabError::NumberTaken { wanted: number.to_string(), reason: "it is running".to_owned() };
+        let running = || LabError::NumberTaken {
+            wanted: number.to_string(),
+            reason: format!(
+                "it runs: end it with `meridian lab down --lab {number}`, or take another number"
+            ),
+        };
         let found = take(root, number, wish)?.ok_or_else(running)?;
         return usable(&found).map(|()| found);
     }
@@ -158,11 +168,11 @@ impl Occupied {
         if entries.next().is_some() && !is_lab(dir) {
             return Err(LabError::ForeignDir(dir.to_owned()));
         }
-        let lock = File::open(dir).map_err(LabError::file("open", dir))?;
-        if !lock_now(&lock) {
+        let folder = File::open(dir).map_err(LabError::file("open", dir))?;
+        if !lock(&folder, AN_INSTANT) {
             return Err(LabError::DirInUse { dir: dir.to_owned(), by: user_of(dir) });
         }
-        Ok(Self { dir: dir.to_owned(), _lock: lock })
+        Ok(Self { dir: dir.to_owned(), _lock: folder })
     }
 }
 
@@ -181,18 +191,28 @@ fn user_of(dir: &Path) -> String {
         .map_or_else(String::new, |n| format!(" by lab {n}"))
 }
 
-/// Somebody who only looks holds a lock for an instant.
-fn lock_now(file: &File) -> bool {
-    (0..LOCK_TRIES).any(|_| flock(file, FlockOperation::NonBlockingLockExclusive).is_ok() || pause())
+/// Who only looks holds a lock for an instant, and so does a child between its fork and its exec. On a busy machine
+/// that is milliseconds: a free lab was taken for a running one.
+fn lock(file: &File, within: Duration) -> bool {
+    let until = clock::now() + within;
+    loop {
+        if flock(file, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            return true;
+        }
+        if clock::now() >= until {
+            return false;
+        }
+        std::thread::park_timeout(TRY_EVERY);
+    }
 }
 
 impl NumberLock {
     /// Locks that file; `None` when another lab has it.
     pub(crate) fn take(path: PathBuf) -> Result<Option<Self>, LabError> {
-        for _ in 0..LOCK_TRIES {
+        for _ in 0..FILE_TRIES {
             let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
             let file = file.map_err(LabError::file("open", &path))?;
-            if !lock_now(&file) {
+            if !lock(&file, AN_INSTANT) {
                 return Ok(None);
             }
             // A lab that is purged removes the file: one that is gone locks nobody out.
@@ -239,11 +259,6 @@ pub(crate) fn known_labs(running: bool) -> Vec<Holder> {
         if free == running { None } else { read_holder(&path) }
     };
     NUMBERS.filter_map(known).collect()
-}
-
-fn pause() -> bool {
-    std::thread::yield_now();
-    false
 }
 
 fn lock_path(root: &Path, number: u8) -> PathBuf {
@@ -343,6 +358,26 @@ mod tests {
         assert!(matches!(error, LabError::ForeignDir(_)), "{error}");
         let error = chosen(&root, Wish { number: Some(9), ..here }).unwrap_err().to_string();
         assert_eq!(error, "there is no lab 9: numbers go from 10 to 250");
+    }
+
+    #[test]
+    fn a_free_lab_is_not_taken_for_a_running_one_because_somebody_looks() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lab-10.lock");
+        fs::write(&path, "").unwrap();
+        let looker = File::open(&path).unwrap();
+        flock(&looker, FlockOperation::NonBlockingLockShared).unwrap();
+        let (mine, tried) = (File::open(&path).unwrap(), std::sync::Barrier::new(2));
+        std::thread::scope(|threads| {
+            let taker = threads.spawn(|| {
+                assert!(!lock(&mine, Duration::ZERO), "it is held");
+                tried.wait();
+                lock(&mine, Duration::from_secs(600))
+            });
+            tried.wait();
+            drop(looker);
+            assert!(taker.join().unwrap());
+        });
     }
 
     #[test]

@@ -23,6 +23,7 @@ pub(super) fn common(system: &System, grid: Grid, files: &Files, meridian: &Path
             member.postgres.data_dir = files.postgres(&member.region, &database.name);
             member.postgres.password_file = files.password(&database.name);
             member.postgres.app_password_file = files.app_password(&database.name);
+            shared_memory_ends_with_the_data(&mut member.postgres.settings);
         }
     }
     let app_password = system.databases.first().map(|d| files.app_password(&d.name));
@@ -37,6 +38,21 @@ pub(super) fn common(system: &System, grid: Grid, files: &Files, meridian: &Path
         }
     }
     system
+}
+
+/// A lab kills servers and removes their data. A killed server leaves segments in `/dev/shm`, which only the next start
+/// on the same data would remove; in the data directory they go with it. What is used all the time (statistics) is in
+/// the main memory, which ends with the processes, so that no commit waits for the pages of a file.
+const SHARED_MEMORY: [(&str, &str); 2] =
+    [("dynamic_shared_memory_type", "mmap"), ("min_dynamic_shared_memory", "8MB")];
+
+/// What the spec sets itself stays.
+fn shared_memory_ends_with_the_data(settings: &mut Vec<(String, String)>) {
+    for (name, value) in SHARED_MEMORY {
+        if !settings.iter().any(|(set, _)| set.eq_ignore_ascii_case(name)) {
+            settings.push((name.to_owned(), value.to_owned()));
+        }
+    }
 }
 
 /// A program without a folder is the one beside `meridian`, if there is one.
@@ -105,5 +121,23 @@ fn node_addresses(grid: Grid, files: &Files, i: usize, j: usize, name: &RegionNa
         // The one name of a region that all agree on; clients map it to what they can reach.
         public: vec![grid.home(j).into()],
         data_dir: files.node(name),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shared_memory_ends_with_the_data_unless_the_spec_says_otherwise() {
+        let pair = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+        let mut settings = vec![pair(("work_mem", "8MB"))];
+        shared_memory_ends_with_the_data(&mut settings);
+        assert_eq!(settings[1..], SHARED_MEMORY.map(pair));
+        let own =
+            [("Dynamic_Shared_Memory_Type", "posix"), ("min_dynamic_shared_memory", "0")].map(pair).to_vec();
+        let mut settings = own.clone();
+        shared_memory_ends_with_the_data(&mut settings);
+        assert_eq!(settings, own);
     }
 }

@@ -1,6 +1,6 @@
 //! How a lab ends: in order, or found half dead by the next one.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use meridian_telemetry::clock;
@@ -8,9 +8,10 @@ use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 
 use super::{Condition, Lab};
+use crate::drill::Tell;
 use crate::error::LabError;
-use crate::plan::{Files, MadeFor, write_private};
-use crate::process::{Child, Identity, Process, Territory};
+use crate::plan::{Files, MadeFor, made_for, write_private};
+use crate::process::{Child, Identity, Process, Territory, shared_memory};
 
 /// How long nodes have: their data planes drain for up to 12 s, then their databases stop within 3.
 const NODE_WITHIN: Duration = Duration::from_secs(18);
@@ -20,6 +21,9 @@ const ETCD_WITHIN: Duration = Duration::from_secs(3);
 const KILL_WITHIN: Duration = Duration::from_secs(5);
 /// How often the process table is read meanwhile.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
+
+/// What data is made for whose removal was interrupted.
+const HALF_REMOVED: &str = "nothing: it is half removed";
 
 /// What the next lab finds if this one is interrupted.
 #[derive(Debug, Serialize, Deserialize)]
@@ -59,23 +63,35 @@ pub(crate) fn leftovers(dir: &Path) {
 }
 
 /// Removes a lab's folder, if it is one.
-pub(crate) fn remove(dir: &Path) -> Result<(), LabError> {
+pub(crate) async fn remove(dir: &Path, tell: Tell<'_>) -> Result<(), LabError> {
     if MadeFor::read(dir).is_none() {
         return Ok(());
     }
-    std::fs::remove_dir_all(dir).map_err(LabError::file("remove", dir))
+    clear(dir, tell).await?;
+    std::fs::remove_dir(dir).map_err(LabError::file("remove", dir))
 }
 
-/// Removes what is in a lab's folder, if it is one. The folder stays, for it may be locked.
-pub(crate) fn clear(dir: &Path) -> Result<(), LabError> {
-    if MadeFor::read(dir).is_none() {
-        return Ok(());
-    }
+/// Removes what is in a lab's folder, if it is one; `tell` hears how far it is, for it can take many seconds. The
+/// folder stays, for it may be locked. It says until the end that it is a lab's, and at once that its data is of no use.
+pub(crate) async fn clear(dir: &Path, tell: Tell<'_>) -> Result<(), LabError> {
+    let Some(made) = MadeFor::read(dir) else { return Ok(()) };
+    MadeFor { shape: vec![HALF_REMOVED.to_owned()], ..made }.write(dir)?;
+    tell(&format!("removing the data of an earlier run in {}", dir.display()));
+    shared_memory::release(dir);
     let entries = std::fs::read_dir(dir).map_err(LabError::file("read", dir))?;
-    for path in entries.filter_map(Result::ok).map(|entry| entry.path()) {
+    let mut entries: Vec<PathBuf> = entries.filter_map(Result::ok).map(|entry| entry.path()).collect();
+    entries.sort_by_key(|path| path.ends_with(made_for::FILE));
+    for path in entries {
         let folder = path.is_dir() && !path.is_symlink();
-        let removed = if folder { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
-        removed.map_err(LabError::file("remove", path))?;
+        let region = path.join("spec.yaml").is_file();
+        let removed = match folder {
+            true => tokio::fs::remove_dir_all(&path).await,
+            false => tokio::fs::remove_file(&path).await,
+        };
+        removed.map_err(LabError::file("remove", &path))?;
+        if let Some(name) = path.file_name().filter(|_| region) {
+            tell(&format!("removed {}", name.display()));
+        }
     }
     Ok(())
 }
@@ -104,7 +120,7 @@ pub(super) async fn shut_down(lab: &Lab, purge: bool) -> Result<(), LabError> {
     let _ = std::fs::remove_file(files.socket());
     lab.tell(None, "the lab is down");
     if purge {
-        remove(lab.dir())?;
+        remove(lab.dir(), &|_| ()).await?;
         lab.0.lock.forget();
     }
     Ok(())
@@ -152,5 +168,45 @@ pub(super) async fn kill(find: impl Fn() -> Vec<Process>) -> Result<usize, LabEr
 pub(super) fn signal_all(processes: &[Process], signal: Signal) {
     for process in processes {
         process.identity.signal(signal);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_removal_tells_how_far_it_is_and_what_is_half_removed_is_not_used() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = folder.path().join("shop-10");
+        std::fs::create_dir_all(dir.join("us-east-1/etcd")).unwrap();
+        std::fs::create_dir(dir.join("secrets")).unwrap();
+        for file in ["ca.pem", "us-east-1/spec.yaml"] {
+            std::fs::write(dir.join(file), "x").unwrap();
+        }
+        let made =
+            MadeFor { shape: vec!["region us-east-1".to_owned()], number: Some(10), ..MadeFor::default() };
+        made.write(&dir).unwrap();
+        let seen = Mutex::new(Vec::new());
+        let refused = Mutex::new(String::new());
+        let tell = |line: &str| {
+            seen.lock().unwrap().push(line.to_owned());
+            // It could be interrupted here.
+            let now = MadeFor::read(&dir).unwrap();
+            *refused.lock().unwrap() = made.refuse(&now, &dir).unwrap_err().to_string();
+        };
+        clear(&dir, &tell).await.unwrap();
+        let first = format!("removing the data of an earlier run in {}", dir.display());
+        assert_eq!(*seen.lock().unwrap(), [first.as_str(), "removed us-east-1"]);
+        let refused = refused.lock().unwrap().clone();
+        assert!(refused.contains("half removed") && refused.contains("--purge"), "{refused}");
+        assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 0);
+        made.write(&dir).unwrap();
+        remove(&dir, &|_| ()).await.unwrap();
+        assert!(!dir.exists());
+        remove(folder.path(), &|_| ()).await.unwrap();
+        assert!(folder.path().exists(), "it was no lab's");
     }
 }

@@ -11,6 +11,7 @@ use tokio::sync::broadcast;
 use tokio::task::JoinSet;
 
 use super::{Condition, EVENTS_BEHIND, Inner, Lab, RegionRun, cleanup};
+use crate::drill::Tell;
 use crate::error::LabError;
 use crate::plan::{Holder, LabOptions, MadeFor, Number, Occupied, Plan, Wish, choose, fingerprint, port};
 use crate::process::{Child, Command, MARK, Spawner, find_program, rotate};
@@ -37,7 +38,7 @@ fn soon_free(address: SocketAddr) -> Result<(), LabError> {
     let until = clock::now() + CLOSING;
     loop {
         match check_free(address) {
-            Err(LabError::AddressInUse { owner, .. }) if owner.is_empty() && clock::now() < until => {
+            Err(LabError::AddressInUse { owner: None, .. }) if clock::now() < until => {
                 std::thread::park_timeout(LOOK_EVERY);
             }
             settled => return settled,
@@ -45,13 +46,15 @@ fn soon_free(address: SocketAddr) -> Result<(), LabError> {
     }
 }
 
-/// Starts the whole.
-pub(super) async fn up(system: &System, options: LabOptions) -> Result<Lab, LabError> {
+/// Starts the whole; `tell` hears what takes time before there is a lab that could tell.
+pub(super) async fn up(system: &System, options: LabOptions, tell: Tell<'_>) -> Result<Lab, LabError> {
+    let name = options.own_name.clone().unwrap_or_else(|| system.topology.name.to_string());
+    tell(&format!("starting {name}: looking for a number whose addresses are free"));
     let programs = programs(&options)?;
-    let mut number = number(system, &options, &programs)?;
+    let mut number = number(system, &options, &programs, tell).await?;
     let dir = number.folder.dir.clone();
     if options.fresh {
-        cleanup::clear(&dir)?;
+        cleanup::clear(&dir, tell).await?;
     }
     let mut plan = Plan::new(system, number.number, &dir, options.seed, &programs.meridian)?;
     let made_for = MadeFor::of(system, number.number, options.temporary);
@@ -60,7 +63,6 @@ pub(super) async fn up(system: &System, options: LabOptions) -> Result<Lab, LabE
         let file = plan.files.spec(region);
         std::fs::write(&file, plan.spec_of(i)).map_err(LabError::file("write", file))?;
     }
-    let name = options.own_name.clone().unwrap_or_else(|| system.topology.name.to_string());
     number.lock.sign(&Holder { number: number.number, dir, name, pid: std::process::id() })?;
     // Each connection over the WAN takes two descriptors.
     meridian_node::descriptors::raise();
@@ -104,7 +106,12 @@ pub(super) async fn up(system: &System, options: LabOptions) -> Result<Lab, LabE
 }
 
 /// The number and the folder, with nothing left there that runs.
-fn number(system: &System, options: &LabOptions, programs: &Programs) -> Result<Number, LabError> {
+async fn number(
+    system: &System,
+    options: &LabOptions,
+    programs: &Programs,
+    tell: Tell<'_>,
+) -> Result<Number, LabError> {
     let usable = |number: &Number| {
         let folders = || number.before.iter().chain([&number.folder]);
         folders().for_each(|folder| cleanup::leftovers(&folder.dir));
@@ -122,7 +129,7 @@ fn number(system: &System, options: &LabOptions, programs: &Programs) -> Result<
     let mut number = choose(wish, usable)?;
     let nobodys = |folder: &Occupied| MadeFor::read(&folder.dir).is_some_and(|made| made.temporary);
     if let Some(before) = number.before.take().filter(nobodys) {
-        cleanup::remove(&before.dir)?;
+        cleanup::remove(&before.dir, tell).await?;
     }
     Ok(number)
 }

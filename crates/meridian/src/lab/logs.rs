@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use meridian_lab::control;
 use meridian_lab::process::{Tail, tail};
+use meridian_lab::{LabError, control};
 
 use super::{LogsArgs, Part, say};
 
@@ -22,8 +22,11 @@ pub(super) fn run(args: &LogsArgs) -> anyhow::Result<ExitCode> {
     }
     let holder = control::choose(&labs, args.lab.as_deref())?;
     let folder = holder.dir.join(args.region.as_str());
-    if !folder.is_dir() {
-        bail!("lab {} ({}) has no region `{}`", holder.number, holder.name, args.region);
+    if !folder.join("spec.yaml").is_file() {
+        let specs = meridian_lab::specs_of(&holder).unwrap_or_default();
+        let names = specs.iter().filter_map(|spec| spec.parent()?.file_name()?.to_str());
+        let known = names.collect::<Vec<_>>().join(", ");
+        return Err(LabError::NoRegion { name: args.region.to_string(), known }.into());
     }
     let mut files = Vec::new();
     find(&folder, DEPTH, &mut files);

@@ -44,24 +44,31 @@ pub(super) fn fault(fault: Fault, which: &Which) -> anyhow::Result<ExitCode> {
 pub(super) fn down(args: &DownArgs) -> anyhow::Result<ExitCode> {
     let wanted = args.which.lab.as_deref();
     let (running, stopped) = (control::running(), control::stopped());
-    let (holder, was) = match to_end(&running, &stopped, wanted)? {
-        (holder, true) => {
-            end(&holder, args.purge)?;
-            (holder, "is down")
+    let (holder, runs) = to_end(&running, &stopped, wanted)?;
+    if runs {
+        end(&holder, args.purge)?;
+    } else {
+        if running.is_empty() {
+            tell("no lab runs here");
         }
-        (holder, false) => {
-            control::tidy(&holder, args.purge)?;
-            (holder, "did not run")
-        }
-    };
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().build().context("cannot start the runtime")?;
+        runtime.block_on(control::tidy(&holder, args.purge, &tell))?;
+    }
+    let was = if runs { "is down" } else { "was stopped before" };
     let data = if args.purge { "removed" } else { "kept" };
     match args.which.output {
         Output::Json => {
             say(&serde_json::json!({"number": holder.number, "name": holder.name, "data": data}).to_string())
         }
         Output::Table => {
-            let dir = holder.dir.display();
-            say(&format!("lab {} ({}) {was}; its data in {dir} is {data}", holder.number, holder.name));
+            let Holder { number, dir, name, .. } = &holder;
+            let more = if runs || args.purge {
+                String::new()
+            } else {
+                format!(" (--lab {number} --purge removes it)")
+            };
+            say(&format!("lab {number} ({name}) {was}; its data in {} is {data}{more}", dir.display()));
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -80,9 +87,20 @@ fn to_end(running: &[Holder], stopped: &[Holder], wanted: Option<&str>) -> Resul
             Err(_) if !running.is_empty() => {
                 control::choose(&[running, stopped].concat(), wanted).map(|h| (h, false))
             }
-            Err(error) => Err(error),
+            Err(_) => Err(LabError::NoLab(none_runs(stopped, wanted))),
         },
     }
+}
+
+/// None runs, and which of the stopped ones is meant is not clear.
+fn none_runs(stopped: &[Holder], wanted: Option<&str>) -> String {
+    let all = stopped.iter().map(|h| format!("{} ({})", h.number, h.name)).collect::<Vec<_>>().join(", ");
+    let none =
+        wanted.map(|wanted| format!(", and none of the stopped ones is `{wanted}`")).unwrap_or_default();
+    format!(
+        "no lab runs here{none}. Stopped labs have left data: {all}; \
+         `meridian lab down --lab NUMBER --purge` removes it"
+    )
 }
 
 fn client(wanted: Option<&str>) -> Result<Client, LabError> {
@@ -128,5 +146,12 @@ mod tests {
         let told = ended(Some("12")).unwrap_err().to_string();
         assert!(told.contains("there are 30 (shop), 10 (shop), 11 (bank)"), "{told}");
         assert_eq!(to_end(&[], &stopped[..1], None).unwrap().0.number, 10);
+        let told = to_end(&[], &stopped, None).unwrap_err().to_string();
+        assert!(
+            told.starts_with("no lab runs here. Stopped labs have left data: 10 (shop), 11 (bank)"),
+            "{told}"
+        );
+        let told = to_end(&[], &stopped, Some("12")).unwrap_err().to_string();
+        assert!(told.starts_with("no lab runs here, and none of the stopped ones is `12`"), "{told}");
     }
 }

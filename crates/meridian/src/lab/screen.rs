@@ -63,11 +63,29 @@ impl Screen {
         let erase = if over { erase(self.drawn.len()) } else { String::new() };
         let width = rustix::termios::tcgetwinsize(std::io::stderr())
             .map_or(80, |size| usize::from(size.ws_col.max(20)));
-        let cut: String =
-            lines.iter().map(|l| l.chars().take(width).chain(['\n']).collect::<String>()).collect();
-        write(&format!("{erase}{cut}"));
-        self.drawn = lines;
+        // As many lines as the terminal shows: so many are erased later.
+        self.drawn = lines.iter().flat_map(|line| wrapped(line, width)).collect();
+        let text: String = self.drawn.iter().map(|line| format!("{line}\n")).collect();
+        write(&format!("{erase}{text}"));
     }
+}
+
+/// The line in pieces that fit, broken between words; the pieces after the first are indented.
+fn wrapped(line: &str, width: usize) -> Vec<String> {
+    const INDENT: &str = "    ";
+    let mut pieces = Vec::new();
+    let mut rest = line.to_owned();
+    while rest.chars().count() > width {
+        let at = |count: usize| rest.char_indices().nth(count).map_or(rest.len(), |(at, _)| at);
+        // A space just after the edge is a place to break, too; none within the indent is.
+        let space =
+            rest.get(..at(width + 1)).and_then(|head| head.rfind(' ')).filter(|at| *at > INDENT.len());
+        let (head, tail) = rest.split_at(space.unwrap_or(at(width)));
+        pieces.push(head.trim_end().to_owned());
+        rest = format!("{INDENT}{}", tail.trim_start());
+    }
+    pieces.push(rest);
+    pieces
 }
 
 /// Goes up so many lines and clears what is below.
@@ -79,4 +97,26 @@ fn write(text: &str) {
     let mut out = std::io::stderr().lock();
     // A terminal that is gone is told by SIGHUP.
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_cut_at_any_width() {
+        let hint = "the next failover of orders is held back for 200 s more (until 22:18:20 UTC): the last one was 100 s \
+                    ago, within flapWindow 5m";
+        let row = "ap-southeast-1  etcd killed, node frozen  unknown  orders (no writer)  not streaming  12  1234 ms  1/1";
+        let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        for line in [hint, row, "", "é é é é é é é é é é é é é é"] {
+            for width in 20..130 {
+                let pieces = wrapped(line, width);
+                assert!(pieces.iter().all(|piece| piece.chars().count() <= width), "{width}: {pieces:?}");
+                assert_eq!(words(&pieces.join(" ")), words(line), "{width}");
+            }
+        }
+        assert_eq!(wrapped(row, 120), [row], "what fits stays as it is");
+        assert_eq!(wrapped("0123456789012345678901234", 20), ["01234567890123456789", "    01234"]);
+    }
 }

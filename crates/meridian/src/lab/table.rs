@@ -39,7 +39,10 @@ fn summary(status: &LabStatus) -> String {
     let state = match status.missing.first() {
         None => "healthy".to_owned(),
         Some(first) if more == 0 => format!("not healthy: {first}"),
-        Some(first) => format!("not healthy: {first} (and {more} more: meridian lab status --verbose)"),
+        Some(first) => {
+            let number = status.number;
+            format!("not healthy: {first} (and {more} more: meridian lab status --verbose --lab {number})")
+        }
     };
     format!("lab {} ({}), {state}", status.number, status.name)
 }
@@ -61,7 +64,7 @@ fn row(region: &RegionStatus, group: Option<&GroupRow>) -> [String; 8] {
     };
     let role = |g: &GroupRow| match (g.role.as_str(), g.streaming) {
         ("", _) => "-".to_owned(),
-        ("standby", false) => "standby, not streaming".to_owned(),
+        ("standby", false) => "not streaming".to_owned(),
         (role, _) => role.to_owned(),
     };
     [
@@ -130,7 +133,7 @@ mod tests {
             "us      killed   unknown  -                -        -      -    -",
             "eu      running  unknown  orders (writes)  primary  2      -    -",
             "network: us is dark",
-            "lab 10 (shop), not healthy: us is killed (and 1 more: meridian lab status --verbose)",
+            "lab 10 (shop), not healthy: us is killed (and 1 more: meridian lab status --verbose --lab 10)",
         ];
         assert_eq!(lines(&status), expected);
     }

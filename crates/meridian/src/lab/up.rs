@@ -1,4 +1,5 @@
 //! `meridian lab up` in the foreground: start, show, serve the control socket, end in order.
+//! What its exit codes mean stands in its help.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use meridian_telemetry::clock;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::screen::Screen;
-use super::{UpArgs, reach, say};
+use super::{UpArgs, beside, reach, say, tell};
 use crate::output::Output;
 
 /// How often the nodes are asked and the table is drawn anew.
@@ -37,7 +38,14 @@ async fn up(system: &System, args: &UpArgs) -> anyhow::Result<ExitCode> {
         fresh: args.fresh,
         ..LabOptions::default()
     };
-    let lab = Lab::up(system, options).await?;
+    for line in beside::notices(system, args.lab) {
+        tell(&line);
+    }
+    let lab = tokio::select! {
+        lab = Lab::up_with(system, options, &tell) => lab?,
+        // What runs already dies with this process.
+        code = signals.next() => return Ok(ExitCode::from(code)),
+    };
     let mut screen = Screen::new();
     let (heartbeat, election) = lab.etcd_timers();
     screen.line(&format!(
@@ -50,7 +58,7 @@ async fn up(system: &System, args: &UpArgs) -> anyhow::Result<ExitCode> {
     let ended = watch(&lab, args, &mut screen, &mut signals).await;
     screen.end();
     screen.line("going down (Ctrl-C again: at once)");
-    let purge = matches!(ended, Ok(Ended::Down { purge: true }));
+    let purge = ended.as_ref().is_ok_and(|ended| ended.purge);
     tokio::select! {
         done = lab.shutdown(purge) => done?,
         // What still runs dies with this process.
@@ -58,18 +66,25 @@ async fn up(system: &System, args: &UpArgs) -> anyhow::Result<ExitCode> {
     }
     let data = if purge { "removed" } else { "kept" };
     screen.line(&format!("lab {} is down; its data in {} is {data}", lab.number(), lab.dir().display()));
-    Ok(match ended? {
-        Ended::Signal { code, healthy: false } => ExitCode::from(code),
-        Ended::Signal { .. } | Ended::Down { .. } => ExitCode::SUCCESS,
-    })
+    Ok(ended?.code())
 }
 
-/// Why a lab goes down.
-enum Ended {
-    /// A signal: the exit code that it stands for, and whether the lab had been healthy.
-    Signal { code: u8, healthy: bool },
-    /// `meridian lab down`.
-    Down { purge: bool },
+/// Somebody wants the lab to end.
+struct Ended {
+    /// Without its data.
+    purge: bool,
+    /// It had been healthy.
+    healthy: bool,
+    /// What the wish stands for when it had not: 128 and the number of the signal.
+    code: u8,
+}
+
+impl Ended {
+    /// A lab that was healthy runs until somebody ends it, so that is its proper end, however it was asked for; before,
+    /// its start was interrupted.
+    fn code(&self) -> ExitCode {
+        if self.healthy { ExitCode::SUCCESS } else { ExitCode::from(self.code) }
+    }
 }
 
 /// Shows the lab until it is to end; says why.
@@ -87,8 +102,10 @@ async fn watch(
     let mut started = Start::new(args);
     loop {
         tokio::select! {
-            code = signals.next() => return Ok(Ended::Signal { code, healthy: started.healthy }),
-            purge = &mut served => return purge.map(|purge| Ended::Down { purge }),
+            code = signals.next() => return Ok(Ended { purge: false, healthy: started.healthy, code }),
+            purge = &mut served => {
+                return Ok(Ended { purge: purge?, healthy: started.healthy, code: crate::INTERRUPTED });
+            }
             event = news.recv() => if let Ok(event) = event { screen.event(&event) },
             _ = ticks.tick() => {
                 let status = lab.status().await;

@@ -121,7 +121,7 @@ fn the_help_of_drills_names_every_drill() {
 #[test]
 fn drills_are_checked_with_their_systems() {
     let told = printed(&meridian(&["check", "drills/region-loss.yaml"]), 0);
-    assert!(told.contains("region-loss is a sound drill of drills/../examples/three-regions.yaml"), "{told}");
+    assert!(told.contains("region-loss is a sound drill of examples/three-regions.yaml"), "{told}");
     printed(&meridian(&["check", "drills"]), 0);
 
     let good = std::fs::read_to_string(super::tool::root().join("drills/region-loss.yaml")).unwrap();
@@ -139,6 +139,11 @@ fn drills_are_checked_with_their_systems() {
     let output = meridian(&["lab", "up", "drills/region-loss.yaml"]);
     printed(&output, 1);
     assert!(String::from_utf8_lossy(&output.stderr).contains("meridian drill run"));
+    let output = meridian(&["drill", "run", "examples/three-regions.yaml"]);
+    printed(&output, 1);
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(told.contains("a spec, not a drill"), "{told}");
+    assert!(told.contains("meridian lab up examples/three-regions.yaml"), "{told}");
 }
 
 #[test]

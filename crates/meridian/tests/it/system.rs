@@ -202,8 +202,7 @@ fn ordinary_clients_use_a_system_that_leaves_nothing_behind() {
     });
 
     // The status says who writes, with the evidence; metrics are on the control port.
-    let status = up.lab(&["status"]);
-    assert_eq!(status["healthy"], true, "{status}");
+    until("all is healthy", || up.healthy().then_some(()));
     let told = printed(&meridian(&["status", "--lab", &up.number(), "--output", "json"]), 0);
     let told: Value = serde_json::from_str(&told).unwrap();
     assert_eq!(told.as_array().map(Vec::len), Some(3), "every region answers: {told}");
@@ -216,11 +215,20 @@ fn ordinary_clients_use_a_system_that_leaves_nothing_behind() {
     assert_eq!(up.sql(up.region(1, "gateway_write"), "select id, pg_is_in_recovery() from seen"), "7|f");
     a_dead_member_of_etcd_is_told_by_name(&up);
 
-    // Killed without a word: nothing that it has started outlives it.
+    let number = up.number();
+    // What servers share beside their buffers is a file with the data, not in /dev/shm.
+    let shared = up.region(0, "gateway_write");
+    assert_eq!(up.sql(shared, "show dynamic_shared_memory_type"), "mmap");
+
     assert!(up.processes().len() > 10, "nodes, etcd, PostgreSQL and shops run");
+    up.lab(&["kill", "us-east-1"]);
+
+    // Killed without a word: nothing that it has started outlives it.
+    assert!(!up.processes().is_empty(), "two regions run");
     up.child.kill().unwrap();
     up.child.wait().unwrap();
     until("nothing is left", || up.processes().is_empty().then_some(()));
+    shared_memory_goes_with_the_data(&up, &number);
 }
 
 /// All nodes have looked at what they have, and the checks hold.
@@ -297,8 +305,40 @@ fn a_dead_member_of_etcd_is_told_by_name(up: &Up) {
     printed(&output, 1);
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(told.contains(&format!("is in use by lab {}", up.number())), "{told}");
+    what_runs_already_is_told(up, &told);
     up.lab(&["restore", "eu-central-1"]);
     until("all members are back", || up.healthy().then_some(()));
+}
+
+/// Before a second lab, with how to end the first; before a drill, whose figures it would disturb.
+fn what_runs_already_is_told(up: &Up, by_second: &str) {
+    let number = up.number();
+    let end = format!("meridian lab down --lab {number}");
+    assert!(by_second.contains("a lab of this very spec, runs already in"), "{by_second}");
+    assert!(by_second.contains(&end), "{by_second}");
+    let output = meridian(&["drill", "run", "drills/blip.yaml", "--lab", &number]);
+    printed(&output, 1);
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(told.contains("will disturb the figures") && told.contains(&end), "{told}");
+    let output = meridian(&["lab", "logs", "mars", "--lab", &number]);
+    printed(&output, 2);
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(told.contains("no region `mars`; there are: ap-southeast-1, eu-central-1, us-east-1"), "{told}");
+}
+
+/// Its server was killed, and its data is removed: with it goes the memory that it had shared.
+fn shared_memory_goes_with_the_data(up: &Up, number: &str) {
+    let data = std::fs::metadata(up.folder.path().join("lab/us-east-1/postgres/orders")).unwrap();
+    // A key is the inode of the data directory, cut to 32 bits with a sign.
+    let inode = std::os::unix::fs::MetadataExt::ino(&data) & u64::from(u32::MAX);
+    let key = u32::try_from(inode).unwrap().cast_signed().to_string();
+    let left = || {
+        let table = std::fs::read_to_string("/proc/sysvipc/shm").unwrap();
+        table.lines().filter(|line| line.split_whitespace().next() == Some(&key)).count()
+    };
+    assert_eq!(left(), 1, "a server that was killed leaves it");
+    printed(&meridian(&["lab", "down", "--lab", number, "--purge"]), 0);
+    assert_eq!(left(), 0);
 }
 
 #[test]

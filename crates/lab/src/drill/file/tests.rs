@@ -151,10 +151,35 @@ fn faults_of_a_timeline_have_their_places() {
 }
 
 #[test]
+fn a_spec_is_told_from_a_drill_with_the_command_that_fits() {
+    let spec = include_str!("../../../../../examples/three-regions.yaml").to_owned();
+    let told = read(SourceFile { name: "my/shop.yaml".to_owned(), text: spec }, None).unwrap_err();
+    let [one] = told.as_slice() else { panic!("{told:?}") };
+    assert_eq!(one.message, "this file is a spec, not a drill");
+    assert!(one.suggestion.as_ref().unwrap().contains("`meridian lab up my/shop.yaml`"), "{one:?}");
+    let none = GOOD.replacen("kind: Drill", "kind: Dril", 1);
+    assert!(!faults(&none).concat().contains("spec, not a drill"));
+}
+
+#[test]
+fn paths_are_shown_without_detours_unless_a_link_makes_them_other_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |path: &str| folder.path().join(path);
+    std::fs::create_dir_all(at("drills")).unwrap();
+    std::fs::create_dir_all(at("far/away")).unwrap();
+    std::fs::write(at("spec.yaml"), "").unwrap();
+    std::fs::write(at("far/spec.yaml"), "").unwrap();
+    std::os::unix::fs::symlink(at("far/away"), at("link")).unwrap();
+    assert_eq!(normalised(at("drills/../spec.yaml")), at("spec.yaml"));
+    assert_eq!(normalised(at("link/../spec.yaml")), at("link/../spec.yaml"));
+    assert_eq!(normalised("../a/./b/../c".into()), Path::new("../a/c"));
+}
+
+#[test]
 fn a_whole_file_is_read() {
     let drill = read(file(GOOD), None).unwrap();
     assert_eq!(drill.name, "region-loss");
-    assert_eq!(drill.system, Path::new("drills/../examples/three-regions.yaml"));
+    assert_eq!(drill.system, Path::new("examples/three-regions.yaml"));
     assert_eq!(drill.load, LoadSpec { rate: 90.0, writes: 0.25, users: 4 });
     assert_eq!(
         played(&drill),

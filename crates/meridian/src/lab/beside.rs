@@ -1,0 +1,62 @@
+//! What runs on this machine already, told before more is started beside it.
+
+use meridian_lab::control::{self, Holder};
+use meridian_model::System;
+
+/// Before `lab up`: what runs, how it is addressed and ended. Not the lab that it wants to be itself: that is an error.
+pub(super) fn notices(system: &System, wanted: Option<u8>) -> Vec<String> {
+    let others = control::running().into_iter().filter(|holder| Some(holder.number) != wanted);
+    others.map(|holder| notice(&holder, control::is_of(&holder, system), &ending(&holder))).collect()
+}
+
+fn notice(holder: &Holder, same: bool, ending: &str) -> String {
+    let Holder { number, dir, name, .. } = holder;
+    let what = if same { ", a lab of this very spec," } else { "" };
+    format!(
+        "note: lab {number} ({name}){what} runs already in {}; this one starts beside it.\n  \
+         Commands then need to be told which: `--lab {number}` is the running one. End it: {ending}",
+        dir.display()
+    )
+}
+
+/// Before a drill: whatever else runs takes its share of the machine.
+pub(crate) fn warnings() -> Vec<String> {
+    control::running().into_iter().map(|holder| warning(&holder, &ending(&holder))).collect()
+}
+
+fn warning(holder: &Holder, ending: &str) -> String {
+    let Holder { number, name, .. } = holder;
+    format!(
+        "warning: lab {number} ({name}) runs on this machine and will disturb the figures of this drill; \
+         to end it first: {ending}"
+    )
+}
+
+/// The command that ends that lab.
+fn ending(holder: &Holder) -> String {
+    match control::is_served(holder) {
+        true => format!("meridian lab down --lab {}", holder.number),
+        // A drill, or a lab that has hardly begun: either ends in order on SIGTERM.
+        false => format!("kill {}", holder.pid),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_runs_is_named_with_its_folder_and_how_to_end_it() {
+        let holder = Holder { number: 10, dir: "/x/shop-10".into(), name: "shop".to_owned(), pid: 77 };
+        assert_eq!(ending(&holder), "kill 77", "nobody listens there");
+        let told = notice(&holder, true, "meridian lab down --lab 10");
+        assert!(
+            told.starts_with("note: lab 10 (shop), a lab of this very spec, runs already in /x/shop-10;"),
+            "{told}"
+        );
+        assert!(told.contains("`--lab 10`") && told.ends_with("meridian lab down --lab 10"), "{told}");
+        assert!(notice(&holder, false, "").starts_with("note: lab 10 (shop) runs already"));
+        let told = warning(&holder, "kill 77");
+        assert!(told.contains("disturb the figures") && told.ends_with("kill 77"), "{told}");
+    }
+}
