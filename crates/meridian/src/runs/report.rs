@@ -5,6 +5,7 @@
 
 mod facts;
 mod html;
+mod parts;
 mod timeline;
 
 use std::path::PathBuf;
