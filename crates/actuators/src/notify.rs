@@ -155,23 +155,16 @@ mod tests {
     fn run() -> Run {
         let name = |text: &str| Name::new(text).unwrap();
         Run {
-            evidence: Box::default(),
-            id: name("orders-7-failover"),
-            group: name("orders"),
-            kind: RunKind::Failover,
-            epoch: Epoch(7),
             from: Some(name("us-east-1")),
-            to: name("eu-central-1"),
             cause: "{to} sees nobody".to_owned(),
-            detected_at: None,
-            decided_at: Timestamp(0),
-            proof: String::new(),
-            plan: None,
-            steps: Vec::new(),
-            paused: None,
-            aborted: None,
-            resumed: 0,
-            takes_over: None,
+            ..Run::begin(
+                name("orders-7-failover"),
+                name("orders"),
+                RunKind::Failover,
+                Epoch(7),
+                name("eu-central-1"),
+                Timestamp(0),
+            )
         }
     }
 

@@ -54,23 +54,9 @@ fn run(done: usize, running: bool) -> Run {
         _ => StepState::Pending,
     };
     Run {
-        id: name("shop-2-failover"),
-        group: name("shop"),
-        kind: RunKind::Failover,
-        epoch: Epoch(2),
         from: Some(name("us")),
-        to: name("eu"),
-        cause: String::new(),
-        detected_at: None,
-        decided_at: t,
         steps: STEPS.into_iter().enumerate().map(|(i, kind)| step(i, kind, state(i))).collect(),
-        proof: String::new(),
-        plan: None,
-        paused: None,
-        aborted: None,
-        resumed: 0,
-        takes_over: None,
-        evidence: Default::default(),
+        ..Run::begin(name("shop-2-failover"), name("shop"), RunKind::Failover, Epoch(2), name("eu"), t)
     }
 }
 

@@ -146,7 +146,7 @@ pub async fn wait_served(plan: &Plan, within: Duration) -> Result<(), String> {
         let health = resolver::ServerHealth::new(population.vantage.dns.len());
         let user = User::new(&plan.host, Arc::new(population.vantage.clone()), health);
         for (kind, name) in [(Kind::Read, "read"), (Kind::Write, "write")] {
-            let id = format!("{}-{}-first", plan.token, population.name);
+            let id = format!("{}-{}{FIRST}", plan.token, population.name);
             while let Err(told) = user.try_for_answer(&plan.host, kind, &id).await {
                 if clock::now() >= deadline {
                     return Err(format!("no {name} of {} is answered: {told}", population.name));
@@ -156,6 +156,15 @@ pub async fn wait_served(plan: &Plan, within: Duration) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// How the id of a population's first write ends.
+const FIRST: &str = "-first";
+
+/// It is the id of a write that [`wait_served`] made, which no ledger has.
+#[must_use]
+pub fn before_the_load(id: &str) -> bool {
+    id.ends_with(FIRST)
 }
 
 /// The pause before somebody who was not served asks again.

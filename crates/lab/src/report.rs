@@ -1,21 +1,22 @@
 //! The report of a drill: one set of facts, told as a table, as JSON and as one HTML file.
 //!
 //! [`Facts`] is complete and plain: whatever the table or the page shows is in it, so that the three can
-//! never disagree. Times are seconds since the load began, unless a name says otherwise.
+//! never disagree. Times are seconds since the load began, unless a name says otherwise; lengths are seconds too.
 
 mod charts;
 mod html;
+mod run;
 mod summary;
 mod table;
 
 use std::path::{Path, PathBuf};
 
-use meridian_model::run::Run;
 use serde::Serialize;
 
 pub use html::html;
+pub use run::{RunFact, RunStepFact};
 pub use summary::{DrillSummary, Spread, summary, summary_table};
-pub use table::{Colour, table};
+pub use table::{Paper, table};
 
 /// Everything that a drill found out.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -52,6 +53,8 @@ pub struct Facts {
     pub acknowledged_writes: u64,
     /// Those of them that the writer does not have.
     pub lost_writes: u64,
+    /// When they were acknowledged, and what the writer has of them.
+    pub writes: WritesFact,
     /// Writes whose fate the client does not know.
     pub unknown_writes: u64,
     /// Those of them that are there.
@@ -65,7 +68,7 @@ pub struct Facts {
     /// Writes that clients saw fail.
     pub failed_writes: u64,
     /// Why requests failed, the most frequent reason first.
-    pub failures: Vec<(String, u64)>,
+    pub failures: Vec<FailureFact>,
     /// Samples that were beyond the bound and are in no figure of latency.
     pub samples_dropped: u64,
     /// The most servers that took writes at one instant, as direct clients of each saw it.
@@ -95,15 +98,80 @@ pub struct Facts {
     /// Acknowledged writes that are gone, each of them.
     pub lost: Vec<LostFact>,
     /// Rows that each member lacks of the acknowledged ones, at the end.
-    pub missing_on: Vec<(String, u64)>,
-    /// The runs of the recovery machine, as journalled.
-    pub runs: Vec<Run>,
+    pub missing_on: Vec<MissingFact>,
+    /// The runs of the recovery machine.
+    pub runs: Vec<RunFact>,
     /// What else happened, in order.
     pub events: Vec<EventFact>,
     /// Machine, versions, seed.
-    pub environment: Vec<(String, String)>,
+    pub environment: Vec<NamedFact>,
     /// What the figures mean.
-    pub definitions: Vec<(String, String)>,
+    pub definitions: Vec<DefinitionFact>,
+}
+
+/// How the acknowledged writes of the users add up.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct WritesFact {
+    /// Acknowledged before the fault.
+    pub before: u64,
+    /// Acknowledged, and neither before nor after.
+    pub during: u64,
+    /// Due after everybody was served again, and acknowledged.
+    pub after: u64,
+    /// Rows of the users' writes in the writer's database at the end.
+    pub rows_at_writer: u64,
+}
+
+/// A reason of failures.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct FailureFact {
+    /// What users were told last.
+    pub reason: String,
+    /// How many requests failed by it.
+    pub requests: u64,
+}
+
+/// What a member other than the writer lacks.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct MissingFact {
+    /// Whose database.
+    pub region: String,
+    /// Acknowledged writes that it does not have.
+    pub writes: u64,
+}
+
+/// A name with a value.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct NamedFact {
+    /// `kernel`
+    pub name: String,
+    /// What it is.
+    pub value: String,
+}
+
+impl NamedFact {
+    /// The two together.
+    #[must_use]
+    pub fn of(name: &str, value: impl Into<String>) -> Self {
+        Self { name: name.to_owned(), value: value.into() }
+    }
+}
+
+/// What a word of the report means.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct DefinitionFact {
+    /// The word.
+    pub word: String,
+    /// What it means.
+    pub meaning: String,
+}
+
+impl DefinitionFact {
+    /// The two together.
+    #[must_use]
+    pub fn of(word: &str, meaning: impl Into<String>) -> Self {
+        Self { word: word.to_owned(), meaning: meaning.into() }
+    }
 }
 
 /// What the spec demands, in seconds.
@@ -167,7 +235,7 @@ pub struct ReignFact {
     pub first_seconds: f64,
     /// Its last acknowledgement arrived.
     pub last_seconds: f64,
-    /// How many there were.
+    /// How many there were: of the drill's own test writes, which are no users' writes.
     pub acknowledgements: u64,
 }
 
@@ -196,7 +264,7 @@ pub struct PopulationFact {
     pub series: Vec<SecondFact>,
 }
 
-/// Latencies of one kind of request in one stretch, in milliseconds.
+/// Latencies of one kind of request in one stretch.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct LatencyFact {
     /// `before`, `during` or `after`.
@@ -206,11 +274,11 @@ pub struct LatencyFact {
     /// Good answers.
     pub count: usize,
     /// The median.
-    pub p50_ms: f64,
+    pub p50_seconds: f64,
     /// 95 % were no slower.
-    pub p95_ms: f64,
+    pub p95_seconds: f64,
     /// 99 % were no slower.
-    pub p99_ms: f64,
+    pub p99_seconds: f64,
 }
 
 /// One second of a population: what ended in it.
@@ -222,10 +290,10 @@ pub struct SecondFact {
     pub writes: u32,
     /// Requests failed.
     pub failed: u32,
-    /// Median latency, milliseconds; none without a good answer.
-    pub p50_ms: Option<f64>,
-    /// 95th percentile, milliseconds.
-    pub p95_ms: Option<f64>,
+    /// Median latency; none without a good answer.
+    pub p50_seconds: Option<f64>,
+    /// 95th percentile.
+    pub p95_seconds: Option<f64>,
 }
 
 /// A lost write.
@@ -256,6 +324,36 @@ pub struct EventFact {
     pub region: Option<String>,
     /// A sentence.
     pub what: String,
+}
+
+impl Facts {
+    /// How the numbers of acknowledged writes add up, each in a line: over the stretches of the drill, and against
+    /// the rows of the writer's database.
+    fn sums(&self) -> [String; 2] {
+        let WritesFact { before, during, after, rows_at_writer } = self.writes;
+        let all = self.acknowledged_writes;
+        let mut stretches =
+            format!("{all} acknowledged: {before} before, {during} during, {after} after the outage");
+        let placed = before + during + after;
+        if placed != all {
+            stretches
+                .push_str(&format!(", {} in no stretch (samples were dropped)", all.saturating_sub(placed)));
+        }
+        let there = all.saturating_sub(self.lost_writes);
+        let mut rows =
+            format!("{rows_at_writer} rows at the writer: {all} acknowledged - {} lost", self.lost_writes);
+        let (unknown, refused) = (self.unknown_writes_present, self.refused_writes_present);
+        let told = there + unknown + refused;
+        let others = [
+            (unknown, "whose fate no client knows"),
+            (refused, "that were refused all the same"),
+            (rows_at_writer.saturating_sub(told), "of requests that were cut off at the end"),
+        ];
+        for (count, which) in others.into_iter().filter(|(count, _)| *count > 0) {
+            rows.push_str(&format!(" + {count} {which}"));
+        }
+        [stretches, rows]
+    }
 }
 
 /// Why the report could not be kept.

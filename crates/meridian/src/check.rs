@@ -10,14 +10,19 @@ use clap::Args;
 use meridian_lab::drill::file::Drill;
 use meridian_model::System;
 use meridian_planner::{in_seconds, timeline};
-use meridian_spec::{Diagnostic, Inspection, Severity, SourceFile, inspect, reading};
+use meridian_spec::{Diagnostic, Inspection, Severity, SourceFile, inspect, inspect_some, reading};
 use serde_json::{Value, json};
 
 use crate::output::{Output, print};
 
-/// Reads specs and drills as `meridian run`, the lab and `meridian drill run` would, without running anything.
+/// Parse and validate specs and drills: every error at once, each with its place.
 ///
-/// Exit code 0: sound, perhaps with warnings; 1: errors were found; 2: a file could not be read.
+/// They are read as `meridian run`, the lab and `meridian drill run` would, without running anything.
+///
+/// All errors are told at once. A file that cannot be understood hides none of the others', and what they refer to
+/// may be in it: that is not missed.
+///
+/// Exit code: 0 sound, perhaps with warnings; 1 errors were found; 2 a file could not be read.
 #[derive(Args)]
 pub(crate) struct CheckArgs {
     /// The files of one spec, or drill files; folders stand for the .yaml and .yml files in them. `-` is standard
@@ -31,11 +36,7 @@ pub(crate) struct CheckArgs {
 
 /// Checks and prints what was found.
 pub(crate) fn run(args: CheckArgs) -> anyhow::Result<ExitCode> {
-    let read = inspected(&args.specs, read_specs(&args.specs))?;
-    let (inspection, drills) = match read {
-        Read::Files(files) => with_drills(files),
-        Read::Refused(inspection) => (*inspection, Vec::new()),
-    };
+    let (inspection, drills) = with_drills(texts(&args.specs)?);
     print(&match args.output {
         Output::Table => table(&inspection, &drills, io::stdout().is_terminal()),
         Output::Json => format!("{:#}\n", as_json(&inspection, &drills)),
@@ -43,43 +44,29 @@ pub(crate) fn run(args: CheckArgs) -> anyhow::Result<ExitCode> {
     Ok(if is_sound(&inspection) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// What came of reading files.
-enum Read {
-    Files(Vec<SourceFile>),
-    /// One of them is no text: that is a fault of the spec.
-    Refused(Box<Inspection>),
+/// What the files hold.
+struct Texts {
+    files: Vec<SourceFile>,
+    /// Those that are no text: that is a fault of the spec, and the others are looked at all the same.
+    faults: Vec<Diagnostic>,
 }
 
-fn inspected(specs: &[PathBuf], read: anyhow::Result<Vec<SourceFile>>) -> anyhow::Result<Read> {
-    let error = match read {
-        Ok(files) => return Ok(Read::Files(files)),
-        Err(error) => error,
-    };
-    let Some(NotText { file, line }) = error.downcast_ref() else { return Err(error) };
-    let fault = Diagnostic {
-        severity: Severity::Error,
-        file: file.clone(),
-        line: *line,
-        column: 1,
-        length: 1,
-        source_line: String::new(),
-        message: "this is not UTF-8".to_owned(),
-        details: Vec::new(),
-        suggestion: Some(match specs {
-            [_] => "save it as UTF-8; is it the right file?".to_owned(),
-            _ => "save it as UTF-8, or leave it out".to_owned(),
-        }),
-    };
-    Ok(Read::Refused(Box::new(Inspection { system: None, diagnostics: vec![fault] })))
+fn inspected(texts: &Texts) -> Inspection {
+    if texts.faults.is_empty() {
+        return inspect(&texts.files);
+    }
+    let mut found = inspect_some(&texts.files);
+    found.diagnostics.splice(0..0, texts.faults.iter().cloned());
+    found
 }
 
 /// Checks drills each by itself, with their systems, and all other files as one spec.
-fn with_drills(files: Vec<SourceFile>) -> (Inspection, Vec<Drill>) {
+fn with_drills(texts: Texts) -> (Inspection, Vec<Drill>) {
     let is_drill = |file: &SourceFile| reading::is_of_kind(file, "Drill");
-    let (drill_files, spec): (Vec<SourceFile>, Vec<SourceFile>) = files.into_iter().partition(is_drill);
+    let (drill_files, spec): (Vec<SourceFile>, Vec<SourceFile>) = texts.files.into_iter().partition(is_drill);
     let mut whole = match spec.is_empty() {
-        true => Inspection { system: None, diagnostics: Vec::new() },
-        false => inspect(&spec),
+        true => Inspection { system: None, diagnostics: texts.faults },
+        false => inspected(&Texts { files: spec, ..texts }),
     };
     let mut drills = Vec::new();
     for file in drill_files {
@@ -108,12 +95,7 @@ fn is_sound(inspection: &Inspection) -> bool {
 /// # Errors
 /// A file that cannot be read.
 pub(crate) fn read_again(spec: PathBuf) -> anyhow::Result<Option<System>> {
-    let specs = [spec];
-    let inspection = match inspected(&specs, read_specs(&specs))? {
-        Read::Files(files) => inspect(&files),
-        Read::Refused(inspection) => *inspection,
-    };
-    Ok(inspection.system)
+    Ok(inspected(&texts(&[spec])?).system)
 }
 
 /// The system that the specs say; none when they have errors, which are then told on standard error.
@@ -122,10 +104,7 @@ pub(crate) fn read_again(spec: PathBuf) -> anyhow::Result<Option<System>> {
 /// # Errors
 /// A file that cannot be read.
 pub(crate) fn read_or_report(specs: &[PathBuf]) -> anyhow::Result<Option<System>> {
-    let inspection = match inspected(specs, read_specs(specs))? {
-        Read::Files(files) => inspect(&files),
-        Read::Refused(inspection) => *inspection,
-    };
+    let inspection = inspected(&texts(specs)?);
     let color = io::stderr().is_terminal();
     let mut told: String = inspection.diagnostics.iter().map(|d| d.render(color) + "\n").collect();
     if inspection.system.is_none() {
@@ -139,60 +118,73 @@ pub(crate) fn read_or_report(specs: &[PathBuf]) -> anyhow::Result<Option<System>
 /// The text of every named file; every file of a named folder.
 ///
 /// # Errors
-/// The first file that cannot be read, with what to do.
+/// The first file that cannot be read or is no text, with what to do.
 pub(crate) fn read_specs(paths: &[PathBuf]) -> anyhow::Result<Vec<SourceFile>> {
-    let mut files = Vec::new();
-    for path in paths {
-        if path.is_dir() {
-            files.extend(read_folder(path)?);
-        } else {
-            files.push(read_spec(path)?);
+    let Texts { files, faults } = texts(paths)?;
+    match faults.first() {
+        Some(Diagnostic { file, line, message, .. }) => {
+            anyhow::bail!("{file}: {message} (line {line}): save it as UTF-8")
         }
+        None => Ok(files),
     }
-    Ok(files)
 }
 
-fn read_folder(folder: &Path) -> anyhow::Result<Vec<SourceFile>> {
+/// The same, with those that are no text.
+fn texts(paths: &[PathBuf]) -> anyhow::Result<Texts> {
+    let mut all = Vec::new();
+    for path in paths {
+        if path.is_dir() {
+            all.extend(of_folder(path)?);
+        } else {
+            all.push(path.clone());
+        }
+    }
+    let mut texts = Texts { files: Vec::new(), faults: Vec::new() };
+    for path in &all {
+        let name = path.display().to_string();
+        match String::from_utf8(bytes(path).with_context(|| format!("the spec {name} cannot be read"))?) {
+            Ok(text) => texts.files.push(SourceFile { name, text }),
+            Err(error) => texts.faults.push(not_text(name, &error, all.len() == 1)),
+        }
+    }
+    Ok(texts)
+}
+
+fn of_folder(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let entries =
         folder.read_dir().with_context(|| format!("the folder {} cannot be read", folder.display()))?;
     let is_yaml = |path: &PathBuf| path.extension().is_some_and(|e| e == "yaml" || e == "yml");
     let mut paths: Vec<PathBuf> = entries.filter_map(|e| Some(e.ok()?.path())).filter(is_yaml).collect();
     anyhow::ensure!(!paths.is_empty(), "there is no .yaml file in the folder {}", folder.display());
     paths.sort();
-    paths.iter().map(|path| read_spec(path)).collect()
+    Ok(paths)
 }
 
-fn read_spec(path: &Path) -> anyhow::Result<SourceFile> {
-    let name = path.display().to_string();
-    let bytes = if name == "-" {
-        let mut bytes = Vec::new();
-        io::Read::read_to_end(&mut io::stdin().lock(), &mut bytes).map(|_| bytes)
-    } else {
-        std::fs::read(path)
-    };
-    let bytes = bytes.with_context(|| format!("the spec {name} cannot be read"))?;
-    let text = String::from_utf8(bytes).map_err(|error| {
-        let at = error.utf8_error().valid_up_to();
-        let line = error.as_bytes().iter().take(at).filter(|b| **b == b'\n').count() + 1;
-        NotText { file: name.clone(), line }
-    })?;
-    Ok(SourceFile { name, text })
+fn bytes(path: &Path) -> io::Result<Vec<u8>> {
+    if path.as_os_str() != "-" {
+        return std::fs::read(path);
+    }
+    let mut bytes = Vec::new();
+    io::Read::read_to_end(&mut io::stdin().lock(), &mut bytes).map(|_| bytes)
 }
 
-/// A file that is no text.
-#[derive(Debug)]
-struct NotText {
-    file: String,
-    line: usize,
-}
-
-impl std::fmt::Display for NotText {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} is not UTF-8 (line {}): save it as UTF-8", self.file, self.line)
+fn not_text(file: String, error: &std::string::FromUtf8Error, alone: bool) -> Diagnostic {
+    let at = error.utf8_error().valid_up_to();
+    let line = error.as_bytes().iter().take(at).filter(|b| **b == b'\n').count() + 1;
+    let help =
+        if alone { "save it as UTF-8; is it the right file?" } else { "save it as UTF-8, or leave it out" };
+    Diagnostic {
+        severity: Severity::Error,
+        file,
+        line,
+        column: 1,
+        length: 1,
+        source_line: String::new(),
+        message: "this is not UTF-8".to_owned(),
+        details: Vec::new(),
+        suggestion: Some(help.to_owned()),
     }
 }
-
-impl std::error::Error for NotText {}
 
 /// For people: the diagnostics, then what the spec says in a few lines, or how many faults there are.
 fn table(inspection: &Inspection, drills: &[Drill], color: bool) -> String {
@@ -317,18 +309,52 @@ mod tests {
         std::fs::write(folder.path().join("b.yml"), "b").expect("written");
         std::fs::write(folder.path().join("a.yaml"), "a").expect("written");
         std::fs::write(folder.path().join("notes.txt"), "c").expect("written");
-        let texts: Vec<String> =
+        let read: Vec<String> =
             read_specs(&[folder.path().to_owned()]).expect("read").into_iter().map(|f| f.text).collect();
-        assert_eq!(texts, ["a", "b"]);
+        assert_eq!(read, ["a", "b"]);
         let latin = folder.path().join("latin.yaml");
         std::fs::write(&latin, b"a: 1\nb: \xe4\n").expect("written");
         let told = read_specs(std::slice::from_ref(&latin)).expect_err("not UTF-8").to_string();
         assert!(told.contains("line 2"), "{told}");
-        let Ok(Read::Refused(refused)) = inspected(&[], read_specs(&[latin])) else {
-            panic!("a fault of the spec")
-        };
+        let (refused, _) = with_drills(texts(&[latin]).expect("read"));
         assert_eq!((refused.diagnostics[0].line, is_sound(&refused)), (2, false));
         let told = format!("{:#}", read_specs(&[folder.path().join("none.yaml")]).expect_err("not there"));
         assert!(told.contains("none.yaml cannot be read: No such file"), "{told}");
+    }
+
+    /// One file that is no YAML and one that is no text hid the faults of all others; and what these refer to may
+    /// be in the two.
+    #[test]
+    fn a_file_that_cannot_be_read_hides_no_fault_of_the_others() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let write =
+            |name: &str, text: &[u8]| std::fs::write(folder.path().join(name), text).expect("written");
+        write("a-latin.yaml", b"kind: Service # \xe4\n");
+        write("b-broken.yaml", b"kind: Topology\nmetadata: [\n");
+        let head = "apiVersion: meridian.dev/v1alpha1\nkind: ";
+        let service = "Service\nmetadata: { name: web }\nspec:\n  hosts: [\"not a host\"]\n  healthCheck: \
+                       { path: health }\n  backends: [{ region: eu, endpoints: [\"10.0.0.1:80\"] }]\n";
+        write("c-service.yaml", format!("{head}{service}").as_bytes());
+        let plan = "RecoveryPlan\nmetadata: { name: orders-plan }\nspec:\n  database: orders\n  steps:\n    - \
+                    { name: database, promoteDatabase: {} }\n    - { name: more, scaleCompute: { service: shop } \
+                    }\n    - { name: nap, wait: 0s }\n";
+        write("d-plan.yaml", format!("{head}{plan}").as_bytes());
+        let (found, _) = with_drills(texts(&[folder.path().to_owned()]).expect("read"));
+        let told: Vec<(&str, &str)> = found
+            .diagnostics
+            .iter()
+            .map(|d| (d.file.rsplit('/').next().expect("a name"), d.message.as_str()))
+            .collect();
+        for (file, message) in [
+            ("a-latin.yaml", "not UTF-8"),
+            ("b-broken.yaml", ""),
+            ("c-service.yaml", "`not a host` is no host name"),
+            ("c-service.yaml", "`health` is no path"),
+            ("d-plan.yaml", "a wait is a number of whole milliseconds"),
+        ] {
+            assert!(told.iter().any(|(f, m)| *f == file && m.contains(message)), "{file}: {told:?}");
+        }
+        assert_eq!(told.len(), 5, "nothing is missed that may be in what was not read: {told:?}");
+        assert!(found.system.is_none());
     }
 }

@@ -9,7 +9,7 @@ use meridian_model::{RegionName, Share, System};
 use meridian_node::{DIALS, DialAsked};
 
 use crate::output::{Output, print};
-use crate::system::{Person, Which};
+use crate::system::{Person, Which, known, no_answer};
 
 /// Turn the dial of a region, drain it, or clear it; without a region, show all dials.
 ///
@@ -44,11 +44,8 @@ pub(crate) fn run(args: &DialArgs) -> anyhow::Result<ExitCode> {
         Ok(nodes) => nodes,
         Err(code) => return Ok(code),
     };
-    if let Some(region) = &args.region
-        && nodes.system.region(region).is_none()
-    {
-        let names: Vec<&str> = nodes.system.region_names().map(RegionName::as_str).collect();
-        anyhow::bail!("there is no region `{region}`; there are: {}", names.join(", "));
+    if let Some(region) = &args.region {
+        known(&nodes.system, region)?;
     }
     let asked = args.region.as_ref().filter(|_| args.turn.is_some() || args.clear);
     if let Some(region) = asked {
@@ -68,7 +65,7 @@ pub(crate) fn run(args: &DialArgs) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let node = nodes.statuses().into_iter().next();
-    let node = node.ok_or_else(|| crate::output::No("no node answers: is the system up?".to_owned()))?;
+    let node = node.ok_or_else(no_answer)?;
     let shown: Vec<TurnedDial> =
         node.dials.into_iter().filter(|d| args.region.as_ref().is_none_or(|r| *r == d.region)).collect();
     match args.which.output {

@@ -9,7 +9,7 @@ use meridian_node::{DOCTOR, Diagnosis, Found};
 use serde_json::json;
 
 use crate::output::{No, Output, print};
-use crate::system::{Nodes, Which};
+use crate::system::{Nodes, Which, known};
 
 /// Would a recovery that began now fail by something that can be seen now?
 ///
@@ -22,7 +22,7 @@ use crate::system::{Nodes, Which};
 /// Each line says what to do, and docs/checks.md explains every check. The same findings are the metric
 /// `meridian_check_findings`, for alerts (docs/alerts.yml).
 ///
-/// Exit code: 0 nothing fails (warnings do not count), 1 something fails or a node does not answer.
+/// Exit code: 0 nothing fails (warnings do not count); 1 something fails, or a node does not answer; 2 bad use.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct DoctorArgs {
@@ -85,11 +85,8 @@ pub(crate) fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
         Ok(nodes) => nodes,
         Err(code) => return Ok(code),
     };
-    if let Some(region) = &args.region
-        && nodes.system.region(region).is_none()
-    {
-        let names: Vec<&str> = nodes.system.region_names().map(|n| n.as_str()).collect();
-        anyhow::bail!("the spec has no region `{region}`; it has {}", names.join(", "));
+    if let Some(region) = &args.region {
+        known(&nodes.system, region)?;
     }
     let group = args.which.place.group.as_ref().map(|_| args.which.group(&nodes.system)).transpose()?;
     let mut judged = ask(&nodes)?;

@@ -12,7 +12,7 @@ use clap::{Args, Subcommand};
 use meridian_lab::LabOptions;
 use meridian_lab::drill::file::{self, Drill, Names};
 use meridian_lab::drill::{self, Options};
-use meridian_lab::report::{self, Colour, Facts};
+use meridian_lab::report::{self, Facts, Paper};
 use meridian_model::System;
 use meridian_spec::{Diagnostic, SourceFile};
 use tokio::signal::unix::{SignalKind, signal};
@@ -186,8 +186,10 @@ fn print(facts: &Facts, page: &Path, output: Output) -> anyhow::Result<()> {
             writeln!(out)?;
         }
         Output::Table => {
-            let colour = if std::io::stdout().is_terminal() { Colour::On } else { Colour::Off };
-            write!(out, "{}", report::table(facts, colour))?;
+            // A file, a pipe: nothing has a width there.
+            let width = rustix::termios::tcgetwinsize(std::io::stdout()).ok().map(|size| size.ws_col.into());
+            let paper = width.map_or(Paper::File, |columns| Paper::Terminal { columns });
+            write!(out, "{}", report::table(facts, paper))?;
             writeln!(out, "\nreport: {}", page.display())?;
         }
     }

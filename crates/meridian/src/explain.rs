@@ -7,9 +7,11 @@ use meridian_node::status::NodeStatus;
 use serde_json::json;
 
 use crate::output::{Output, print};
-use crate::system::Which;
+use crate::system::{Which, no_answer};
 
 /// Why the system acts, or does not: every rule with its evidence, as each region's node sees it.
+///
+/// Exit code: 0 the rules were told, whatever they say; 1 no node answers, or the spec has errors; 2 bad use.
 #[derive(Args)]
 pub(crate) struct ExplainArgs {
     #[command(flatten)]
@@ -23,7 +25,9 @@ pub(crate) fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
     };
     let name = args.which.group(&nodes.system)?;
     let statuses = nodes.statuses();
-    anyhow::ensure!(!statuses.is_empty(), "no node answers: is the system up, and reachable from here?");
+    if statuses.is_empty() {
+        return Err(no_answer());
+    }
     match args.which.output {
         Output::Json => {
             let one = |node: &NodeStatus| {

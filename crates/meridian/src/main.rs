@@ -6,7 +6,7 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use meridian_lab::LabError;
 use meridian_lab::drill::DrillError;
 
@@ -44,33 +44,22 @@ const FIRST_STEPS: &str = "First steps:
   meridian status                                   what every region knows
   meridian drill run drills/region-loss.yaml        the same, scripted and measured";
 
+// The help of those that have much to say stands at their arguments: what stood here would replace it.
 #[derive(Subcommand)]
 enum Command {
-    /// Parse and validate specs: every error at once, each with its place.
     Check(check::CheckArgs),
     /// Print the JSON Schema of specs, for editors.
     Schema(schema::SchemaArgs),
-    /// Run the node of one region, as in production; or look at the runs of a system (`run list`).
     Run(run::RunArgs),
-    /// Show regions, verdicts with evidence, writers, lag, traffic and the last run.
     Status(status::StatusArgs),
-    /// Move the writer: nothing is lost, clients see a pause.
     Switchover(moves::SwitchoverArgs),
-    /// Bring the writer home: a switchover to the region that the spec begins with.
     Failback(moves::FailbackArgs),
-    /// Replace a lost writer although a rule holds that back.
     Failover(moves::FailoverArgs),
-    /// Why the system acts, or does not: every rule with its evidence.
     Explain(explain::ExplainArgs),
-    // Its help, like that of others with much to say, stands at its arguments.
     Doctor(doctor::DoctorArgs),
-    /// Plans: show, check, rehearse.
     Plan(plan::PlanArgs),
-    /// Suspend what begins by itself, with an end.
     Maintenance(maintenance::MaintenanceArgs),
-    /// Which share of the traffic a region takes: turn it, drain it, clear it.
     Dial(dial::DialArgs),
-    /// The whole system on this machine: bring it up, break it, watch it.
     Lab(lab::LabArgs),
     /// Started by a node beside its PostgreSQL; not for people.
     #[command(hide = true, name = meridian_node::GUARD)]
@@ -81,11 +70,13 @@ enum Command {
 
 #[expect(clippy::print_stderr, reason = "the one place where errors are printed")]
 fn main() -> ExitCode {
-    let done = match Arguments::parse_from(arguments(std::env::args_os().collect())).command {
+    let asked = with_codes(Arguments::command()).get_matches_from(arguments(std::env::args_os().collect()));
+    let asked = Arguments::from_arg_matches(&asked).unwrap_or_else(|error| error.exit());
+    let done = match asked.command {
         Command::Check(args) => check::run(args),
         Command::Schema(args) => schema::run(args),
         Command::Run(args) => run::run(args),
-        Command::Status(args) => status::run(args),
+        Command::Status(args) => status::run(&args),
         Command::Switchover(args) => moves::switchover(&args),
         Command::Failback(args) => moves::failback(&args),
         Command::Failover(args) => moves::failover(&args),
@@ -102,6 +93,18 @@ fn main() -> ExitCode {
         eprintln!("meridian: {}", told(&error));
         ExitCode::from(code(&error))
     })
+}
+
+/// What exit codes mean where a command's own help says nothing more exact.
+const CODES: &str = "Exit code: 0 fine; 1 the answer is no, or nobody answers; 2 bad use; 130 interrupted.";
+
+/// Every command's help says what its exit codes mean: in its own words, or in those that are the same for all.
+fn with_codes(command: clap::Command) -> clap::Command {
+    let texts = [command.get_about(), command.get_long_about(), command.get_after_help()];
+    let said = texts.into_iter().flatten().any(|text| text.to_string().contains("Exit code"));
+    let after = command.get_after_help().map(|text| format!("{text}\n\n")).unwrap_or_default();
+    let command = if said { command } else { command.after_help(format!("{after}{CODES}")) };
+    command.mut_subcommands(with_codes)
 }
 
 /// `meridian help --help` asks for the help that `meridian help` gives.

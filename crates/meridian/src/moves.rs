@@ -15,7 +15,7 @@ use meridian_telemetry::clock;
 use serde_json::json;
 
 use crate::output::{No, Output, print};
-use crate::system::{Nodes, Person, Which};
+use crate::system::{Nodes, Person, Which, known};
 
 /// How often the system is looked at while it works.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -25,6 +25,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// The writer's node checks that the successor is up, streams and is close behind; then it has the
 /// gateways of all regions hold new transactions, stops its database in good order and hands over. What does
 /// not go well is called off, and everything is as before.
+///
+/// Exit code: 0 the group is protected again (with --no-wait: the order was taken); 1 it was refused, called off, paused
+/// or not finished in time, or no node answers; 2 bad use, such as a region that there is not.
 #[derive(Args)]
 pub(crate) struct SwitchoverArgs {
     /// Where the writer goes.
@@ -35,6 +38,8 @@ pub(crate) struct SwitchoverArgs {
 }
 
 /// Bring the writer back to the region that the spec begins with: a switchover.
+///
+/// Exit code: as that of `meridian switchover`.
 #[derive(Args)]
 pub(crate) struct FailbackArgs {
     #[command(flatten)]
@@ -45,6 +50,8 @@ pub(crate) struct FailbackArgs {
 /// for a person, or data that may be missing.
 ///
 /// It does not shorten what safety needs: the lost writer's right to write must have ended.
+///
+/// Exit code: as that of `meridian switchover`; 1 also when the writer is well.
 #[derive(Args)]
 pub(crate) struct FailoverArgs {
     /// Go on without proof that every acknowledged write is there. For this failover only, and recorded.
@@ -72,16 +79,17 @@ struct How {
 }
 
 pub(crate) fn switchover(args: &SwitchoverArgs) -> anyhow::Result<ExitCode> {
-    begin(&args.how, true, |_, _| Ok(Wish::Switchover { to: args.to.clone() }))
+    let to = Some(&args.to);
+    begin(&args.how, true, to, |_, _| Ok(Wish::Switchover { to: args.to.clone() }))
 }
 
 pub(crate) fn failback(args: &FailbackArgs) -> anyhow::Result<ExitCode> {
-    begin(&args.how, true, |nodes, group| Ok(Wish::Switchover { to: home(nodes, group)? }))
+    begin(&args.how, true, None, |nodes, group| Ok(Wish::Switchover { to: home(nodes, group)? }))
 }
 
 pub(crate) fn failover(args: &FailoverArgs) -> anyhow::Result<ExitCode> {
     let accept_data_loss = args.accept_data_loss;
-    begin(&args.how, false, |nodes, group| {
+    begin(&args.how, false, None, |nodes, group| {
         if let Some(writer) = nodes.group(group)?.writer {
             let text =
                 format!("{writer} writes and is well; move it without loss: meridian switchover --to REGION");
@@ -101,6 +109,7 @@ fn home(nodes: &Nodes, group: &GroupName) -> anyhow::Result<RegionName> {
 fn begin(
     how: &How,
     graceful: bool,
+    to: Option<&RegionName>,
     wish: impl FnOnce(&Nodes, &GroupName) -> anyhow::Result<Wish>,
 ) -> anyhow::Result<ExitCode> {
     let nodes = match how.which.nodes()? {
@@ -108,8 +117,10 @@ fn begin(
         Err(code) => return Ok(code),
     };
     let group = how.which.group(&nodes.system)?;
+    to.map(|region| known(&nodes.system, region)).transpose()?;
     if how.dry_run {
-        return crate::plan::foretell(&nodes, &group, graceful, how.which.output);
+        let runs = crate::plan::runs(&nodes, &group);
+        return crate::plan::foretell(&nodes.system, &group, graceful, runs, how.which.output);
     }
     let wish = wish(&nodes, &group)?;
     let order = OrderAsked { group: group.clone(), wish, by: how.person.by.clone(), lasts_ms: None };

@@ -10,7 +10,7 @@ use meridian_model::plan::{RecoveryPlan, Work};
 use meridian_model::run::{Run, RunKind, StepState};
 use meridian_model::{GroupName, Name, System};
 use meridian_node::Found;
-use meridian_planner::{Timeline, freeze, lint, predict};
+use meridian_planner::{Timeline, TimelineStep, freeze, lint, predict};
 use serde_json::json;
 
 use crate::output::{Output, print};
@@ -27,11 +27,19 @@ pub(crate) struct PlanArgs {
 #[derive(Subcommand)]
 enum PlanCommand {
     /// The steps of a plan, with their predicted times.
-    Show(ShowArgs),
-    /// Is the plan sound, and does the running system have what it needs? Exit code 1 if not.
     ///
-    /// The steps are checked by themselves; and where a node answers, what `meridian doctor` finds about the
-    /// plan's data group and about no group in particular is told too.
+    /// A spec is enough: nothing need run, and no secret is needed. Where nodes answer, the times of earlier runs
+    /// count too.
+    ///
+    /// Exit code: 0 the plan was shown; 1 the spec has errors; 2 bad use.
+    Show(ShowArgs),
+    /// Is the plan sound, and does the running system have what it needs?
+    ///
+    /// The steps are checked by themselves, for which a spec is enough; and where a node answers, what `meridian
+    /// doctor` finds about the plan's data group and about no group in particular is told too.
+    ///
+    /// Exit code: 0 the steps are sound and nothing that was looked at fails; 1 not so, or the spec has errors; 2 bad
+    /// use.
     Check(ShowArgs),
     // Its help stands at its arguments.
     Rehearse(crate::rehearse::RehearseArgs),
@@ -59,16 +67,31 @@ pub(crate) fn run(args: &PlanArgs) -> anyhow::Result<ExitCode> {
         PlanCommand::Show(show) | PlanCommand::Check(show) => &show.which,
         PlanCommand::Rehearse(rehearse) => &rehearse.which,
     };
-    let nodes = match which.nodes()? {
-        Ok(nodes) => nodes,
+    let system = match which.place.system()? {
+        Ok(system) => system,
         Err(code) => return Ok(code),
     };
-    let group = which.group(&nodes.system)?;
-    match &args.command {
-        PlanCommand::Show(show) => foretell(&nodes, &group, show.form == FormWord::Graceful, which.output),
-        PlanCommand::Check(_) => check(&nodes, &group, which.output),
-        PlanCommand::Rehearse(rehearse) => crate::rehearse::run(rehearse, &nodes, &group),
+    let group = which.group(&system)?;
+    let nodes = Nodes::of(system.clone());
+    let graceful = match &args.command {
+        PlanCommand::Rehearse(rehearse) => return crate::rehearse::run(rehearse, &nodes?, &group),
+        PlanCommand::Check(_) => None,
+        PlanCommand::Show(show) => Some(show.form == FormWord::Graceful),
+    };
+    // A plan is known from the spec alone; what nodes could add, and why they do not.
+    let nodes = nodes.map_err(|error| format!("{error:#}"));
+    match graceful {
+        None => check(&system, &group, nodes, which.output),
+        Some(graceful) => {
+            let runs = nodes.and_then(|nodes| runs(&nodes, &group));
+            foretell(&system, &group, graceful, runs, which.output)
+        }
     }
+}
+
+/// The group's runs, or why nobody tells them.
+pub(crate) fn runs(nodes: &Nodes, group: &GroupName) -> Result<Vec<Run>, String> {
+    nodes.group(group).map(|group| group.runs).map_err(|error| error.to_string())
 }
 
 fn plan_of(system: &System, group: &GroupName) -> anyhow::Result<RecoveryPlan> {
@@ -79,30 +102,38 @@ fn plan_of(system: &System, group: &GroupName) -> anyhow::Result<RecoveryPlan> {
         .ok_or_else(|| anyhow::anyhow!("the spec has no data group `{group}`"))
 }
 
-/// Prints the steps with their predicted times, from past runs where there are any.
+/// Prints the steps with their predicted times, from past runs where there are any. `runs`: or why nobody tells them.
 pub(crate) fn foretell(
-    nodes: &Nodes,
+    system: &System,
     group: &GroupName,
     graceful: bool,
+    runs: Result<Vec<Run>, String>,
     output: Output,
 ) -> anyhow::Result<ExitCode> {
-    let plan = plan_of(&nodes.system, group)?;
+    let plan = plan_of(system, group)?;
     let works = freeze(&plan, graceful);
-    let runs = nodes.group(group).map(|g| g.runs).unwrap_or_default();
-    let past = past(&runs);
-    let timeline = predict(&nodes.system, &works, &past);
+    let runs = runs.map(|runs| runs.into_iter().filter(is_recovery).collect::<Vec<_>>());
+    let timeline = predict(system, &works, &past(runs.iter().flatten()));
+    let seen = runs.map(|runs| runs.len());
     match output {
-        Output::Json => print(&(serde_json::to_string_pretty(&as_json(&plan, &works, &timeline))? + "\n")),
-        Output::Table => print(&table(&plan, &works, &timeline, runs.len())),
+        Output::Json => {
+            print(&(serde_json::to_string_pretty(&as_json(&plan, &works, &timeline, &seen))? + "\n"))
+        }
+        Output::Table => print(&table(&plan, &works, &timeline, &seen)),
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// How long each step took in earlier recoveries. A group's first start and the return of the same writer are
-/// none: they make or start a database and promote nobody.
+/// A group's first start and the return of the same writer are none: they make or start a database and promote
+/// nobody.
+fn is_recovery(run: &Run) -> bool {
+    matches!(run.kind, RunKind::Failover | RunKind::Switchover)
+}
+
+/// How long each step took in earlier recoveries.
 pub(crate) fn past<'r>(runs: impl IntoIterator<Item = &'r Run>) -> Vec<(Name, Vec<Duration>)> {
     let mut past: Vec<(Name, Vec<Duration>)> = Vec::new();
-    let recoveries = runs.into_iter().filter(|r| matches!(r.kind, RunKind::Failover | RunKind::Switchover));
+    let recoveries = runs.into_iter().filter(|r| is_recovery(r));
     for step in recoveries.flat_map(|run| &run.steps) {
         let StepState::Done { since, at, .. } = &step.state else { continue };
         let took = Duration::from_millis(u64::try_from(at.0 - since.0).unwrap_or(0));
@@ -114,30 +145,48 @@ pub(crate) fn past<'r>(runs: impl IntoIterator<Item = &'r Run>) -> Vec<(Name, Ve
     past
 }
 
-fn table(plan: &RecoveryPlan, works: &[Work], timeline: &Timeline, runs: usize) -> String {
+/// `seen`: how many recoveries the times are from, or why nobody told any.
+fn table(plan: &RecoveryPlan, works: &[Work], timeline: &Timeline, seen: &Result<usize, String>) -> String {
     let mut out = format!("PLAN {} of {}\n", plan.name, plan.group);
     out.push_str("  STEP         BEGINS    TAKES     AFTER                 WHAT IS DONE\n");
-    for work in works {
-        let step = timeline.steps.iter().find(|s| s.what == work.name.as_str());
-        let seconds = |d: Duration| format!("{:.2} s", d.as_secs_f64());
+    let seconds = |d: Duration| format!("{:.2} s", d.as_secs_f64());
+    let mut line = |name: &str, step: Option<&TimelineStep>, after: &[Name], what: &str| {
         let (begins, takes) = step.map_or_else(Default::default, |s| (seconds(s.starts), seconds(s.takes)));
-        let after: Vec<&str> = work.after.iter().map(Name::as_str).collect();
-        out.push_str(&format!(
-            "  {:<12} {begins:<9} {takes:<9} {:<21} {}\n",
-            work.name,
-            after.join(", "),
-            does(work)
-        ));
+        let after = after.iter().map(Name::as_str).collect::<Vec<_>>().join(", ");
+        out.push_str(&format!("  {name:<12} {begins:<9} {takes:<9} {after:<21} {what}\n"));
+    };
+    // What is waited for before and after the steps is part of the sum.
+    for step in &timeline.steps {
+        match works.iter().find(|work| work.name.as_str() == step.what) {
+            Some(work) => line(&step.what, Some(step), &work.after, &does(work)),
+            None => line(&step.what, Some(step), &[], &step.why),
+        }
     }
-    let source = match runs {
-        0 => "from the spec and from constants: no run has been seen".to_owned(),
-        n => format!("from the spec and from {n} past runs"),
+    let foretold = |work: &&Work| timeline.steps.iter().any(|step| step.what == work.name.as_str());
+    for work in works.iter().filter(|work| !foretold(work)) {
+        line(work.name.as_str(), None, &work.after, &does(work));
+    }
+    let source = match seen {
+        Ok(0) => "from the spec and from constants: no recovery has been seen",
+        Ok(1) => "from the spec and from 1 past run",
+        Ok(n) => &format!("from the spec and from {n} past runs"),
+        Err(_) => "from the spec and from constants only",
     };
     out.push_str(&format!("  sum          {:.2} s   ({source})\n", timeline.total().as_secs_f64()));
-    out
+    out + &seen.as_ref().err().map(|why| offline(why)).unwrap_or_default()
 }
 
-fn as_json(plan: &RecoveryPlan, works: &[Work], timeline: &Timeline) -> serde_json::Value {
+/// Nobody was asked, or nobody has answered.
+fn offline(why: &str) -> String {
+    format!("offline: the running system, if there is one, was not looked at ({why})\n")
+}
+
+fn as_json(
+    plan: &RecoveryPlan,
+    works: &[Work],
+    timeline: &Timeline,
+    seen: &Result<usize, String>,
+) -> serde_json::Value {
     let steps = works.iter().map(|work| {
         let step = timeline.steps.iter().find(|s| s.what == work.name.as_str());
         json!({
@@ -150,22 +199,30 @@ fn as_json(plan: &RecoveryPlan, works: &[Work], timeline: &Timeline) -> serde_js
     json!({
         "plan": plan.name, "group": plan.group, "steps": steps.collect::<Vec<_>>(),
         "total_seconds": timeline.total().as_secs_f64(),
+        "past_runs": seen.as_ref().ok(), "offline": seen.as_ref().err(),
     })
 }
 
 /// The linter on both forms, and what the nodes find wrong with the running system.
-fn check(nodes: &Nodes, group: &GroupName, output: Output) -> anyhow::Result<ExitCode> {
-    let plan = plan_of(&nodes.system, group)?;
+fn check(
+    system: &System,
+    group: &GroupName,
+    nodes: Result<Nodes, String>,
+    output: Output,
+) -> anyhow::Result<ExitCode> {
+    let plan = plan_of(system, group)?;
     let findings: Vec<_> =
         [true, false].into_iter().flat_map(|graceful| lint(&freeze(&plan, graceful))).collect();
-    let live = crate::doctor::ask(nodes).ok().map(|judged| {
+    let judged = nodes.and_then(|nodes| crate::doctor::ask(&nodes).map_err(|error| error.to_string()));
+    let live = judged.map(|judged| {
         let of_plan = |found: &&Found| found.group.as_ref().is_none_or(|of| of == group);
         judged.findings().filter(of_plan).cloned().collect::<Vec<_>>()
     });
     match output {
         Output::Json => {
             let all: Vec<String> = findings.iter().map(|f| f.message.clone()).collect();
-            let told = json!({ "plan": plan.name, "findings": all, "live": live });
+            let (found, why) = (live.as_ref().ok(), live.as_ref().err());
+            let told = json!({ "plan": plan.name, "findings": all, "live": found, "offline": why });
             print(&(serde_json::to_string_pretty(&told)? + "\n"));
         }
         Output::Table => {
@@ -173,11 +230,9 @@ fn check(nodes: &Nodes, group: &GroupName, output: Output) -> anyhow::Result<Exi
             if findings.is_empty() {
                 print(&format!("the steps of plan {} are sound\n", plan.name));
             }
-            print(&live.as_ref().map_or_else(|| UNSEEN.to_owned(), |found| crate::doctor::lines(found)));
+            print(&live.as_ref().map_or_else(|why| offline(why), |found| crate::doctor::lines(found)));
         }
     }
     let fails = live.iter().flatten().any(|found| found.fails);
     Ok(if findings.is_empty() && !fails { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
-
-const UNSEEN: &str = "no node answers: what the running system has was not looked at\n";

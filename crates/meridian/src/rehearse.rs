@@ -14,7 +14,7 @@ use meridian_telemetry::clock;
 
 use crate::output::{No, Output, print};
 use crate::plan::FormWord;
-use crate::system::{Nodes, Which};
+use crate::system::{Nodes, Which, known};
 
 /// How often it is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -36,7 +36,8 @@ const PATIENCE: Duration = Duration::from_secs(150);
 /// reads the standby's disk. One at a time; refused while a run or an order is under way, and given up when
 /// one begins. Each step is journalled.
 ///
-/// Exit code: 0 every step was carried out or named, and nothing is left; 1 a step failed, or it was refused.
+/// Exit code: 0 every step was carried out or named, and nothing is left; 1 a step failed, or it was refused, or the
+/// node does not answer; 2 bad use.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct RehearseArgs {
@@ -70,7 +71,7 @@ pub(crate) fn run(args: &RehearseArgs, nodes: &Nodes, group: &GroupName) -> anyh
         "--within is 12 hours at most: a rehearsal that takes longer holds a copy of the database for too long"
     );
     let to = match &args.to {
-        Some(region) => region.clone(),
+        Some(region) => known(&nodes.system, region)?.name.clone(),
         None => successor(nodes, group)?,
     };
     let asked = RehearsalAsked {

@@ -11,7 +11,7 @@ use meridian_telemetry::{Format, Metrics, Options};
 
 use crate::runs::RunCommand;
 
-/// Run the node of one region, as in production.
+/// Run the node of one region, as in production; or look at the runs of a system (`run list`).
 ///
 /// It binds what the spec gives its own region and reaches the others by the addresses that they have in
 /// this same spec. It runs PostgreSQL and the instances of services as its children. SIGTERM drains.
@@ -62,10 +62,7 @@ pub(crate) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
 fn serve(args: NodeArgs) -> anyhow::Result<ExitCode> {
     let system = crate::check::read_or_report(&args.spec)?;
     let Some(system) = system else { return Ok(ExitCode::FAILURE) };
-    let Some(region) = system.region(&args.region) else {
-        let names: Vec<&str> = system.region_names().map(|n| n.as_str()).collect();
-        bail!("the spec has no region `{}`; it has {}", args.region, names.join(", "));
-    };
+    let region = crate::system::known(&system, &args.region)?;
     if !region.node.placed() {
         bail!(
             "region `{0}` has no `address` in the spec, which is therefore one for `meridian lab up`; \

@@ -30,7 +30,9 @@ pub(crate) enum RunCommand {
     /// One run with its steps, each beside what was expected of it, and what the run cost; without a name the
     /// newest.
     Show(OneArgs),
-    /// Show a run until it ends; exit code 1 when it was ended before its end.
+    /// Show a run until it ends.
+    ///
+    /// Exit code: 0 it came to its end; 1 it was ended before, or no node answers; 2 bad use.
     Watch(OneArgs),
     /// The whole story of a run as one page, or as JSON.
     Report(report::ReportArgs),

@@ -1,43 +1,32 @@
 //! `meridian status`: what every region's node knows, put side by side.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::Args;
-use http::{Method, StatusCode};
-use meridian_lab::control::{self, Client};
+use meridian_model::RegionName;
 use meridian_model::health::{Health, RegionHealth};
 use meridian_model::run::{Run, StepState};
-use meridian_model::{RegionName, System};
-use meridian_node::peer::{Question, ask};
-use meridian_node::secret::Secret;
 use meridian_node::status::{GroupStatus, NodeStatus};
 use serde::Serialize;
 
 use crate::output::{Output, print};
-
-/// How long one node may take to answer.
-const ANSWER_WITHIN: Duration = Duration::from_secs(3);
+use crate::system::Which;
 
 /// Show regions, verdicts with evidence, writers, lag, traffic and the last run.
 ///
-/// Without a spec it asks the lab that runs on this machine. With one it asks the node of every region
-/// at the control address that the spec gives.
+/// The node of every region is asked: of the lab that runs here, or with --spec of the system that it describes, at the
+/// control addresses that stand there. With --group only that data group is shown.
+///
+/// Exit code: 0 every node answers and sees every region up, and every group that is shown has a writer; 1 one of that is
+/// not so, or the spec has errors; 2 bad use.
 #[derive(Args)]
 pub(crate) struct StatusArgs {
-    /// The files of one spec; folders stand for the .yaml and .yml files in them. None: the running lab.
-    spec: Vec<PathBuf>,
-    /// Which lab, when several run: its number or name.
-    #[arg(long, conflicts_with = "spec")]
-    lab: Option<String>,
     /// Show every vantage's evidence and every rule.
     #[arg(long, short)]
     verbose: bool,
-    /// How to print.
-    #[arg(long, value_enum, default_value_t = Output::Table)]
-    output: Output,
+    #[command(flatten)]
+    which: Which,
 }
 
 /// One region's answer, or why there is none.
@@ -57,14 +46,25 @@ struct Told {
     held_back: Vec<String>,
 }
 
-pub(crate) fn run(args: StatusArgs) -> anyhow::Result<ExitCode> {
-    let told = if args.spec.is_empty() {
-        of_lab(args.lab.as_deref())?
-    } else {
-        let Some(system) = crate::check::read_or_report(&args.spec)? else { return Ok(ExitCode::FAILURE) };
-        of_system(&system)?
+pub(crate) fn run(args: &StatusArgs) -> anyhow::Result<ExitCode> {
+    let nodes = match args.which.nodes()? {
+        Ok(nodes) => nodes,
+        Err(code) => return Ok(code),
     };
-    match args.output {
+    let group = args.which.place.group.as_ref().map(|_| args.which.group(&nodes.system)).transpose()?;
+    let answer = |(region, answer): (RegionName, Result<NodeStatus, String>)| match answer {
+        Ok(mut node) => {
+            node.groups.retain(|g| group.as_ref().is_none_or(|only| g.group == *only));
+            Answer { region, node: Some(node), problem: None }
+        }
+        Err(problem) => Answer { region, node: None, problem: Some(problem) },
+    };
+    let answers: Vec<Answer> = nodes.get("/v1/status").into_iter().map(answer).collect();
+    let values = answers.iter().filter_map(|a| serde_json::to_value(a.node.as_ref()?).ok());
+    let values: Vec<serde_json::Value> = values.collect();
+    let held_back = meridian_lab::status::held_back(values.iter(), nodes.system.topology.timers.flap_window);
+    let told = Told { answers, held_back };
+    match args.which.output {
         Output::Json => print(&(serde_json::to_string_pretty(&told.answers)? + "\n")),
         Output::Table => print(&table(&told, args.verbose)),
     }
@@ -74,55 +74,6 @@ pub(crate) fn run(args: StatusArgs) -> anyhow::Result<ExitCode> {
 
 fn all_up(node: &NodeStatus) -> bool {
     node.verdicts.iter().all(|v| v.health == Health::Up) && node.groups.iter().all(|g| g.writer.is_some())
-}
-
-fn of_lab(lab: Option<&str>) -> anyhow::Result<Told> {
-    let running = control::running();
-    anyhow::ensure!(
-        !running.is_empty(),
-        "no lab runs here: start one with `meridian lab up SPEC`, \
-         or name the spec of a system that runs elsewhere: `meridian status SPEC`"
-    );
-    let holder = control::choose(&running, lab)?;
-    let status = Client::connect(&holder.dir)?.status()?;
-    let answer = |region: meridian_lab::RegionStatus| {
-        let node = region.node.map(serde_json::from_value).transpose();
-        match node {
-            Ok(Some(node)) => Answer { region: region.region, node: Some(node), problem: None },
-            Ok(None) => Answer { region: region.region, node: None, problem: Some(region.condition) },
-            Err(error) => Answer { region: region.region, node: None, problem: Some(error.to_string()) },
-        }
-    };
-    let answers = status.regions.into_iter().map(answer).collect();
-    Ok(Told { answers, held_back: status.held_back })
-}
-
-fn of_system(system: &System) -> anyhow::Result<Told> {
-    let secret = Secret::read(&system.topology.coordination.control_secret_file)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let answers = runtime.block_on(async {
-        let mut answers = Vec::new();
-        for region in &system.topology.regions {
-            let question = Question { method: Method::GET, path: "/v1/status", body: Vec::new() };
-            let answer = ask(region.node.control, &secret, question, ANSWER_WITHIN).await;
-            let (node, problem) = match answer {
-                Ok((StatusCode::OK, body)) => match serde_json::from_slice(&body) {
-                    Ok(node) => (Some(node), None),
-                    Err(error) => (None, Some(format!("its answer cannot be read: {error}"))),
-                },
-                Ok((status, body)) => {
-                    (None, Some(format!("{status}: {}", String::from_utf8_lossy(&body).trim())))
-                }
-                Err(error) => (None, Some(error.to_string())),
-            };
-            answers.push(Answer { region: region.name.clone(), node, problem });
-        }
-        answers
-    });
-    let nodes: Vec<serde_json::Value> =
-        answers.iter().filter_map(|a| serde_json::to_value(a.node.as_ref()?).ok()).collect();
-    let held_back = meridian_lab::status::held_back(nodes.iter(), system.topology.timers.flap_window);
-    Ok(Told { answers, held_back })
 }
 
 // === the table ===

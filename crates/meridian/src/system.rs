@@ -25,7 +25,7 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(4);
 /// Which system.
 #[derive(Args)]
 pub(crate) struct Place {
-    /// A file of the system's spec (may be given several times). None: the lab that runs here.
+    /// A file of the system's spec, or a folder of files (may be given several times). None: the lab that runs here.
     #[arg(long, value_name = "FILE")]
     pub(crate) spec: Vec<PathBuf>,
     /// Which lab, when several run: its number or name.
@@ -91,11 +91,16 @@ impl Which {
 impl Place {
     /// The nodes that are meant; an exit code where the spec has faults, which were told.
     pub(crate) fn nodes(&self) -> anyhow::Result<Result<Nodes, ExitCode>> {
+        Ok(match self.system()? {
+            Ok(system) => Ok(Nodes::of(system)?),
+            Err(code) => Err(code),
+        })
+    }
+
+    /// The system that is meant, of which nobody is asked; an exit code where the spec has faults, which were told.
+    pub(crate) fn system(&self) -> anyhow::Result<Result<System, ExitCode>> {
         let read = if self.spec.is_empty() { self.lab()? } else { crate::check::read_or_report(&self.spec)? };
-        let Some(system) = read else { return Ok(Err(ExitCode::FAILURE)) };
-        let secret = Secret::read(&system.topology.coordination.control_secret_file)?;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        Ok(Ok(Nodes { system, secret, runtime }))
+        Ok(read.ok_or(ExitCode::FAILURE))
     }
 
     /// A lab writes one spec a region. Each node is reached by the address that its own spec gives it: by another's
@@ -142,7 +147,39 @@ impl Place {
     }
 }
 
+/// The region of that name.
+///
+/// # Errors
+/// There is none; and which there are.
+pub(crate) fn known<'s>(system: &'s System, region: &RegionName) -> anyhow::Result<&'s Region> {
+    system.region(region).with_context(|| {
+        let names: Vec<&str> = system.region_names().map(RegionName::as_str).collect();
+        format!("there is no region `{region}`; there are: {}", names.join(", "))
+    })
+}
+
+/// Nobody is there to answer the question.
+pub(crate) fn no_answer() -> anyhow::Error {
+    No("no node answers: is the system up, and are its control addresses reachable from here?".to_owned())
+        .into()
+}
+
 impl Nodes {
+    /// The nodes of that system.
+    ///
+    /// # Errors
+    /// They cannot be asked: the spec says not where they are, or the secret cannot be read.
+    pub(crate) fn of(system: System) -> anyhow::Result<Self> {
+        anyhow::ensure!(
+            system.topology.regions.iter().all(|region| region.node.placed()),
+            "the spec gives its regions no `address`, so it is one for `meridian lab up`; \
+             a lab that runs here is found without --spec"
+        );
+        let secret = Secret::read(&system.topology.coordination.control_secret_file)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        Ok(Self { system, secret, runtime })
+    }
+
     /// Nothing for so long.
     pub(crate) fn pause(&self, time: Duration) {
         // The timer must be made inside the runtime.
@@ -166,7 +203,7 @@ impl Nodes {
     pub(crate) fn group(&self, name: &GroupName) -> anyhow::Result<GroupStatus> {
         let nodes = self.statuses();
         let found = nodes.into_iter().find_map(|node| node.groups.into_iter().find(|g| &g.group == name));
-        found.context("no node answers: is the system up, and are its control addresses reachable from here?")
+        found.ok_or_else(no_answer)
     }
 
     /// What the node of every region answers, or why it has no answer; all are asked at once.
@@ -197,40 +234,54 @@ impl Nodes {
     /// Asks the nodes, one after the other, until one has an answer.
     ///
     /// # Errors
-    /// [`No`] with the node's words when it refuses; another error when none answers.
+    /// [`No`] with the node's words when it refuses, or why none answers.
     pub(crate) fn post<A: DeserializeOwned>(
         &self,
         path: &'static str,
         body: &impl Serialize,
     ) -> anyhow::Result<A> {
-        let mut last = None;
+        let mut last = String::new();
         for region in self.system.region_names() {
-            match self.post_to(region, path, body) {
-                Err(error) if error.downcast_ref::<No>().is_none() => last = Some(error),
-                ended => return ended,
+            match self.try_post(region, path, body)? {
+                Ok(answer) => return Ok(answer),
+                Err(why) => last = why,
             }
         }
-        Err(last.unwrap_or_else(|| anyhow::anyhow!("the spec has no region")))
+        Err(No(format!("no node has taken it: {last}")).into())
     }
 
     /// Asks the node of one region and no other: what it tells is for the asker alone.
     ///
     /// # Errors
-    /// [`No`] with the node's words when it refuses; another error when it does not answer.
+    /// [`No`] with the node's words when it refuses, or why it does not answer.
     pub(crate) fn post_to<A: DeserializeOwned>(
         &self,
         region: &RegionName,
         path: &'static str,
         body: &impl Serialize,
     ) -> anyhow::Result<A> {
-        let known = self.system.region(region);
-        let known = known.with_context(|| format!("the spec has no region `{region}`"))?;
+        self.try_post(region, path, body)?.map_err(|why| No(why).into())
+    }
+
+    /// Within: why the node has no answer. Without: it refuses, which another one would do too.
+    fn try_post<A: DeserializeOwned>(
+        &self,
+        region: &RegionName,
+        path: &'static str,
+        body: &impl Serialize,
+    ) -> anyhow::Result<Result<A, String>> {
+        let address = known(&self.system, region)?.node.control;
         let question = Question { method: Method::POST, path, body: serde_json::to_vec(body)? };
-        let asked = ask(known.node.control, &self.secret, question, ANSWER_WITHIN);
-        match self.runtime.block_on(asked)? {
-            (StatusCode::OK, body) => Ok(serde_json::from_slice(&body)?),
-            (StatusCode::CONFLICT, body) => Err(No(String::from_utf8_lossy(&body).trim().to_owned()).into()),
-            (status, body) => anyhow::bail!("the node of {region} says {}", said(status, &body)),
+        let asked = ask(address, &self.secret, question, ANSWER_WITHIN);
+        let (status, body) = match self.runtime.block_on(asked) {
+            Ok(answer) => answer,
+            Err(error) => return Ok(Err(format!("the node of {region} does not answer: {error}"))),
+        };
+        match status {
+            StatusCode::OK => Ok(serde_json::from_slice(&body)
+                .map_err(|error| format!("the answer of the node of {region} cannot be read: {error}"))),
+            StatusCode::CONFLICT => Err(No(String::from_utf8_lossy(&body).trim().to_owned()).into()),
+            status => Ok(Err(format!("the node of {region} says {}", said(status, &body)))),
         }
     }
 }

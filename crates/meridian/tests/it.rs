@@ -4,6 +4,8 @@
 mod commands;
 #[path = "it/evidence.rs"]
 mod evidence;
+#[path = "it/spec.rs"]
+mod spec;
 #[path = "it/system.rs"]
 mod system;
 #[path = "it/tool.rs"]

@@ -197,7 +197,7 @@ pub struct Run {
     pub to: RegionName,
     /// Why, in a sentence, with the evidence.
     pub cause: String,
-    /// When the loss was first seen (the verdict).
+    /// When the loss was first seen (the verdict; [`Evidence::detected`] has its words).
     pub detected_at: Option<Timestamp>,
     /// When the epoch was won.
     pub decided_at: Timestamp,
@@ -225,11 +225,15 @@ pub struct Run {
     pub evidence: Box<Evidence>,
 }
 
-/// What a run rests on, as it stood when the epoch was won. For people: nothing is decided by it.
+/// What a run rests on, as it stood when the epoch was won (the detection: as it stood then). For people: nothing is
+/// decided by it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Evidence {
     /// The rules that were asked, at most [`RULES_MAX`].
     pub rules: Vec<RuleSaid>,
+    /// The verdict by which the loss was first seen, at most [`EVIDENCE_MAX`]; empty where none was.
+    #[serde(default)]
+    pub detected: String,
     /// The last renewal of the old writer that was seen here, by that writer's wall clock: until then it
     /// could certainly write.
     pub last_renewal_at: Option<Timestamp>,
@@ -243,7 +247,7 @@ pub struct Evidence {
 
 /// Rules that a run keeps at most.
 pub const RULES_MAX: usize = 16;
-/// The longest evidence of a rule that a run keeps, in characters.
+/// The longest evidence of a rule or of the detection that a run keeps, in characters.
 pub const EVIDENCE_MAX: usize = 400;
 
 /// One rule and what it said.
@@ -274,6 +278,37 @@ pub enum Missing {
 }
 
 impl Run {
+    /// A run without steps of which nothing more is known, to be filled in.
+    #[must_use]
+    pub fn begin(
+        id: RunId,
+        group: GroupName,
+        kind: RunKind,
+        epoch: Epoch,
+        to: RegionName,
+        decided_at: Timestamp,
+    ) -> Self {
+        Self {
+            id,
+            group,
+            kind,
+            epoch,
+            from: None,
+            to,
+            cause: String::new(),
+            detected_at: None,
+            decided_at,
+            proof: String::new(),
+            plan: None,
+            steps: Vec::new(),
+            paused: None,
+            aborted: None,
+            resumed: 0,
+            takes_over: None,
+            evidence: Box::default(),
+        }
+    }
+
     /// Nothing is left to be done: the group is protected again, or the run was aborted.
     #[must_use]
     pub fn finished(&self) -> bool {

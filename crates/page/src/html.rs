@@ -80,18 +80,21 @@ impl Page {
     }
 
     /// Names with their values, under a heading; nothing when there are none.
-    pub fn pairs(&mut self, heading: &str, pairs: &[(String, String)]) {
-        if pairs.is_empty() {
-            return;
+    pub fn pairs<'a>(&mut self, heading: &str, pairs: impl IntoIterator<Item = (&'a str, &'a str)>) {
+        let row = |(name, value)| vec![format!("<b>{}</b>", escape(name)), escape(value)];
+        let rows: Vec<_> = pairs.into_iter().map(row).collect();
+        if !rows.is_empty() {
+            self.heading(heading);
+            self.table(&["", ""], &rows);
         }
-        self.heading(heading);
-        let row = |(name, value): &(String, String)| vec![format!("<b>{}</b>", escape(name)), escape(value)];
-        let rows: Vec<_> = pairs.iter().map(row).collect();
-        self.table(&["", ""], &rows);
     }
 
     /// Words with their meanings, under a heading.
-    pub fn definitions(&mut self, heading: &str, definitions: &[(String, String)]) {
+    pub fn definitions<'a>(
+        &mut self,
+        heading: &str,
+        definitions: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) {
         self.heading(heading);
         let mut out = String::from("<dl>");
         for (word, meaning) in definitions {
@@ -169,8 +172,8 @@ mod tests {
         page.warning(evil, evil);
         page.tiles(&[(evil, evil.to_owned(), evil.to_owned(), None)]);
         page.table(&[evil], &[vec![mark(true, evil, "")]]);
-        page.pairs(evil, &[(evil.to_owned(), evil.to_owned())]);
-        page.definitions(evil, &[(evil.to_owned(), evil.to_owned())]);
+        page.pairs(evil, [(evil, evil)]);
+        page.definitions(evil, [(evil, evil)]);
         let page = page.finish(evil);
         well_formed(&page).unwrap();
         assert!(!page.contains("<script"), "{page}");

@@ -55,13 +55,13 @@ pub fn number(value: f64) -> String {
     if text == "-0" { "0".to_owned() } else { text.to_owned() }
 }
 
-/// Milliseconds as people say them: `85 ms`, `1.2 s`.
+/// A latency, given in seconds, as people say it: `85 ms`, `1.2 s`.
 #[must_use]
-pub fn millis(value: f64) -> String {
-    if value >= 1000.0 {
-        format!("{} s", number(value / 1000.0))
+pub fn latency(seconds: f64) -> String {
+    if seconds >= 1.0 {
+        format!("{} s", number(seconds))
     } else {
-        format!("{} ms", number(value.round()))
+        format!("{} ms", number((seconds * 1000.0).round()))
     }
 }
 

@@ -98,23 +98,15 @@ mod tests {
         let system = sound();
         let plan = crate::derive(&system, &system.databases[0]);
         let run = Run {
-            id: name("orders-2"),
-            group: plan.group.clone(),
-            kind: if graceful { RunKind::Switchover } else { RunKind::Failover },
-            epoch: Epoch(2),
-            from: None,
-            to: name("eu"),
-            cause: String::new(),
-            detected_at: None,
-            decided_at: Timestamp(1_000),
-            proof: String::new(),
-            plan: None,
             steps: freeze(&plan, graceful).into_iter().map(Step::pending).collect(),
-            paused: None,
-            aborted: None,
-            resumed: 0,
-            takes_over: None,
-            evidence: Default::default(),
+            ..Run::begin(
+                name("orders-2"),
+                plan.group.clone(),
+                if graceful { RunKind::Switchover } else { RunKind::Failover },
+                Epoch(2),
+                name("eu"),
+                Timestamp(1_000),
+            )
         };
         (system, run)
     }

@@ -25,7 +25,7 @@ mod write;
 use meridian_model::System;
 
 pub use diagnostic::{Diagnostic, Severity};
-pub use parse::{Inspection, inspect};
+pub use parse::{Inspection, inspect, inspect_some};
 pub use write::write;
 
 /// A file of a spec, already read.

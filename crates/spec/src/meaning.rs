@@ -68,7 +68,7 @@ impl Meant {
 /// All that the meaning of a resource may depend on.
 struct World<'a> {
     regions: Vec<Known>,
-    /// Every region has a name; else an unknown one may be one of those.
+    /// The topology could be read and every region has a name; else an unknown one may be one of those.
     all_named: bool,
     folders: &'a [PathBuf],
     places: BTreeMap<Subject, Place>,
@@ -127,24 +127,28 @@ impl World<'_> {
     }
 }
 
-/// What the resources mean; none if the one topology is missing or no mapping.
+/// What the resources mean; none if the one topology is missing or no mapping: then it is told all the same what is
+/// wrong with the others by themselves.
 pub(crate) fn meant(resources: &[Resource], folders: &[PathBuf], problems: &mut Problems) -> Option<Meant> {
-    let (place, name, form) = the_topology(resources, problems)?;
+    let found = the_topology(resources, problems);
     unique_names(resources, problems);
-    let file = place.file;
-    let places = BTreeMap::new();
+    let (places, fields) = (BTreeMap::new(), BTreeMap::new());
     let mut world =
-        World { regions: Vec::new(), all_named: true, folders, places, fields: BTreeMap::new(), problems };
+        World { regions: Vec::new(), all_named: found.is_some(), folders, places, fields, problems };
     let services: Vec<&ServiceForm> = resources.iter().filter_map(service_form).collect();
-    let topology = topology::topology(name, form, file, &services, &mut world);
+    let found = found.map(|(place, name, form)| {
+        (place, form, topology::topology(name, form, place.file, &services, &mut world))
+    });
     let services: Vec<_> = resources.iter().filter_map(|r| service::service(r, &mut world)).collect();
     service::unique_hosts(resources, world.problems);
     let databases: Vec<_> = resources.iter().filter_map(|r| database::database(r, &mut world)).collect();
     let policies = resources.iter().filter_map(|r| policy::policy(r, &mut world)).collect();
+    let written = plan::written(resources, &services, &databases, &mut world);
+    let (place, form, topology) = found?;
     schedule::members(form, &databases, &mut world);
     clash::addresses(form, resources, &topology, &services, &databases, world.problems);
     let mut system = System { topology, services, databases, policies, plans: Vec::new() };
-    system.plans = plan::plans(resources, &system, &mut world);
+    system.plans = plan::one_each(written, &system);
     let World { places, fields, .. } = world;
     Some(Meant { system, places, fields, place })
 }
@@ -164,7 +168,7 @@ fn the_topology<'r>(
     let topologies = || resources.iter().filter(|r| matches!(r.body, Body::Topology(_)));
     let Some(first) = topologies().next() else {
         let place = Place { file: 0, line: 1, column: 1, length: 1 };
-        problems.error(place, "there is no Topology", "a spec needs one document with `kind: Topology`");
+        problems.absent(place, "there is no Topology", "a spec needs one document with `kind: Topology`");
         return None;
     };
     for more in topologies().skip(1) {

@@ -20,15 +20,26 @@ pub struct Inspection {
 /// Reads the files as one spec, and tells warnings too.
 #[must_use]
 pub fn inspect(files: &[SourceFile]) -> Inspection {
+    inspected(files, true)
+}
+
+/// What is wrong with these files of a spec of which others could not be read at all: there is no system, and what
+/// may be in the others is not missed.
+#[must_use]
+pub fn inspect_some(files: &[SourceFile]) -> Inspection {
+    inspected(files, false)
+}
+
+fn inspected(files: &[SourceFile], all: bool) -> Inspection {
     let mut problems = Problems::of(files);
-    let system = system(files, &mut problems);
+    let system = system(files, all, &mut problems);
     let system = system.filter(|_| !problems.refused());
     Inspection { system, diagnostics: problems.into_diagnostics(files) }
 }
 
-fn system(files: &[SourceFile], problems: &mut Problems) -> Option<System> {
+fn system(files: &[SourceFile], all: bool, problems: &mut Problems) -> Option<System> {
     let mut resources = Vec::new();
-    let mut whole = true;
+    let mut whole = all;
     for (number, file) in files.iter().enumerate() {
         let (documents, understood) = tree::documents(number, file, problems);
         whole &= understood;
@@ -41,10 +52,10 @@ fn system(files: &[SourceFile], problems: &mut Problems) -> Option<System> {
     }
     // What could not be read at all may be just what the rest refers to.
     if !whole {
-        return None;
+        problems.some_is_unread();
     }
     let folders: Vec<PathBuf> = files.iter().map(|f| folder(&f.name)).collect();
-    let meant = meaning::meant(&resources, &folders, problems)?;
+    let meant = meaning::meant(&resources, &folders, problems).filter(|_| whole)?;
     if !problems.refused() {
         for finding in meridian_planner::check(&meant.system) {
             problems.push(placed(finding, &meant));

@@ -28,12 +28,14 @@ pub(crate) struct Problems {
     found: Vec<Problem>,
     /// The names of the files, by number.
     names: Vec<String>,
+    /// Some of the spec could not be read: see [`Problems::absent`].
+    partial: bool,
 }
 
 impl Problems {
     /// For these files.
     pub(crate) fn of(files: &[SourceFile]) -> Self {
-        Self { found: Vec::new(), names: files.iter().map(|f| f.name.clone()).collect() }
+        Self { names: files.iter().map(|f| f.name.clone()).collect(), ..Self::default() }
     }
 
     /// `line 12`, with the file if it is another than that of `from`.
@@ -47,6 +49,18 @@ impl Problems {
     /// Adds an error.
     pub(crate) fn error(&mut self, place: Place, message: impl Into<String>, suggestion: impl Into<String>) {
         self.add(Severity::Error, place, message.into(), suggestion.into());
+    }
+
+    /// From here on what is not there may be in the part that could not be read.
+    pub(crate) fn some_is_unread(&mut self) {
+        self.partial = true;
+    }
+
+    /// Adds an error about something that is not there; not told where it may be in what could not be read.
+    pub(crate) fn absent(&mut self, place: Place, message: impl Into<String>, suggestion: impl Into<String>) {
+        if !self.partial {
+            self.error(place, message, suggestion);
+        }
     }
 
     /// Adds a warning.

@@ -21,23 +21,20 @@ fn run() -> Run {
     let verify = Work::new(name("verify"), Task::Verify { checks: Vec::new() }, Duration::from_secs(1));
     let done = StepState::Done { since: Timestamp(1), at: Timestamp(2), detail: "it works".to_owned() };
     Run {
-        evidence: Box::default(),
-        id: name("orders-7-failover"),
-        group: name("orders"),
-        kind: RunKind::Failover,
-        epoch: Epoch(7),
         from: Some(name("us-east-1")),
-        to: name("eu-central-1"),
         cause: "us-east-1 is <down> & silent".to_owned(),
         detected_at: Some(Timestamp(1_000)),
-        decided_at: Timestamp(2_000),
         proof: "its lease has run out".to_owned(),
         plan: Some(name("orders-recovery")),
         steps: vec![Step { state: done, ..Step::pending(verify) }],
-        paused: None,
-        aborted: None,
-        resumed: 0,
-        takes_over: None,
+        ..Run::begin(
+            name("orders-7-failover"),
+            name("orders"),
+            RunKind::Failover,
+            Epoch(7),
+            name("eu-central-1"),
+            Timestamp(2_000),
+        )
     }
 }
 

@@ -23,23 +23,16 @@ fn keys() -> Keys {
 
 fn run(kind: RunKind, epoch: u64) -> Run {
     Run {
-        evidence: Box::default(),
-        id: name(&format!("orders-{epoch}")),
-        group: name("orders"),
-        kind,
-        epoch: Epoch(epoch),
         from: Some(name("us")),
-        to: name("eu"),
         cause: "a test".to_owned(),
-        detected_at: None,
-        decided_at: Timestamp(0),
-        steps: Vec::new(),
-        proof: String::new(),
-        plan: None,
-        paused: None,
-        aborted: None,
-        resumed: 0,
-        takes_over: None,
+        ..Run::begin(
+            name(&format!("orders-{epoch}")),
+            name("orders"),
+            kind,
+            Epoch(epoch),
+            name("eu"),
+            Timestamp(0),
+        )
     }
 }
 

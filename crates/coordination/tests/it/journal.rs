@@ -17,23 +17,17 @@ fn name(text: &str) -> Name {
 
 fn run(epoch: u64) -> Run {
     Run {
-        id: name(&format!("orders-{epoch}-failover")),
-        group: name("orders"),
-        kind: RunKind::Failover,
-        epoch: Epoch(epoch),
         from: Some(name("us-east-1")),
-        to: name("eu-central-1"),
         cause: "2 of 3 vantage points say down".to_owned(),
-        detected_at: None,
-        decided_at: Timestamp(i64::try_from(epoch).unwrap() * 1_000),
         steps: vec![Step::plain(StepKind::Fence, StepState::Pending).unwrap()],
-        proof: String::new(),
-        plan: None,
-        paused: None,
-        aborted: None,
-        resumed: 0,
-        takes_over: None,
-        evidence: Default::default(),
+        ..Run::begin(
+            name(&format!("orders-{epoch}-failover")),
+            name("orders"),
+            RunKind::Failover,
+            Epoch(epoch),
+            name("eu-central-1"),
+            Timestamp(i64::try_from(epoch).unwrap() * 1_000),
+        )
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use meridian_model::Timestamp;
 use meridian_model::database::Replication;
 use meridian_model::group::{GroupRecord, WalPosition};
 use meridian_model::order::Order;
@@ -22,11 +23,17 @@ impl Machine {
         };
         Evidence {
             rules: self.said(kind),
+            detected: self.detected(kind).map(|(_, why)| short(why)).unwrap_or_default(),
             last_renewal_at: Some(record.renewed_at),
             missing: self.missing(kind, record),
             order: self.order_of(kind, record).cloned(),
             handover: record.handover.clone().filter(|_| kind == RunKind::Switchover),
         }
+    }
+
+    /// When the loss was first seen, and by what; only a failover has one.
+    pub(super) fn detected(&self, kind: RunKind) -> Option<&(Timestamp, String)> {
+        self.facts.holder_down.as_ref().filter(|_| kind == RunKind::Failover)
     }
 
     fn said(&self, kind: RunKind) -> Vec<RuleSaid> {
@@ -40,7 +47,7 @@ impl Machine {
         let said = rules.map(|r| RuleSaid {
             rule: format!("{:?}", r.rule),
             allows: r.allows,
-            evidence: r.evidence.chars().take(EVIDENCE_MAX).collect(),
+            evidence: short(&r.evidence),
         });
         said.collect()
     }
@@ -80,4 +87,8 @@ impl Machine {
         };
         counts.then_some(order)
     }
+}
+
+fn short(text: &str) -> String {
+    text.chars().take(EVIDENCE_MAX).collect()
 }

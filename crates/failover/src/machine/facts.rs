@@ -64,8 +64,8 @@ pub(super) struct Facts {
     pub(super) members: BTreeMap<RegionName, MemberSeen>,
     pub(super) regions: Arc<Vec<RegionHealth>>,
     pub(super) regions_at: Moment,
-    /// Since when (for people) the holder's region has been held down.
-    pub(super) holder_down_since: Option<Timestamp>,
+    /// Since when (for people) the holder's region has been held down, and the verdict of that moment.
+    pub(super) holder_down: Option<(Timestamp, String)>,
     /// When the last failover of the record was first seen here.
     pub(super) flap_seen: Option<(Timestamp, Moment)>,
     pub(super) promised_until: Moment,
@@ -107,7 +107,7 @@ impl Default for Facts {
             members: BTreeMap::new(),
             regions: Arc::default(),
             regions_at: Moment::ZERO,
-            holder_down_since: None,
+            holder_down: None,
             flap_seen: None,
             promised_until: Moment::ZERO,
             promised_at: Moment::ZERO,

@@ -144,7 +144,7 @@ impl Machine {
         let old = self.facts.record.as_ref();
         let new_holder = old.is_none_or(|old| old.holder != new.holder);
         if new_holder {
-            self.facts.holder_down_since = None;
+            self.facts.holder_down = None;
         }
         if new_holder || old.is_none_or(|old| old.epoch != new.epoch) {
             // The winner's log ended there when it won; more of the same timeline here is not its.
@@ -226,7 +226,9 @@ impl Machine {
         let Some(holder) = self.facts.record.as_ref().map(|r| r.holder.clone()) else { return };
         let lost = |r: &RegionHealth| r.health == Health::Down || out_of_reach(r);
         let down = self.facts.regions.iter().any(|r| r.region == holder && lost(r));
-        self.facts.holder_down_since = down.then(|| self.facts.holder_down_since.unwrap_or(self.at.wall));
+        let before = self.facts.holder_down.take();
+        let first = || (self.at.wall, self.facts.verdict(&holder));
+        self.facts.holder_down = down.then(|| before.unwrap_or_else(first));
     }
 
     /// Someone who cannot renew asks that nobody takes over.

@@ -84,7 +84,7 @@ impl Machine {
             to: self.config.me.clone(),
             cause,
             proof: fence,
-            detected_at: self.facts.holder_down_since.filter(|_| kind == RunKind::Failover),
+            detected_at: self.detected(kind).map(|(at, _)| *at),
             decided_at: self.at.wall,
             plan: Some(self.config.plan.name.clone()),
             steps: self.works(kind).into_iter().map(Step::pending).collect(),

@@ -6,7 +6,7 @@ use meridian_model::group::{DatabaseRole, StandbyStatus};
 use meridian_model::health::Health;
 use meridian_model::name::Name;
 use meridian_model::plan::Task;
-use meridian_model::run::Step;
+use meridian_model::run::{RunKind, Step};
 
 use super::Machine;
 use super::rules::secs;
@@ -59,6 +59,13 @@ impl Machine {
     }
 
     fn repointed(&mut self, step: &Step) -> Option<String> {
+        // Nobody followed anybody: the others make their copies from here, which may take long.
+        if self.runner.current.as_ref().is_some_and(|run| run.kind == RunKind::Start) {
+            return Some(format!(
+                "a first start, nobody to repoint; to be copied to: {}",
+                list(&self.others)
+            ));
+        }
         let (epoch, ttl, now) = (self.memory.epoch, self.config.timers.observation_ttl, self.at.now);
         let follows = |m: &Name| {
             self.facts
@@ -75,7 +82,7 @@ impl Machine {
         }
         let since = self.runner.began(&step.work.name)?;
         self.due(since + REPOINT_WAIT, "standbys that do not follow are left behind")
-            .then(|| format!("{seen}; not yet after {}: {}", secs(REPOINT_WAIT), list(&late)))
+            .then(|| format!("{seen}; left to follow later, after {}: {}", secs(REPOINT_WAIT), list(&late)))
     }
 
     fn protected(&self) -> Option<String> {

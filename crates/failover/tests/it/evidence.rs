@@ -1,10 +1,11 @@
 //! What a run keeps of the decision that it rests on.
 
-use meridian_failover::Event;
+use meridian_failover::{Command, Event, Outcome};
 use meridian_model::database::Replication;
 use meridian_model::group::{DatabaseRole, GroupRecord, WalPosition};
+use meridian_model::health::{Health, RegionHealth};
 use meridian_model::order::{Handover, Wish};
-use meridian_model::run::{Missing, Run};
+use meridian_model::run::{Missing, Run, StepKind, StepState};
 use meridian_model::{Epoch, Lsn, Name, Timestamp};
 
 use super::desk::{Desk, record, status};
@@ -79,4 +80,46 @@ fn a_switchover_keeps_what_the_old_writer_did() {
     assert_eq!(evidence.rules.len(), 4, "{:?}", evidence.rules);
     let other = Handover { order: Name::new("another").expect("a name"), ..token };
     assert_eq!(moved(&other).order, None, "that order began another move");
+}
+
+/// The report of a drill quoted the verdict of the decision for the detection, seconds before.
+#[test]
+fn a_failover_keeps_the_verdict_by_which_the_loss_was_first_seen() {
+    let said = |reason: &str| {
+        let down = RegionHealth {
+            region: region(0),
+            health: Health::Down,
+            reason: reason.to_owned(),
+            parts: Vec::new(),
+        };
+        Event::Regions(std::sync::Arc::new(vec![down]))
+    };
+    let mut desk = Desk::following();
+    desk.wait(3_000).say(said("first seen"));
+    desk.wait(100).say(said("seen later"));
+    let mut desk = desk.sealing_after(record(0, 1, 1_024));
+    desk.done(status(DatabaseRole::Standby, 120));
+    let run = claimed(desk);
+    assert_eq!(run.evidence.detected, "first seen");
+    assert!(!run.cause.contains("first seen"), "the decision has its own: {}", run.cause);
+}
+
+#[test]
+fn a_first_start_has_nobody_to_repoint() {
+    let mut desk = Desk::leading();
+    let run = desk.out.iter().find_map(|c| match c {
+        Command::Journal { attempt, run } => Some((*attempt, run.clone())),
+        _ => None,
+    });
+    let (attempt, _) = run.expect("the promotion is journalled");
+    desk.say(Event::Journalled { attempt, outcome: Outcome::Done(50) });
+    let repoint = desk.out.iter().find_map(|c| match c {
+        Command::Journal { run, .. } => run.of_kind(StepKind::Repoint).cloned(),
+        _ => None,
+    });
+    let StepState::Done { since, at, detail } = repoint.expect("journalled").state else {
+        panic!("not done")
+    };
+    assert_eq!(since, at, "nobody is waited for");
+    assert_eq!(detail, "a first start, nobody to repoint; to be copied to: beta, gamma");
 }

@@ -392,7 +392,9 @@ fn a_run_that_is_seen_older_than_it_is_is_written_again() {
     // Also when the watch shows the older copy before the newer entry is acknowledged.
     for shown_late in [true, false] {
         let mut desk = Desk::leading();
-        let (attempt, run) = journal(&desk).expect("the promotion is journalled");
+        let (promoted, _) = journal(&desk).expect("the promotion is journalled");
+        desk.say(Event::Journalled { attempt: promoted, outcome: Outcome::Done(49) });
+        let (attempt, run) = journal(&desk).expect("on a first start there is nobody to repoint");
         let mut older = run.clone();
         let promote = older.steps.iter_mut().find(|s| s.kind() == StepKind::Promote).unwrap();
         promote.state = StepState::Running { since: Timestamp(0) };

@@ -154,23 +154,15 @@ mod tests {
         let kinds =
             [StepKind::Fence, StepKind::Promote, StepKind::Repoint, StepKind::Scale, StepKind::Protect];
         Run {
-            evidence: Box::default(),
-            id: name("orders-2-failover"),
-            group: name("orders"),
-            kind: RunKind::Failover,
-            epoch: Epoch(2),
-            from: None,
-            to: name("eu"),
-            cause: String::new(),
-            detected_at: None,
-            decided_at: t,
             steps: kinds.into_iter().map(step).collect(),
-            proof: String::new(),
-            plan: None,
-            paused: None,
-            aborted: None,
-            resumed: 0,
-            takes_over: None,
+            ..Run::begin(
+                name("orders-2-failover"),
+                name("orders"),
+                RunKind::Failover,
+                Epoch(2),
+                name("eu"),
+                t,
+            )
         }
     }
 

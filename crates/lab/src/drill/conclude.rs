@@ -17,10 +17,11 @@ use super::turns::Moved;
 use super::{Options, environment, expect};
 use crate::faults::{Fault, FaultRecord};
 use crate::ledger::{Diff, Lost, WriteOutcome};
-use crate::load::{Kind, Sample};
+use crate::load::{Kind, Sample, before_the_load};
 use crate::measure::{self, PhaseInput, Recovery, STALL, recovery, round, seconds};
 use crate::report::{
-    EventFact, Facts, FaultFact, LostFact, Objectives, PhaseFact, PopulationFact, ReignFact,
+    DefinitionFact, EventFact, Facts, FailureFact, FaultFact, LostFact, MissingFact, NamedFact, Objectives,
+    PhaseFact, PopulationFact, ReignFact, RunFact, WritesFact,
 };
 use people::Person;
 
@@ -79,12 +80,13 @@ pub(super) fn facts(evidence: &Evidence<'_>) -> Facts {
     };
     add_recovery(&mut facts, &people);
     add_requests(&mut facts, &seen.recorded.samples);
-    facts.failures = seen.recorded.failures.iter().map(|(reason, n)| (reason.clone(), *n)).collect();
-    facts.failures.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
+    let failure = |(reason, n): (&String, &u64)| FailureFact { reason: reason.clone(), requests: *n };
+    facts.failures = seen.recorded.failures.iter().map(failure).collect();
+    facts.failures.sort_by_key(|f| std::cmp::Reverse(f.requests));
     add_writes(&mut facts, evidence, &diff, times);
     add_writers(&mut facts, seen, start);
     facts.violations = safety::violations(evidence, &runs);
-    facts.runs = runs;
+    facts.runs = runs.iter().map(|r| RunFact::of(r, |at| seconds(start, seen.clock.moment(at)))).collect();
     facts.expectations = expect::check(&drill.expect, drill.until, played.reached, &facts);
     facts.expectations.extend(played.killed.as_ref().map(expect::kills));
     facts.passed = facts.violations.is_empty() && facts.expectations.iter().all(|e| e.held);
@@ -267,8 +269,18 @@ fn add_writes(facts: &mut Facts, evidence: &Evidence<'_>, diff: &Diff, times: Ti
     facts.unknown_writes_present = count(diff.survived_unknown.len());
     facts.refused_writes_present = count(diff.survived_refused.len());
     facts.rpo_seconds = rpo(&diff.lost, times.fault);
-    facts.missing_on = diff.missing_on.iter().map(|(region, n)| (region.to_string(), *n)).collect();
+    let missing = |(region, n): (&RegionName, &u64)| MissingFact { region: region.to_string(), writes: *n };
+    facts.missing_on = diff.missing_on.iter().map(missing).collect();
+    let rows = evidence.seen.rows.writer.ids.iter().filter(|id| !before_the_load(id)).count();
+    facts.writes = writes(&facts.populations, count(rows));
     facts.lost = diff.lost.iter().map(|lost| lost_fact(lost, evidence, times)).collect();
+}
+
+/// The same writes as in the latencies, over all populations.
+fn writes(populations: &[PopulationFact], rows_at_writer: u64) -> WritesFact {
+    let latencies = || populations.iter().flat_map(|p| &p.latencies).filter(|l| l.kind == "writes");
+    let of = |stretch: &str| latencies().filter(|l| l.stretch == stretch).map(|l| count(l.count)).sum();
+    WritesFact { before: of("before"), during: of("during"), after: of("after"), rows_at_writer }
 }
 
 /// From the first lost acknowledgement to the fault, or to the last lost one if that came later.
@@ -334,23 +346,23 @@ fn events(evidence: &Evidence<'_>, start: Moment) -> Vec<EventFact> {
     events
 }
 
-fn more_environment(seen: &SeenAll, moved: &Moved, options: &Options) -> Vec<(String, String)> {
+fn more_environment(seen: &SeenAll, moved: &Moved, options: &Options) -> Vec<NamedFact> {
     let mut more = vec![
-        ("postgres".to_owned(), seen.rows.postgres.clone()),
-        ("seed".to_owned(), options.lab.seed.to_string()),
+        NamedFact::of("postgres", seen.rows.postgres.clone()),
+        NamedFact::of("seed", options.lab.seed.to_string()),
     ];
     if !moved.told.is_empty() {
-        more.push(("schedule, moved for this drill".to_owned(), moved.told.join("; ")));
+        more.push(NamedFact::of("schedule, moved for this drill", moved.told.join("; ")));
     }
     for (region, reason) in &seen.rows.unread {
-        more.push((format!("not read: {region}"), reason.clone()));
+        more.push(NamedFact::of(&format!("not read: {region}"), reason.clone()));
     }
     more
 }
 
-fn definitions() -> Vec<(String, String)> {
+fn definitions() -> Vec<DefinitionFact> {
     let stall = STALL.as_secs_f64();
-    let pair = |word: &str, meaning: String| (word.to_owned(), meaning);
+    let pair = |word: &str, meaning: String| DefinitionFact::of(word, meaning);
     vec![
         pair("Outage", format!(
             "A stretch of at least {stall} s between two good answers in which somebody failed or waited for at \
@@ -370,7 +382,11 @@ fn definitions() -> Vec<(String, String)> {
         pair("Phases", "In the order of time. Reads leave a region as soon as its neighbours doubt it (DNS and edges \
              by themselves); writes wait for the decision, the fence and the promotion, in that order.".to_owned()),
         pair("Writers", "Databases that acknowledged a write to a client connected straight to them. A reign counts \
-             from the sending of its first acknowledged write to its last acknowledgement.".to_owned()),
+             from the sending of its first acknowledged write to its last acknowledgement. These are the drill's own \
+             test writes, not the users'.".to_owned()),
+        pair("Acknowledged writes", "Of users, who are told so after all retries. Before, during and after add up to \
+             all of them. The rows at the writer are those acknowledged, less the lost ones, and with those whose \
+             client never learned their fate.".to_owned()),
     ]
 }
 

@@ -4,22 +4,23 @@ use meridian_model::System;
 
 use super::file::Drill;
 use crate::plan::fingerprint;
+use crate::report::NamedFact;
 
 /// Names and values, in the order in which they are shown.
-pub(super) fn describe(drill: &Drill, system: &System, more: Vec<(String, String)>) -> Vec<(String, String)> {
+pub(super) fn describe(drill: &Drill, system: &System, more: Vec<NamedFact>) -> Vec<NamedFact> {
     let build = if cfg!(debug_assertions) { "debug build" } else { "release build" };
     let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
     let replication = system.databases.first().map_or_else(String::new, |d| format!("{:?}", d.replication));
     let (rate, writes) = (drill.load.rate, drill.load.writes * 100.0);
     let mut list = vec![
-        ("meridian".to_owned(), format!("{}, {build}", env!("CARGO_PKG_VERSION"))),
-        ("machine".to_owned(), format!("{cores} cores, {} of memory", memory())),
-        ("kernel".to_owned(), kernel()),
-        ("spec".to_owned(), format!("{}, fingerprint {}", drill.system.display(), fingerprint(system))),
-        ("replication".to_owned(), replication.to_lowercase()),
-        ("timers".to_owned(), timers(system)),
-        (
-            "load".to_owned(),
+        NamedFact::of("meridian", format!("{}, {build}", env!("CARGO_PKG_VERSION"))),
+        NamedFact::of("machine", format!("{cores} cores, {} of memory", memory())),
+        NamedFact::of("kernel", kernel()),
+        NamedFact::of("spec", format!("{}, fingerprint {}", drill.system.display(), fingerprint(system))),
+        NamedFact::of("replication", replication.to_lowercase()),
+        NamedFact::of("timers", timers(system)),
+        NamedFact::of(
+            "load",
             format!("{rate} requests/s, {writes} % writes, {} users per population", drill.load.users),
         ),
     ];

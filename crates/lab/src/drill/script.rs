@@ -244,23 +244,15 @@ mod tests {
 
     fn run(to: &str, decided_at: i64, state: StepState) -> Run {
         Run {
-            evidence: Box::default(),
-            id: Name::new("orders-2-switchover").unwrap(),
-            group: Name::new("orders").unwrap(),
-            kind: RunKind::Switchover,
-            epoch: Epoch(2),
-            from: None,
-            to: Name::new(to).unwrap(),
-            cause: String::new(),
-            detected_at: None,
-            decided_at: Timestamp(decided_at),
             steps: vec![Step::plain(StepKind::Protect, state).unwrap()],
-            proof: String::new(),
-            plan: None,
-            paused: None,
-            aborted: None,
-            resumed: 0,
-            takes_over: None,
+            ..Run::begin(
+                Name::new("orders-2-switchover").unwrap(),
+                Name::new("orders").unwrap(),
+                RunKind::Switchover,
+                Epoch(2),
+                Name::new(to).unwrap(),
+                Timestamp(decided_at),
+            )
         }
     }
 

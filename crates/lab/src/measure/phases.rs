@@ -42,13 +42,19 @@ pub fn phases(input: &PhaseInput<'_>, clock: ClockPair) -> Vec<Phase> {
     let (dns_at, dns) = split(input.dns_changed.as_ref());
     let (redundant_at, redundant) = split(input.redundant.as_ref());
     let mut list = vec![Phase { name: "fault", at: fault_at, detail: fault }];
-    let detected = wall(run.and_then(|r| r.detected_at));
+    // The verdict of that moment: the one by which it was decided came later, and stands there.
+    let verdict = |r: &Run| match (r.detected_at, &r.from) {
+        (Some(_), Some(from)) => format!("{from}: {}", r.evidence.detected),
+        (Some(_), None) => r.evidence.detected.clone(),
+        (None, _) => "no verdict of a loss came before the decision".to_owned(),
+    };
     list.push(Phase {
         name: "detected",
-        at: detected,
-        detail: run.map(|r| r.cause.clone()).unwrap_or_default(),
+        at: wall(run.and_then(|r| r.detected_at)),
+        detail: run.map(verdict).unwrap_or_default(),
     });
-    let decided = run.map(|r| format!("epoch {} for {}, run {}", r.epoch, r.to, r.id)).unwrap_or_default();
+    let decided = |r: &Run| format!("epoch {} for {}, run {}: {}", r.epoch, r.to, r.id, r.cause);
+    let decided = run.map(decided).unwrap_or_default();
     list.push(Phase { name: "decided", at: wall(run.map(|r| r.decided_at)), detail: decided });
     list.push(step("fenced", run, StepKind::Fence, clock));
     list.push(step("promoted", run, StepKind::Promote, clock));

@@ -182,26 +182,21 @@ fn phases_come_from_the_run_and_from_what_users_saw() {
         Step::plain(kind, state).unwrap()
     };
     let run = Run {
-        id: Name::new("orders-2-failover").unwrap(),
-        group: Name::new("orders").unwrap(),
-        kind: RunKind::Failover,
-        epoch: Epoch(2),
         from: Name::new("us").ok(),
-        to: Name::new("eu").unwrap(),
         cause: "us is down".to_owned(),
         detected_at: Some(Timestamp(14_000)),
-        decided_at: Timestamp(15_500),
         steps: vec![
             done(StepKind::Fence, 15_600),
             Step::plain(StepKind::Promote, StepState::Pending).unwrap(),
         ],
-        proof: String::new(),
-        plan: None,
-        paused: None,
-        aborted: None,
-        resumed: 0,
-        takes_over: None,
-        evidence: Default::default(),
+        ..Run::begin(
+            Name::new("orders-2-failover").unwrap(),
+            Name::new("orders").unwrap(),
+            RunKind::Failover,
+            Epoch(2),
+            Name::new("eu").unwrap(),
+            Timestamp(15_500),
+        )
     };
     let input = PhaseInput {
         fault: Some((ms(FAULT), "kill us".to_owned())),

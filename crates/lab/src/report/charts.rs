@@ -1,6 +1,6 @@
 //! The drawings: phases since the fault, who wrote, throughput, errors, latency.
 
-use meridian_page::scale::{Scale, ceiling, marks, millis, number, seconds};
+use meridian_page::scale::{self, Scale, ceiling, marks, number, seconds};
 use meridian_page::svg::{LEFT, RIGHT};
 use meridian_page::{Anchor, Drawing};
 
@@ -20,8 +20,8 @@ const PHASE_LEFT: f64 = 148.0;
 const PHASE_RIGHT: f64 = 880.0;
 /// A last phase this many times later than the one before does not squeeze the others.
 const FAR: f64 = 2.5;
-/// The vertical axis of latency ends here at least and at most, in milliseconds.
-const LATENCY_RANGE: (f64, f64) = (1.0, 100_000.0);
+/// The vertical axis of latency ends here at least and at most, in seconds.
+const LATENCY_RANGE: (f64, f64) = (0.001, 100.0);
 /// The distance within which the names of two faults would touch.
 const NAME_ROOM: f64 = 150.0;
 
@@ -94,7 +94,7 @@ pub(super) fn writers(facts: &Facts) -> String {
         for reign in facts.writers.iter().filter(|w| w.region == *region) {
             let (from, to) = (time.at(reign.first_seconds), time.at(reign.last_seconds));
             let hint = format!(
-                "{region}, timeline {}: {} to {}, {} acknowledged writes",
+                "{region}, timeline {}: {} to {}, {} acknowledged test writes",
                 reign.timeline,
                 seconds(reign.first_seconds),
                 seconds(reign.last_seconds),
@@ -206,14 +206,14 @@ pub(super) fn latency(facts: &Facts, index: usize, population: &PopulationFact) 
     let bottom = height - BOTTOM;
     let mut drawing = Drawing::new(height, &format!("Latency of {}", population.name));
     let time = load_time(facts);
-    let slowest = population.series.iter().filter_map(|s| s.p95_ms).fold(100.0, f64::max);
-    let fastest = population.series.iter().filter_map(|s| s.p50_ms).fold(slowest, f64::min);
+    let slowest = population.series.iter().filter_map(|s| s.p95_seconds).fold(0.1, f64::max);
+    let fastest = population.series.iter().filter_map(|s| s.p50_seconds).fold(slowest, f64::min);
     let decade = |v: f64| v.clamp(LATENCY_RANGE.0, LATENCY_RANGE.1).log10();
     let up = Scale { from: decade(fastest).floor(), to: decade(slowest).ceil(), start: bottom, end: TOP };
     drawing.time_axis(&time, bottom, TOP, "seconds since the load began");
     for mark in marks(up.from, up.to, up.to - up.from) {
         drawing.line("grid", (LEFT, up.at(mark)), (RIGHT, up.at(mark)));
-        let label = millis(10_f64.powf(mark));
+        let label = scale::latency(10_f64.powf(mark));
         drawing.text("tick", (LEFT - 8.0, up.at(mark) + 4.0), Anchor::End, &label);
     }
     let mut line = |class: &str, value: &dyn Fn(&SecondFact) -> Option<f64>| {
@@ -221,8 +221,8 @@ pub(super) fn latency(facts: &Facts, index: usize, population: &PopulationFact) 
         drawing
             .path(&format!("{class} c{}", index % COLOURS), population.series.iter().enumerate().map(place));
     };
-    line("line thin", &|s| s.p95_ms);
-    line("line", &|s| s.p50_ms);
+    line("line thin", &|s| s.p95_seconds);
+    line("line", &|s| s.p50_seconds);
     fault_marks(&mut drawing, &time, facts, bottom);
     drawing.finish()
 }

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use meridian_page::escape;
 use meridian_page::html::{Page, mark};
-use meridian_page::scale::{millis, seconds};
+use meridian_page::scale::{self, seconds};
 
 use super::{Facts, LatencyFact, PopulationFact, charts};
 
@@ -28,8 +28,10 @@ pub fn html(facts: &Facts) -> String {
     lost(&mut page, facts);
     runs(&mut page, facts);
     events(&mut page, facts);
-    page.pairs("Where this was measured", &facts.environment);
-    page.definitions("What the figures mean", &facts.definitions);
+    let environment = facts.environment.iter().map(|f| (f.name.as_str(), f.value.as_str()));
+    page.pairs("Where this was measured", environment);
+    let definitions = facts.definitions.iter().map(|d| (d.word.as_str(), d.meaning.as_str()));
+    page.definitions("What the figures mean", definitions);
     page.finish(&format!("Drill {}: {}", facts.drill, verdict(facts)))
 }
 
@@ -96,7 +98,10 @@ fn phases(page: &mut Page, facts: &Facts) {
 
 fn load(page: &mut Page, facts: &Facts) {
     page.heading("Who wrote");
-    page.soft("As clients connected straight to each database saw it, past the gateways, every 20 ms.");
+    page.soft(
+        "As clients connected straight to each database saw it, past the gateways, every 20 ms. These are the drill's \
+         own test writes, in a table of their own: no figure of the users' writes counts them.",
+    );
     page.raw(&charts::writers(facts));
     page.heading("Throughput");
     page.soft("Requests answered per second, by the second in which the answer came.");
@@ -109,7 +114,7 @@ fn load(page: &mut Page, facts: &Facts) {
     } else {
         page.soft("Requests per second that users saw fail after all retries.");
         page.raw(&charts::errors(facts));
-        let row = |(reason, n): &(String, u64)| vec![n.to_string(), escape(reason)];
+        let row = |f: &super::FailureFact| vec![f.requests.to_string(), escape(&f.reason)];
         let rows: Vec<_> = facts.failures.iter().map(row).collect();
         page.table(&["#Requests", "What their users were told last"], &rows);
     }
@@ -174,7 +179,7 @@ fn latency_row(population: &PopulationFact, kind: &str) -> Vec<String> {
     for stretch in ["before", "during", "after"] {
         let matches = |l: &&LatencyFact| l.kind == kind && l.stretch == stretch && l.count > 0;
         match population.latencies.iter().find(matches) {
-            Some(l) => row.extend([l.p50_ms, l.p95_ms, l.p99_ms].map(millis)),
+            Some(l) => row.extend([l.p50_seconds, l.p95_seconds, l.p99_seconds].map(scale::latency)),
             None => row.extend(["-"; 3].map(str::to_owned)),
         }
     }
@@ -202,6 +207,7 @@ fn lost(page: &mut Page, facts: &Facts) {
         facts.lost_writes, facts.acknowledged_writes, facts.unknown_writes, facts.unknown_writes_present
     );
     page.soft(&counts);
+    facts.sums().iter().for_each(|sum| page.soft(&format!("{sum}.")));
     let row = |l: &super::LostFact| {
         let by = l.server.as_deref().unwrap_or("unknown");
         let timeline = l.timeline.map(|t| format!(", timeline {t}")).unwrap_or_default();
@@ -233,13 +239,12 @@ fn runs(page: &mut Page, facts: &Facts) {
         return;
     }
     page.heading("Runs");
-    let row = |r: &meridian_model::run::Run| {
+    let row = |r: &super::RunFact| {
         let from = r.from.as_ref().map(|f| format!("{f} \u{2192} ")).unwrap_or_default();
-        let state = if r.finished() { "finished" } else { "not finished" };
-        let kind = format!("{:?}", r.kind).to_lowercase();
+        let state = if r.finished { "finished" } else { "not finished" };
         vec![
-            format!("<code>{}</code>", escape(r.id.as_str())),
-            kind,
+            format!("<code>{}</code>", escape(&r.id)),
+            r.kind.clone(),
             r.epoch.to_string(),
             escape(&format!("{from}{}", r.to)),
             state.to_owned(),

@@ -3,30 +3,45 @@
 use std::fmt::Write as _;
 
 use super::{Facts, LatencyFact, PopulationFact};
-use meridian_page::scale::{millis, number, seconds};
+use meridian_page::scale::{latency, number, seconds};
 
 /// Lost writes that the table lists; the JSON has all.
 const LOST_SHOWN: usize = 10;
 /// Reasons of failures that the table lists.
 const FAILURES_SHOWN: usize = 5;
-/// The longest detail of a phase that is shown.
-const DETAIL_MAX: usize = 84;
+/// A terminal narrower than this has its lines broken.
+const COLUMNS_MIN: usize = 80;
 
-/// Whether the text may hold colours.
+/// What the table is written on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Colour {
-    /// A terminal reads it.
-    On,
-    /// Anything else does.
-    Off,
+pub enum Paper {
+    /// A terminal: with colours, and long texts are cut at its edge.
+    Terminal {
+        /// How wide it is.
+        columns: usize,
+    },
+    /// A file or a program: everything, without colours.
+    File,
 }
 
-impl Colour {
+impl Paper {
     fn paint(self, code: &str, text: &str) -> String {
         match self {
-            Self::On => format!("\u{1b}[{code}m{text}\u{1b}[0m"),
-            Self::Off => text.to_owned(),
+            Self::Terminal { .. } => format!("\u{1b}[{code}m{text}\u{1b}[0m"),
+            Self::File => text.to_owned(),
         }
+    }
+
+    /// A text that begins at that column, on one line.
+    fn fitted(self, text: &str, from: usize) -> String {
+        let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let Self::Terminal { columns } = self else { return line };
+        let room = columns.max(COLUMNS_MIN).saturating_sub(from);
+        if line.chars().count() <= room {
+            return line;
+        }
+        let cut: String = line.chars().take(room.saturating_sub(1)).collect();
+        format!("{cut}\u{2026}")
     }
 
     fn verdict(self, held: bool, yes: &str, no: &str) -> String {
@@ -36,42 +51,42 @@ impl Colour {
 
 /// The whole table; it ends with a line break.
 #[must_use]
-pub fn table(facts: &Facts, colour: Colour) -> String {
+pub fn table(facts: &Facts, paper: Paper) -> String {
     let mut out = String::new();
-    head(&mut out, facts, colour);
-    phases(&mut out, facts, colour);
-    figures(&mut out, facts, colour);
-    failures(&mut out, facts, colour);
-    latencies(&mut out, facts, colour);
-    expectations(&mut out, facts, colour);
-    lost(&mut out, facts, colour);
+    head(&mut out, facts, paper);
+    phases(&mut out, facts, paper);
+    figures(&mut out, facts, paper);
+    failures(&mut out, facts, paper);
+    latencies(&mut out, facts, paper);
+    expectations(&mut out, facts, paper);
+    lost(&mut out, facts, paper);
     for violation in &facts.violations {
-        _ = writeln!(out, "{} {violation}", colour.paint("31;1", "VIOLATION"));
+        _ = writeln!(out, "{} {violation}", paper.paint("31;1", "VIOLATION"));
     }
     out.lines().fold(String::with_capacity(out.len()), |trimmed, line| trimmed + line.trim_end() + "\n")
 }
 
-fn head(out: &mut String, facts: &Facts, colour: Colour) {
-    let verdict = colour.verdict(facts.passed, "passed", "FAILED");
+fn head(out: &mut String, facts: &Facts, paper: Paper) {
+    let verdict = paper.verdict(facts.passed, "passed", "FAILED");
     _ = writeln!(out, "\n{} {verdict}  ({}, {})", facts.drill, facts.system, facts.started_at);
     if !facts.description.is_empty() {
         _ = writeln!(out, "{}", facts.description);
     }
 }
 
-fn phases(out: &mut String, facts: &Facts, colour: Colour) {
-    section(out, colour, "PHASE", "            AFTER FAULT  WHAT WAS SEEN");
+fn phases(out: &mut String, facts: &Facts, paper: Paper) {
+    section(out, paper, "PHASE", "            AFTER FAULT  WHAT WAS SEEN");
     for phase in &facts.phases {
         let after = phase.after_fault_seconds.map_or_else(|| "-".to_owned(), |s| format!("{s:.3} s"));
-        _ = writeln!(out, "  {:<16}{after:>11}  {}", phase.name, shorten(&phase.detail));
+        _ = writeln!(out, "  {:<16}{after:>11}  {}", phase.name, paper.fitted(&phase.detail, 31));
     }
     if facts.phases.iter().any(|p| p.name == "DNS changed" && p.at_seconds.is_some()) {
         out.push_str("  Reads leave a lost region at once; writes wait for the decision, the fence and the promotion.\n");
     }
 }
 
-fn figures(out: &mut String, facts: &Facts, colour: Colour) {
-    section(out, colour, "MEASURED", " (worst population)             OBJECTIVE");
+fn figures(out: &mut String, facts: &Facts, paper: Paper) {
+    section(out, paper, "MEASURED", " (worst population)             OBJECTIVE");
     let rto = format!("{} or less", seconds(facts.objectives.rto_seconds));
     let time =
         |value: Option<f64>| value.map_or_else(|| "never good again".to_owned(), |s| format!("{s:.3} s"));
@@ -82,26 +97,28 @@ fn figures(out: &mut String, facts: &Facts, colour: Colour) {
     row("RTO writes", time(facts.rto_write_seconds), &rto);
     let rpo = format!("{} or less", seconds(facts.objectives.rpo_seconds));
     row("RPO", format!("{}, {} lost", seconds(facts.rpo_seconds), facts.lost_writes), &rpo);
-    row("writes", format!("{} acknowledged", facts.acknowledged_writes), "");
+    let [stretches, rows] = facts.sums();
+    row("writes", stretches, "");
+    row("", rows, "");
     row("most writers", facts.max_concurrent_writers.to_string(), "1, at any instant");
     let failed = format!("{} of {}", facts.failed_reads + facts.failed_writes, facts.requests);
     let kinds = format!("{} reads, {} writes", facts.failed_reads, facts.failed_writes);
     row("requests failed", failed, &kinds);
 }
 
-fn failures(out: &mut String, facts: &Facts, colour: Colour) {
+fn failures(out: &mut String, facts: &Facts, paper: Paper) {
     if facts.failures.is_empty() {
         return;
     }
-    section(out, colour, "FAILED", "  WHAT USERS WERE TOLD LAST");
-    for (reason, count) in facts.failures.iter().take(FAILURES_SHOWN) {
-        _ = writeln!(out, "  {count:>6}  {}", shorten(reason));
+    section(out, paper, "FAILED", "  WHAT USERS WERE TOLD LAST");
+    for failure in facts.failures.iter().take(FAILURES_SHOWN) {
+        _ = writeln!(out, "  {:>6}  {}", failure.requests, paper.fitted(&failure.reason, 10));
     }
 }
 
-fn latencies(out: &mut String, facts: &Facts, colour: Colour) {
+fn latencies(out: &mut String, facts: &Facts, paper: Paper) {
     let heads = "      KIND    BEFORE p50 / p95 / p99        DURING                        AFTER";
-    section(out, colour, "USERS     ", heads);
+    section(out, paper, "USERS     ", heads);
     for population in &facts.populations {
         for kind in ["reads", "writes"] {
             let name = if kind == "reads" { population.name.as_str() } else { "" };
@@ -118,27 +135,27 @@ fn figure(population: &PopulationFact, kind: &str, stretch: &str) -> String {
     let matches = |l: &&LatencyFact| l.kind == kind && l.stretch == stretch && l.count > 0;
     population.latencies.iter().find(matches).map_or_else(
         || "-".to_owned(),
-        |l| format!("{} / {} / {}", millis(l.p50_ms), millis(l.p95_ms), millis(l.p99_ms)),
+        |l| format!("{} / {} / {}", latency(l.p50_seconds), latency(l.p95_seconds), latency(l.p99_seconds)),
     )
 }
 
-fn expectations(out: &mut String, facts: &Facts, colour: Colour) {
+fn expectations(out: &mut String, facts: &Facts, paper: Paper) {
     if facts.expectations.is_empty() {
         return;
     }
-    section(out, colour, "EXPECTED", "                      WANTED                MEASURED");
+    section(out, paper, "EXPECTED", "                      WANTED                MEASURED");
     for expectation in &facts.expectations {
-        let verdict = colour.verdict(expectation.held, "ok    ", "FAILED");
+        let verdict = paper.verdict(expectation.held, "ok    ", "FAILED");
         let (name, wanted) = (&expectation.name, &expectation.wanted);
         _ = writeln!(out, "  {verdict}  {name:<22}{wanted:<22}{}", expectation.measured);
     }
 }
 
-fn lost(out: &mut String, facts: &Facts, colour: Colour) {
+fn lost(out: &mut String, facts: &Facts, paper: Paper) {
     if facts.lost.is_empty() {
         return;
     }
-    section(out, colour, "LOST WRITE", "                     TOLD COMMITTED  BY, AND WHERE IT STILL IS");
+    section(out, paper, "LOST WRITE", "                     TOLD COMMITTED  BY, AND WHERE IT STILL IS");
     for lost in facts.lost.iter().take(LOST_SHOWN) {
         let server = lost.server.as_deref().unwrap_or("unknown");
         let still = if lost.still_on.is_empty() { "nowhere".to_owned() } else { lost.still_on.join(", ") };
@@ -160,16 +177,6 @@ impl std::fmt::Display for NumberOf {
     }
 }
 
-fn section(out: &mut String, colour: Colour, name: &str, rest: &str) {
-    _ = writeln!(out, "\n{}", colour.paint("1", &format!("  {name}{rest}")));
-}
-
-/// The first line, cut to the width of a table.
-fn shorten(detail: &str) -> String {
-    let line = detail.lines().next().unwrap_or_default();
-    if line.chars().count() <= DETAIL_MAX {
-        return line.to_owned();
-    }
-    let cut: String = line.chars().take(DETAIL_MAX - 1).collect();
-    format!("{cut}\u{2026}")
+fn section(out: &mut String, paper: Paper, name: &str, rest: &str) {
+    _ = writeln!(out, "\n{}", paper.paint("1", &format!("  {name}{rest}")));
 }

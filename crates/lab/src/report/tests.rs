@@ -28,7 +28,11 @@ pub(crate) fn sample() -> Facts {
         requests: 3_611,
         failed_reads: 4,
         failed_writes: 9,
-        failures: vec![("write: no answer from 127.10.201.101:8080 in time".to_owned(), 9)],
+        failures: vec![FailureFact {
+            reason: "write: no answer from 127.10.201.101:8080 in time".to_owned(),
+            requests: 9,
+        }],
+        writes: WritesFact { before: 300, during: 42, after: 700, rows_at_writer: 1_041 },
         max_concurrent_writers: 1,
         failovers: 1,
         rejoined: Some("rewound".to_owned()),
@@ -44,19 +48,16 @@ pub(crate) fn sample() -> Facts {
         ],
         populations: ["north-america", "europe", "asia-pacific"].iter().enumerate().map(population).collect(),
         lost: (0..3).map(lost).collect(),
-        missing_on: vec![("ap-southeast-1".to_owned(), 3)],
+        missing_on: vec![MissingFact { region: "ap-southeast-1".to_owned(), writes: 3 }],
         events: vec![EventFact {
             at_seconds: 45.2,
             region: Some("us-east-1".to_owned()),
             what: "node <started>".to_owned(),
         }],
-        environment: vec![
-            ("machine".to_owned(), "2 cores, 24 GiB".to_owned()),
-            ("postgres".to_owned(), "15.14".to_owned()),
-        ],
-        definitions: vec![(
-            "RTO".to_owned(),
-            "from the fault to the good answer that ends the last outage".to_owned(),
+        environment: vec![NamedFact::of("machine", "2 cores, 24 GiB"), NamedFact::of("postgres", "15.14")],
+        definitions: vec![DefinitionFact::of(
+            "RTO",
+            "from the fault to the good answer that ends the last outage",
         )],
         ..Facts::default()
     }
@@ -125,28 +126,28 @@ fn population((index, name): (usize, &&str)) -> PopulationFact {
     let second = |s: u32| {
         let down = (15..21).contains(&s);
         let wobble = (s * 7 + u32::try_from(index).unwrap() * 3) % 5;
-        let base = [12.0, 14.0, 16.0][index] + f64::from(wobble);
-        let slow = if down { 3000.0 - f64::from(s - 15) * 450.0 } else { base * 14.0 };
+        let base = ([12.0, 14.0, 16.0][index] + f64::from(wobble)) / 1_000.0;
+        let slow = if down { 3.0 - f64::from(s - 15) * 0.45 } else { base * 14.0 };
         SecondFact {
             reads: if s == 15 && index == 0 { 4 } else { scale * 7 / 10 + wobble },
             writes: if down { 0 } else { scale * 3 / 10 },
             failed: if s == 15 { 4 } else { u32::from(down && index == 0) },
-            p50_ms: Some(if down { base * 3.0 } else { base }),
-            p95_ms: Some(slow),
+            p50_seconds: Some(if down { base * 3.0 } else { base }),
+            p95_seconds: Some(slow),
         }
     };
     let latency = |stretch, kind, p50: f64| LatencyFact {
         stretch,
         kind,
         count: 400,
-        p50_ms: p50,
-        p95_ms: p50 * 2.2,
-        p99_ms: p50 * 3.1,
+        p50_seconds: p50,
+        p95_seconds: p50 * 2.2,
+        p99_seconds: p50 * 3.1,
     };
     let mut latencies = Vec::new();
     for (stretch, factor) in [("before", 1.0), ("during", 9.0), ("after", 1.3)] {
-        latencies.push(latency(stretch, "reads", 12.0 * factor));
-        latencies.push(latency(stretch, "writes", 95.0 * factor));
+        latencies.push(latency(stretch, "reads", 0.012 * factor));
+        latencies.push(latency(stretch, "writes", 0.095 * factor));
     }
     PopulationFact {
         name: (*name).to_owned(),
@@ -209,21 +210,84 @@ fn text_from_outside_cannot_become_markup() {
 fn a_failed_drill_says_so_everywhere() {
     let facts = Facts { passed: false, rto_write_seconds: None, ..sample() };
     assert!(html(&facts).contains("class=\"verdict bad\">failed"));
-    assert!(table(&facts, Colour::Off).contains("FAILED"));
-    assert!(table(&facts, Colour::Off).contains("never good again"));
+    assert!(table(&facts, Paper::File).contains("FAILED"));
+    assert!(table(&facts, Paper::File).contains("never good again"));
 }
 
 #[test]
 fn the_table_is_plain_without_a_terminal_and_coloured_on_one() {
-    let plain = table(&sample(), Colour::Off);
+    let plain = table(&sample(), Paper::File);
     assert!(!plain.contains('\u{1b}'));
-    assert!(table(&sample(), Colour::On).contains("\u{1b}[32mpassed"));
+    assert!(table(&sample(), Paper::Terminal { columns: 120 }).contains("\u{1b}[32mpassed"));
     for line in plain.lines() {
         assert!(line.chars().count() <= 120, "too wide: {line}");
         assert_eq!(line.trim_end(), line, "ends with spaces: {line}");
     }
     let phase = plain.lines().find(|l| l.contains("first good write")).unwrap();
     assert!(phase.contains("6.402 s"), "{phase}");
+}
+
+#[test]
+fn long_texts_are_cut_at_the_edge_of_a_terminal_and_nowhere_else() {
+    let mut facts = sample();
+    let long = format!("begin {}end", "word ".repeat(60));
+    facts.phases[1].detail.clone_from(&long);
+    facts.failures[0].reason = long.replace(' ', "\n");
+    let line = |text: &str, what: &str| text.lines().find(|l| l.contains(what)).unwrap().to_owned();
+    let file = table(&facts, Paper::File);
+    assert!(line(&file, "detected").ends_with(&long), "{file}");
+    assert!(line(&file, "     9  begin").ends_with(&long) && !file.contains('\u{2026}'), "{file}");
+    for columns in [100, 160] {
+        let shown = table(&facts, Paper::Terminal { columns });
+        for what in ["detected", "     9  begin"] {
+            let line = line(&shown, what);
+            assert!(line.chars().count() == columns && line.ends_with('\u{2026}'), "{columns}: {line}");
+        }
+    }
+}
+
+#[test]
+fn the_sums_of_writes_add_up_in_words() {
+    let sums = sample().sums();
+    assert_eq!(sums[0], "1042 acknowledged: 300 before, 42 during, 700 after the outage");
+    let rows = "1041 rows at the writer: 1042 acknowledged - 3 lost + 2 whose fate no client knows";
+    assert_eq!(sums[1], rows);
+    let facts = sample();
+    for text in [table(&facts, Paper::File), html(&facts)] {
+        assert!(sums.iter().all(|sum| text.contains(sum)), "{text}");
+    }
+    let mut other = sample();
+    other.writes.during = 40;
+    other.writes.rows_at_writer = 1_045;
+    other.refused_writes_present = 1;
+    let sums = other.sums();
+    assert!(sums[0].ends_with("2 in no stretch (samples were dropped)"), "{sums:?}");
+    assert!(
+        sums[1].contains("+ 1 that were refused") && sums[1].contains("+ 3 of requests that were cut off"),
+        "{sums:?}"
+    );
+}
+
+/// Every time is in seconds, and every list holds objects with names.
+#[test]
+fn json_has_one_unit_of_time_and_no_pairs() {
+    fn look(value: &serde_json::Value, path: &str) {
+        match value {
+            serde_json::Value::Array(items) => items.iter().for_each(|item| {
+                assert!(!item.is_array(), "{path} holds a list in a list: {item}");
+                look(item, path);
+            }),
+            serde_json::Value::Object(fields) => fields.iter().for_each(|(name, field)| {
+                assert!(!name.ends_with("_ms") && !name.ends_with("millis"), "{path}.{name}");
+                look(field, &format!("{path}.{name}"));
+            }),
+            _ => {}
+        }
+    }
+    let json = serde_json::to_value(sample()).unwrap();
+    look(&json, "");
+    assert_eq!(json["environment"][0], serde_json::json!({ "name": "machine", "value": "2 cores, 24 GiB" }));
+    assert_eq!(json["populations"][0]["latencies"][0]["p50_seconds"], 0.012);
 }
 
 #[test]
@@ -254,7 +318,7 @@ fn both_files_are_written() {
     // To look at the page: MERIDIAN_REPORT_SAMPLE=/tmp/sample cargo test -p meridian-lab both_files
     if let Some(folder) = option_env!("MERIDIAN_REPORT_SAMPLE") {
         write(&sample(), Path::new(folder)).unwrap();
-        println!("{}", table(&sample(), Colour::Off));
+        println!("{}", table(&sample(), Paper::File));
     }
     let error = write(&sample(), Path::new("/dev/null/x")).unwrap_err();
     assert!(error.to_string().contains("--report"), "{error}");

@@ -34,6 +34,7 @@ pub(super) fn failover(system: &System) -> Run {
             rule("LeaseExpired", "us-east-1 has not renewed for 5.1 s"),
             rule("HolderDown", "<script>alert('down')</script>"),
         ],
+        detected: "1 of 2 vantage points says down".to_owned(),
         last_renewal_at: Some(Timestamp(DECIDED - 5_600)),
         missing: Missing::Last { ms: 3_000 },
         order: None,
@@ -56,23 +57,19 @@ pub(super) fn run(system: &System, kind: RunKind) -> Run {
     });
     let steps = steps.collect();
     Run {
-        id: name("orders-2-failover"),
-        group: plan.group.clone(),
-        kind,
-        epoch: Epoch(2),
         from: Some(name("us-east-1")),
-        to: name("eu-central-1"),
         cause: "us-east-1 is lost: 2 of 2 vantage points say \"down\"".to_owned(),
-        detected_at: None,
-        decided_at: Timestamp(DECIDED),
         proof: "its right to write ended 4.4 s after its last renewal".to_owned(),
         plan: Some(plan.name),
         steps,
-        paused: None,
-        aborted: None,
-        resumed: 0,
-        takes_over: None,
-        evidence: Box::default(),
+        ..Run::begin(
+            name("orders-2-failover"),
+            plan.group.clone(),
+            kind,
+            Epoch(2),
+            name("eu-central-1"),
+            Timestamp(DECIDED),
+        )
     }
 }
 

@@ -16,7 +16,8 @@ use crate::system::{Nodes, Which};
 #[derive(Args)]
 #[command(
     after_help = "The node of the region that lost them is asked directly, with the control secret, and \
-no other: they are users' data. Exit code 1 when it is not known what was lost."
+no other: they are users' data.\n\nExit code: 0 it is known what was lost, if anything; 1 it is not, or no node answers; \
+2 bad use."
 )]
 pub(crate) struct LostArgs {
     /// Which run. None: the newest.

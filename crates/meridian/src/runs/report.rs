@@ -6,6 +6,7 @@
 mod facts;
 mod html;
 mod keep;
+mod parts;
 mod timeline;
 
 pub(crate) use keep::keep;

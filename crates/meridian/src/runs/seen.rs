@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use anyhow::Context;
 use meridian_model::order::RunWords;
 use meridian_model::run::{Missing, Run, RunKind};
 use meridian_model::{RunId, System, Timestamp};
@@ -13,7 +12,7 @@ use serde::Serialize;
 
 use crate::output::No;
 use crate::plan::past;
-use crate::system::{Nodes, Place};
+use crate::system::{Nodes, Place, no_answer};
 
 /// One run with all that is known of it.
 #[derive(Debug, Clone, Serialize)]
@@ -52,8 +51,7 @@ pub(super) fn look(nodes: &Nodes, place: &Place, wanted: Option<&RunId>) -> anyh
     let statuses = nodes.statuses();
     let of_group = |node: &'_ NodeStatus| node.groups.iter().find(|g| g.group == group).cloned();
     let best = statuses.iter().find_map(|node| Some((node.at, of_group(node)?)));
-    let (at, told) = best
-        .context("no node answers: is the system up, and are its control addresses reachable from here?")?;
+    let (at, told) = best.ok_or_else(no_answer)?;
     let run = match wanted {
         Some(id) => told.runs.iter().find(|run| &run.id == id),
         None => told.runs.first(),

@@ -17,6 +17,11 @@ fn every_command_teaches() {
         &["run", "report"],
         &["run", "lost"],
         &["status"],
+        &["explain"],
+        &["switchover"],
+        &["failover"],
+        &["failback"],
+        &["maintenance", "begin"],
         &["dial"],
         &["doctor"],
         &["plan", "show"],
@@ -42,8 +47,29 @@ fn every_command_teaches() {
         let arguments: Vec<&str> = command.iter().copied().chain(["--help"]).collect();
         let help = printed(&meridian(&arguments), 0);
         assert!(help.contains("Usage: meridian"), "{command:?}: {help}");
+        assert!(help.contains("Exit code"), "{command:?}: {help}");
         let bad: Vec<&str> = command.iter().copied().chain(["--no-such-option"]).collect();
         printed(&meridian(&bad), 2);
+    }
+}
+
+/// A line at the subcommand hid what stands at its arguments.
+#[test]
+fn the_help_of_a_command_says_what_its_exit_codes_mean() {
+    for (command, told) in [
+        (&["check"][..], "1 errors were found"),
+        (&["status"], "0 every node answers and sees every region up"),
+        (&["explain"], "0 the rules were told, whatever they say"),
+        (&["doctor"], "0 nothing fails"),
+        (&["switchover"], "0 the group is protected again"),
+        (&["failover"], "as that of `meridian switchover`"),
+        (&["plan", "check"], "0 the steps are sound"),
+        (&["run", "list"], "0 fine; 1 the answer is no"),
+    ] {
+        let help = printed(&meridian(&[command, &["--help"]].concat()), 0);
+        // Lines are broken by the width of a terminal.
+        let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(help.contains(told), "{command:?}: {help}");
     }
 }
 

@@ -36,25 +36,7 @@ fn compute() -> Compute {
 }
 
 fn run(epoch: u64) -> Run {
-    Run {
-        evidence: Box::default(),
-        id: name("orders-run"),
-        group: name("orders"),
-        kind: RunKind::Failover,
-        epoch: Epoch(epoch),
-        from: None,
-        to: here(),
-        cause: String::new(),
-        detected_at: None,
-        decided_at: Timestamp(0),
-        proof: String::new(),
-        plan: None,
-        steps: Vec::new(),
-        paused: None,
-        aborted: None,
-        resumed: 0,
-        takes_over: None,
-    }
+    Run::begin(name("orders-run"), name("orders"), RunKind::Failover, Epoch(epoch), here(), Timestamp(0))
 }
 
 fn view(epoch: u64, writer: Option<&str>) -> Arc<View> {

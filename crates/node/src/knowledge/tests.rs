@@ -56,25 +56,14 @@ fn rubbish_and_foreign_keys_teach_nothing() {
 }
 
 fn run(epoch: u64) -> Run {
-    Run {
-        id: name(&format!("orders-{epoch}-failover")),
-        group: name("orders"),
-        kind: meridian_model::run::RunKind::Failover,
-        epoch: Epoch(epoch),
-        from: None,
-        to: name("eu"),
-        cause: String::new(),
-        detected_at: None,
-        decided_at: meridian_model::Timestamp(0),
-        steps: Vec::new(),
-        proof: String::new(),
-        plan: None,
-        paused: None,
-        aborted: None,
-        resumed: 0,
-        takes_over: None,
-        evidence: Default::default(),
-    }
+    Run::begin(
+        name(&format!("orders-{epoch}-failover")),
+        name("orders"),
+        meridian_model::run::RunKind::Failover,
+        Epoch(epoch),
+        name("eu"),
+        meridian_model::Timestamp(0),
+    )
 }
 
 #[test]

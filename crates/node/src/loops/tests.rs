@@ -46,23 +46,16 @@ fn rig(unserved: usize) -> Rig {
 fn run(group: &str, epoch: u64) -> Run {
     let state = StepState::Done { since: Timestamp(1), at: Timestamp(2), detail: String::new() };
     Run {
-        id: name(&format!("{group}-{epoch}-failover")),
-        group: name(group),
-        kind: RunKind::Failover,
-        epoch: Epoch(epoch),
-        from: None,
-        to: here(),
         cause: "a test".to_owned(),
-        detected_at: None,
-        decided_at: Timestamp(0),
         steps: vec![Step::plain(StepKind::Fence, state).unwrap()],
-        proof: String::new(),
-        plan: None,
-        paused: None,
-        aborted: None,
-        resumed: 0,
-        takes_over: None,
-        evidence: Default::default(),
+        ..Run::begin(
+            name(&format!("{group}-{epoch}-failover")),
+            name(group),
+            RunKind::Failover,
+            Epoch(epoch),
+            here(),
+            Timestamp(0),
+        )
     }
 }
 

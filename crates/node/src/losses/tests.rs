@@ -33,23 +33,15 @@ fn loss(epoch: u64, lost: Lost) -> Loss {
 fn run(epoch: u64, from: &str, to: &str) -> Run {
     let from: Option<RegionName> = Some(name(from)).filter(|f| f.as_str() != "nobody");
     Run {
-        id: name(&format!("orders-{epoch}")),
-        group: name("orders"),
-        kind: RunKind::Failover,
-        epoch: Epoch(epoch),
         from,
-        to: name(to),
-        cause: String::new(),
-        detected_at: None,
-        decided_at: Timestamp(0),
-        proof: String::new(),
-        plan: None,
-        steps: Vec::new(),
-        paused: None,
-        aborted: None,
-        resumed: 0,
-        takes_over: None,
-        evidence: Default::default(),
+        ..Run::begin(
+            name(&format!("orders-{epoch}")),
+            name("orders"),
+            RunKind::Failover,
+            Epoch(epoch),
+            name(to),
+            Timestamp(0),
+        )
     }
 }
 

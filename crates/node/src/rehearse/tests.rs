@@ -74,23 +74,16 @@ impl Rig {
 
 fn run(state: StepState) -> Run {
     Run {
-        evidence: Box::default(),
-        id: name("orders-1-failover"),
-        group: name("orders"),
-        kind: RunKind::Failover,
-        epoch: Epoch(1),
-        from: None,
-        to: here(),
         cause: "a test".to_owned(),
-        detected_at: None,
-        decided_at: Timestamp(0),
         steps: vec![Step::plain(StepKind::Fence, state).unwrap()],
-        proof: String::new(),
-        plan: None,
-        paused: None,
-        aborted: None,
-        resumed: 0,
-        takes_over: None,
+        ..Run::begin(
+            name("orders-1-failover"),
+            name("orders"),
+            RunKind::Failover,
+            Epoch(1),
+            here(),
+            Timestamp(0),
+        )
     }
 }
 

@@ -35,23 +35,16 @@ fn shell(script: &str) -> Work {
 
 async fn carry_out(steps: &Steps, work: Work) -> Result<String, String> {
     let run = Run {
-        evidence: Box::default(),
-        id: name("orders-7-failover"),
-        group: name("orders"),
-        kind: RunKind::Failover,
-        epoch: Epoch(7),
-        from: None,
-        to: here(),
         cause: "a test".to_owned(),
-        detected_at: None,
-        decided_at: Timestamp(0),
-        proof: String::new(),
-        plan: None,
         steps: vec![Step::pending(work.clone())],
-        paused: None,
-        aborted: None,
-        resumed: 0,
-        takes_over: None,
+        ..Run::begin(
+            name("orders-7-failover"),
+            name("orders"),
+            RunKind::Failover,
+            Epoch(7),
+            here(),
+            Timestamp(0),
+        )
     };
     steps.carry_out(&work.name, &run).await
 }

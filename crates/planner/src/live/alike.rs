@@ -2,15 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use meridian_model::facts::RoleFacts;
+use meridian_model::facts::{MemberFacts, RoleFacts};
 
 use super::Seen;
 use crate::finding::Finding;
 
 /// All in which `other` differs from the writer, and should not.
 pub(super) fn check(writer: &Seen<'_>, other: &Seen<'_>) -> Vec<Finding> {
-    let single = [version(writer, other), checksums(writer, other), tls(writer, other)];
-    let mut found: Vec<Finding> = single.into_iter().flatten().collect();
+    let mut found: Vec<Finding> = version(writer, other).into_iter().collect();
+    found.extend(SWITCHES.iter().filter_map(|switch| switched(switch, writer, other)));
     found.extend(AT_LEAST.iter().filter_map(|name| at_least(name, writer, other)));
     found.extend(ALIKE.iter().filter_map(|name| alike(name, writer, other)));
     found.extend(roles(writer, other));
@@ -39,29 +39,31 @@ fn version(writer: &Seen<'_>, other: &Seen<'_>) -> Option<Finding> {
     })
 }
 
-fn checksums(writer: &Seen<'_>, other: &Seen<'_>) -> Option<Finding> {
-    (writer.facts.data_checksums != other.facts.data_checksums).then(|| {
-        let message = format!(
-            "data checksums are {} in {} and {} in {}",
-            on_off(other.facts.data_checksums),
-            other.region,
-            on_off(writer.facts.data_checksums),
-            writer.region
-        );
-        other.warning("checksums", message).suggest("`pg_checksums` switches them on in a stopped server")
-    })
+/// Something that is on or off in a member.
+struct Switch {
+    code: &'static str,
+    /// What is on or off, in the words of a sentence.
+    what: &'static str,
+    on: fn(&MemberFacts) -> bool,
+    /// What comes of a difference.
+    so: &'static str,
+    hint: &'static str,
 }
 
-fn tls(writer: &Seen<'_>, other: &Seen<'_>) -> Option<Finding> {
-    (writer.facts.tls != other.facts.tls).then(|| {
+fn switched(switch: &Switch, writer: &Seen<'_>, other: &Seen<'_>) -> Option<Finding> {
+    let (theirs, ours) = ((switch.on)(writer.facts), (switch.on)(other.facts));
+    let word = |on: bool| if on { "on" } else { "off" };
+    (theirs != ours).then(|| {
         let message = format!(
-            "TLS is {} in {} and {} in {}: clients that ask for it, or refuse it, would not find the same",
-            on_off(other.facts.tls),
+            "{} {} in {} and {} in {}{}",
+            switch.what,
+            word(ours),
             other.region,
-            on_off(writer.facts.tls),
-            writer.region
+            word(theirs),
+            writer.region,
+            switch.so
         );
-        other.warning("tls", message).suggest("give all members the same `ssl` settings")
+        other.warning(switch.code, message).suggest(switch.hint)
     })
 }
 
@@ -140,9 +142,22 @@ fn sorting(writer: &Seen<'_>, other: &Seen<'_>) -> Vec<Finding> {
     differs.collect()
 }
 
-const fn on_off(on: bool) -> &'static str {
-    if on { "on" } else { "off" }
-}
+const SWITCHES: [Switch; 2] = [
+    Switch {
+        code: "checksums",
+        what: "data checksums are",
+        on: |facts| facts.data_checksums,
+        so: "",
+        hint: "`pg_checksums` switches them on in a stopped server",
+    },
+    Switch {
+        code: "tls",
+        what: "TLS is",
+        on: |facts| facts.tls,
+        so: ": clients that ask for it, or refuse it, would not find the same",
+        hint: "give all members the same `ssl` settings",
+    },
+];
 
 /// PostgreSQL: "hot standby parameters that must not be less than the primary's".
 pub(super) const AT_LEAST: [&str; 5] = [

@@ -79,6 +79,7 @@ fn a_region_is_lost_and_another_takes_over() {
             (RunKind::Failover, Some(region(0)), None)
         );
         assert!(run.cause.contains("alpha is lost") && run.detected_at.is_some(), "{run:?}");
+        assert!(!run.evidence.detected.is_empty(), "{run:?}");
         let StepState::Done { detail, .. } = &run.steps[0].state else { panic!("the fence is not done") };
         assert!(["sealed: ", "beta", "gamma"].iter().all(|word| detail.contains(word)), "{detail}");
         world.heal();

@@ -42,18 +42,26 @@ struct Drawn<'r> {
 }
 
 /// One plan for each database of the system: as written, else derived.
-pub(super) fn plans(resources: &[Resource], system: &System, world: &mut World<'_>) -> Vec<RecoveryPlan> {
-    let known = Known { resources, services: &system.services, databases: &system.databases };
+pub(super) fn one_each(written: Vec<RecoveryPlan>, system: &System) -> Vec<RecoveryPlan> {
+    let of = |database: &Database| written.iter().find(|p| p.group == database.name).cloned();
+    system.databases.iter().map(|d| of(d).unwrap_or_else(|| derive(system, d))).collect()
+}
+
+/// The plans that are written, without their parts.
+pub(super) fn written(
+    resources: &[Resource],
+    services: &[Service],
+    databases: &[Database],
+    world: &mut World<'_>,
+) -> Vec<RecoveryPlan> {
+    let known = Known { resources, services, databases };
     let mut drawn: Vec<Drawn<'_>> = resources.iter().filter_map(|r| drawn(r, &known, world)).collect();
     parts(&drawn, &known, world.problems);
-    one_each(&drawn, &known, world.problems);
+    no_two(&drawn, &known, world.problems);
     if graph::rings_of_parts(&drawn, world.problems) {
         drawn.iter_mut().for_each(|plan| plan.sound = false);
     }
-    let written: Vec<RecoveryPlan> =
-        (0..drawn.len()).filter_map(|number| whole(number, &drawn, &known, world)).collect();
-    let of = |database: &Database| written.iter().find(|p| p.group == database.name).cloned();
-    system.databases.iter().map(|d| of(d).unwrap_or_else(|| derive(system, d))).collect()
+    (0..drawn.len()).filter_map(|number| whole(number, &drawn, &known, world)).collect()
 }
 
 fn drawn<'r>(resource: &'r Resource, known: &Known<'_>, world: &mut World<'_>) -> Option<Drawn<'r>> {
@@ -84,13 +92,13 @@ fn parts(drawn: &[Drawn<'_>], known: &Known<'_>, problems: &mut Problems) {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => "add one document with `kind: RecoveryPlan` of that name".to_owned(),
             };
-            problems.error(part.place, format!("there is no plan `{name}`"), hint);
+            problems.absent(part.place, format!("there is no plan `{name}`"), hint);
         }
     }
     for plan in drawn.iter().filter(|p| p.form.database.is_none()) {
         if !named.iter().any(|part| part.value == plan.name.value) {
             let hint = "add `database:`, or run it in another plan by `runPlan`";
-            problems.error(plan.name.place, "nothing runs this plan", hint);
+            problems.absent(plan.name.place, "nothing runs this plan", hint);
         }
         if let Some(triggers) = &plan.form.triggers {
             let message = "a part of other plans has no triggers";
@@ -100,7 +108,7 @@ fn parts(drawn: &[Drawn<'_>], known: &Known<'_>, problems: &mut Problems) {
 }
 
 /// The database is there, no other plan is for it, and the plan is not called as another database.
-fn one_each(drawn: &[Drawn<'_>], known: &Known<'_>, problems: &mut Problems) {
+fn no_two(drawn: &[Drawn<'_>], known: &Known<'_>, problems: &mut Problems) {
     let names = names_of(known.resources, |b| matches!(b, Body::Database(_)));
     let mut seen: Vec<&At<Name>> = Vec::new();
     for (plan, database) in drawn.iter().filter_map(|p| Some((p.name, p.form.database.as_ref()?))) {
@@ -121,7 +129,7 @@ fn one_each(drawn: &[Drawn<'_>], known: &Known<'_>, problems: &mut Problems) {
                 "a database has one plan: move what is new into the first",
             );
         } else if !names.contains(&name) {
-            problems.error(
+            problems.absent(
                 database.place,
                 format!("there is no database `{name}`"),
                 meant("databases", name, &names),

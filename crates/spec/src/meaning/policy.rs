@@ -32,7 +32,7 @@ pub(super) fn policy(resource: &Resource, world: &mut World<'_>) -> Option<DataR
 /// A glob matches a region of the topology or of any cloud; else it is a typing error.
 fn means_something(glob: &At<String>, world: &mut World<'_>) {
     let here = world.regions.iter().any(|r| matches(&glob.value, r.name.as_str()));
-    if here || regions().any(|r| matches(&glob.value, r.name)) {
+    if here || !world.all_named || regions().any(|r| matches(&glob.value, r.name)) {
         return;
     }
     let names = world.regions.iter().map(|r| r.name.as_str()).chain(regions().map(|r| r.name));

@@ -96,8 +96,15 @@ fn latencies(samples: &[Sample], times: Times) -> Vec<LatencyFact> {
         for (name, kind) in [("reads", Kind::Read), ("writes", Kind::Write)] {
             let of_it = |s: &&Sample| s.kind == kind && s.outcome.good() && stretch_of(s) == stretch;
             let p = percentiles(samples.iter().filter(of_it).map(Sample::latency));
-            let [p50_ms, p95_ms, p99_ms] = [p.p50, p.p95, p.p99].map(|d| round(d) * 1000.0);
-            list.push(LatencyFact { stretch, kind: name, count: p.count, p50_ms, p95_ms, p99_ms });
+            let [p50_seconds, p95_seconds, p99_seconds] = [p.p50, p.p95, p.p99].map(round);
+            list.push(LatencyFact {
+                stretch,
+                kind: name,
+                count: p.count,
+                p50_seconds,
+                p95_seconds,
+                p99_seconds,
+            });
         }
     }
     list
@@ -110,8 +117,8 @@ fn seconds_of(samples: &[Sample], times: Times) -> Vec<SecondFact> {
             reads: bucket.reads,
             writes: bucket.writes,
             failed: bucket.failed,
-            p50_ms: good.then(|| round(bucket.p50) * 1000.0),
-            p95_ms: good.then(|| round(bucket.p95) * 1000.0),
+            p50_seconds: good.then(|| round(bucket.p50)),
+            p95_seconds: good.then(|| round(bucket.p95)),
         }
     };
     series(samples, times.start, times.end.since(times.start)).into_iter().map(second).collect()

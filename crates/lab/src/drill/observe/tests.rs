@@ -113,23 +113,15 @@ fn a_later_run_takes_the_place_of_a_failover_that_did_not_end() {
 
 fn run(epoch: u64, kind: RunKind, state: StepState) -> Run {
     Run {
-        id: name(&format!("orders-{epoch}")),
-        group: name("orders"),
-        kind,
-        epoch: Epoch(epoch),
-        from: None,
-        to: name("eu"),
-        cause: String::new(),
-        detected_at: None,
-        decided_at: Timestamp(0),
         steps: vec![Step::plain(StepKind::Fence, state).unwrap()],
-        proof: String::new(),
-        plan: None,
-        paused: None,
-        aborted: None,
-        resumed: 0,
-        takes_over: None,
-        evidence: Default::default(),
+        ..Run::begin(
+            name(&format!("orders-{epoch}")),
+            name("orders"),
+            kind,
+            Epoch(epoch),
+            name("eu"),
+            Timestamp(0),
+        )
     }
 }
 

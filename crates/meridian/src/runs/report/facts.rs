@@ -1,11 +1,12 @@
 //! What a report says: every figure is made here.
 
+use meridian_lab::report::DefinitionFact;
 use meridian_model::order::Wish;
 use meridian_model::run::{Missing, Run, RunKind, Step, StepKind, StepState};
 use meridian_model::{System, Timestamp};
-use meridian_node::status::Loss;
 use serde::Serialize;
 
+use super::parts::{ReturnFact, RunFact};
 use crate::runs::seen::{Seen, missing};
 use crate::runs::state;
 
@@ -13,7 +14,11 @@ use crate::runs::state;
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Facts {
     pub(super) system: String,
-    /// The run as it was journalled, with the evidence of every rule.
+    /// Which run, and on what it rests.
+    #[serde(rename = "run")]
+    pub(super) head: RunFact,
+    /// As it was journalled.
+    #[serde(skip)]
     pub(super) run: Run,
     /// `protected again`, or what it does or ended with.
     pub(super) state: String,
@@ -33,7 +38,7 @@ pub(super) struct Facts {
     pub(super) steps: Vec<StepFact>,
     pub(super) people: Vec<PersonFact>,
     pub(super) warnings: Vec<String>,
-    pub(super) definitions: Vec<(String, String)>,
+    pub(super) definitions: Vec<DefinitionFact>,
 }
 
 /// What the spec demands.
@@ -60,7 +65,7 @@ pub(super) struct LossFact {
     /// Against the objective; none: it cannot be said yet.
     pub(super) held: Option<bool>,
     pub(super) sentences: Vec<String>,
-    pub(super) losses: Vec<Loss>,
+    pub(super) losses: Vec<ReturnFact>,
 }
 
 /// One mark on the way.
@@ -133,6 +138,7 @@ impl Facts {
             warnings: warnings(seen, writes, &loss),
             loss,
             definitions: definitions(),
+            head: RunFact::of(run),
             run: run.clone(),
         }
     }
@@ -180,7 +186,7 @@ fn phases(run: &Run, origin: Timestamp, writes: Option<Figure>) -> Vec<PhaseFact
         (None, RunKind::Failover) => {
             let last = run.evidence.last_renewal_at;
             phases.push(phase("last renewal", last, "by the old writer's clock".to_owned()));
-            phases.push(phase("loss detected", run.detected_at, "the verdict on its region".to_owned()));
+            phases.push(phase("loss detected", run.detected_at, run.evidence.detected.clone()));
         }
         _ => {}
     }
@@ -248,6 +254,7 @@ fn loss(seen: &Seen, objectives: Objectives) -> LossFact {
     if transactions.is_some_and(|lost| lost > 0) {
         sentences.push(format!("known when it was decided: {}", missing(seen.run.evidence.missing)));
     }
+    let losses = losses.iter().map(ReturnFact::of).collect();
     LossFact { transactions, at_most_seconds, held, sentences, losses }
 }
 
@@ -330,7 +337,7 @@ fn warnings(seen: &Seen, writes: Option<Figure>, loss: &LossFact) -> Vec<String>
     all
 }
 
-fn definitions() -> Vec<(String, String)> {
+fn definitions() -> Vec<DefinitionFact> {
     let words = [
         (
             "writes again",
@@ -355,7 +362,7 @@ fn definitions() -> Vec<(String, String)> {
         ("stuck", "It takes longer than three of four earlier runs of that step, or than its timeout."),
         ("attempts", "How often the step was begun; a takeover by another node may have begun it once more."),
     ];
-    words.map(|(word, meaning)| (word.to_owned(), meaning.to_owned())).to_vec()
+    words.map(|(word, meaning)| DefinitionFact::of(word, meaning)).to_vec()
 }
 
 /// Seconds from one to the other.

@@ -19,7 +19,8 @@ pub(super) fn html(facts: &Facts) -> String {
     people(&mut page, facts);
     switchover(&mut page, facts);
     loss(&mut page, facts);
-    page.definitions("What the figures mean", &facts.definitions);
+    let definitions = facts.definitions.iter().map(|d| (d.word.as_str(), d.meaning.as_str()));
+    page.definitions("What the figures mean", definitions);
     page.finish(&format!("Run {}: {}", facts.run.id, facts.state))
 }
 
@@ -171,7 +172,7 @@ fn switchover(page: &mut Page, facts: &Facts) {
         ("its last checkpoint", format!("timeline {} at {}", token.end.timeline, token.end.lsn)),
         ("sessions cut", token.cut.to_string()),
     ];
-    page.pairs("How the writer was handed over", &pairs.map(|(name, value)| (name.to_owned(), value)));
+    page.pairs("How the writer was handed over", pairs.iter().map(|(name, value)| (*name, value.as_str())));
 }
 
 fn loss(page: &mut Page, facts: &Facts) {
@@ -181,7 +182,7 @@ fn loss(page: &mut Page, facts: &Facts) {
     page.heading("What was lost");
     facts.loss.sentences.iter().for_each(|sentence| page.sentence(sentence));
     let tables = facts.loss.losses.iter().flat_map(|loss| &loss.by_table);
-    let rows: Vec<_> = tables.map(|(table, rows)| vec![escape(table), rows.to_string()]).collect();
+    let rows: Vec<_> = tables.map(|t| vec![escape(&t.table), t.rows.to_string()]).collect();
     if !rows.is_empty() {
         page.table(&["Table", "#Rows changed"], &rows);
         page.soft(&format!("meridian run lost {} lists the transactions.", facts.run.id));

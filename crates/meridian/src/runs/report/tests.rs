@@ -61,7 +61,12 @@ fn a_failover_is_measured_from_the_last_renewal_against_the_objectives() {
     }
     let json = serde_json::to_value(&facts).unwrap();
     assert_eq!((&json["writes"]["seconds"], &json["loss"]["transactions"]), (&6.0.into(), &3.into()));
-    assert_eq!(json["run"]["evidence"]["rules"][0]["rule"], "LeaseExpired");
+    assert_eq!(json["run"]["rules"][0]["rule"], "LeaseExpired");
+    let detected = facts.phases.iter().find(|p| p.name == "loss detected").unwrap();
+    assert_eq!(detected.detail, "1 of 2 vantage points says down");
+    assert!(!json.to_string().contains("_ms\""), "one unit of time: {json}");
+    assert_eq!(json["loss"]["losses"][0]["by_table"][0]["rows"], 4);
+    assert_eq!(json["definitions"][0]["word"], "writes again");
 }
 
 #[test]

@@ -28,23 +28,18 @@ fn run(dial: Option<f64>, drain: bool) -> Run {
     let dial = dial.map(|percent| Share::from_percent(percent).unwrap());
     let work = Work::new(name("shift"), Task::Shift { dial, drain }, PATIENCE);
     Run {
-        evidence: Box::default(),
-        id: name("orders-2-switchover"),
-        group: name("orders"),
-        kind: RunKind::Switchover,
-        epoch: Epoch(2),
         from: Some(name("eu-central-1")),
-        to: here(),
         cause: "ana ordered the writer to move".to_owned(),
-        detected_at: None,
-        decided_at: Timestamp(0),
         steps: vec![Step { state: StepState::Running { since: Timestamp(0) }, ..Step::pending(work) }],
-        proof: String::new(),
         plan: Some(name("orders")),
-        paused: None,
-        aborted: None,
-        resumed: 0,
-        takes_over: None,
+        ..Run::begin(
+            name("orders-2-switchover"),
+            name("orders"),
+            RunKind::Switchover,
+            Epoch(2),
+            here(),
+            Timestamp(0),
+        )
     }
 }
 

@@ -205,8 +205,10 @@ impl Maker<'_, '_> {
             let service = services.iter().find(|s| s.name == name.value);
             if !names.contains(&&name.value) {
                 let hint = meant("services", &name.value, &names);
-                self.world.problems.error(name.place, format!("there is no service `{}`", name.value), hint);
-            } else if service.is_some_and(|s| s.backends.iter().all(|b| b.compute.is_none())) {
+                self.world.problems.absent(name.place, format!("there is no service `{}`", name.value), hint);
+            } else if self.world.all_named
+                && service.is_some_and(|s| s.backends.iter().all(|b| b.compute.is_none()))
+            {
                 let message = format!("somebody else runs the instances of service `{}`", name.value);
                 self.world.problems.error(
                     name.place,
