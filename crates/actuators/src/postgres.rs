@@ -10,6 +10,7 @@ mod config;
 mod control;
 mod create;
 mod decode;
+mod enough;
 mod handover;
 mod inspect;
 mod keep;

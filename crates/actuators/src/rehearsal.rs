@@ -5,10 +5,12 @@
 //! standby's own port; the primary is not asked.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use meridian_telemetry::clock;
@@ -18,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::ActuatorError;
 use crate::execute::BoxFuture;
 use crate::postgres::kill_cluster;
-use crate::process::Child;
+use crate::process::{Child, pause};
 
 /// What is begun.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,7 +77,8 @@ impl Removed {
 pub(crate) type Look =
     Box<dyn FnOnce() -> BoxFuture<'static, Result<(Vec<String>, bool), ActuatorError>> + Send>;
 
-/// A clone that runs, takes writes and can be looked at. It is gone when this is dropped, at the latest.
+/// A clone that runs, takes writes and can be looked at. When this is dropped it is killed, and removed by a thread of
+/// its own: [`gone`] waits for that.
 pub struct Rehearsal {
     /// What was measured.
     pub rehearsed: Rehearsed,
@@ -98,52 +101,44 @@ impl Rehearsal {
     /// It cannot be removed, or the standby does not answer.
     pub async fn end(self) -> Result<Removed, ActuatorError> {
         let began = clock::now();
-        let Self { mut clone, look, .. } = self;
+        let Self { clone, look, .. } = self;
         let folder = clone.folder.clone();
-        let removed = tokio::task::spawn_blocking(move || clone.remove());
-        let processes = removed.await.map_err(|_| ActuatorError::ThreadGone("removing"))??;
+        let processes = clone.end().await?;
         let took = clock::now().since(began);
         let (new_slots, streaming) = look().await?;
         Ok(Removed { took, processes, folder: folder.exists(), new_slots, streaming })
     }
 }
 
-/// The files and processes of a clone; removed when dropped.
+/// The files and processes of a clone.
 pub(crate) struct Clone {
     pub(crate) folder: PathBuf,
-    /// Says where the folder is, for a next life of this node.
-    note: PathBuf,
     pub(crate) child: Option<Child>,
-    busy: Arc<AtomicBool>,
-    removed: bool,
+    /// None: it has been removed, or somebody else does that.
+    remains: Option<Remains>,
 }
 
 impl Clone {
-    /// Notes the folder down before it is there; takes what an earlier rehearsal left away.
+    /// Notes the folder down before it is there; takes what an earlier rehearsal left away. Blocks.
     pub(crate) fn begin(
         workspace: &Path,
         name: &str,
         note: PathBuf,
         busy: &Arc<AtomicBool>,
     ) -> Result<Self, ActuatorError> {
-        if busy.swap(true, Ordering::SeqCst) {
-            let problem = "another rehearsal is under way".to_owned();
-            return Err(ActuatorError::WrongState { command: "rehearse", problem });
-        }
-        // From here on the end of this value frees it again.
-        let mut clone =
-            Self { folder: PathBuf::new(), note, child: None, busy: Arc::clone(busy), removed: true };
-        remove_noted(&clone.note)?;
+        let busy = Busy::alone(busy)?;
+        remove_noted(&note)?;
         fs::create_dir_all(workspace).map_err(|e| ActuatorError::file("making the folder", workspace, e))?;
         let workspace = workspace.canonicalize().map_err(|e| ActuatorError::file("finding", workspace, e))?;
-        clone.folder = folder_in(&workspace, name);
-        if clone.folder.exists() {
-            let problem = format!("{} is there and not ours; remove it", clone.folder.display());
+        let folder = folder_in(&workspace, name);
+        if folder.exists() {
+            let problem = format!("{} is there and not ours; remove it", folder.display());
             return Err(ActuatorError::WrongState { command: "rehearse", problem });
         }
-        fs::write(&clone.note, clone.folder.as_os_str().as_encoded_bytes())
-            .map_err(|e| ActuatorError::file("writing", &clone.note, e))?;
-        clone.removed = false;
+        fs::write(&note, folder.as_os_str().as_encoded_bytes())
+            .map_err(|e| ActuatorError::file("writing", &note, e))?;
+        let remains = Some(Remains { folder: folder.clone(), note, _busy: busy });
+        let clone = Self { folder, child: None, remains };
         fs::create_dir(&clone.folder)
             .map_err(|e| ActuatorError::file("making the folder", &clone.folder, e))?;
         Ok(clone)
@@ -153,27 +148,83 @@ impl Clone {
         self.folder.join("data")
     }
 
-    /// Kills it and removes its folder; the number of processes that are left.
-    fn remove(&mut self) -> Result<usize, ActuatorError> {
-        if let Some(child) = self.child.take() {
+    /// Kills it and removes its folder; the number of processes that are left. Goes on when nobody waits.
+    pub(crate) async fn end(mut self) -> Result<usize, ActuatorError> {
+        self.kill();
+        let Some(remains) = self.remains.take() else { return Ok(0) };
+        let removed = tokio::task::spawn_blocking(move || remains.remove());
+        removed.await.map_err(|_| ActuatorError::ThreadGone("removing"))?
+    }
+
+    fn kill(&self) {
+        if let Some(child) = &self.child {
             child.signal(Signal::KILL);
         }
-        let left = remove_folder_of(&self.folder)?;
-        fs::remove_file(&self.note).map_err(|e| ActuatorError::file("removing", &self.note, e))?;
-        self.removed = true;
-        Ok(left)
     }
 }
 
 impl Drop for Clone {
+    /// Does only what cannot block: whoever drops it may be a runtime.
     fn drop(&mut self) {
-        if !self.removed
-            && let Err(error) = self.remove()
-        {
+        self.kill();
+        let Some(remains) = self.remains.take() else { return };
+        let removing = thread::Builder::new().name("rehearsal-end".to_owned()).spawn(move || {
+            if let Err(error) = remains.remove() {
+                tracing::warn!(%error, "the next start removes what a rehearsal has left");
+            }
+        });
+        if let Err(error) = removing {
             tracing::warn!(%error, "the next start removes what a rehearsal has left");
         }
-        self.busy.store(false, Ordering::SeqCst);
     }
+}
+
+/// What is to be removed of a clone. Until then no other one is begun.
+struct Remains {
+    folder: PathBuf,
+    /// Says where the folder is, for a next life of this node.
+    note: PathBuf,
+    _busy: Busy,
+}
+
+impl Remains {
+    fn remove(&self) -> Result<usize, ActuatorError> {
+        let left = remove_folder_of(&self.folder)?;
+        fs::remove_file(&self.note).map_err(|e| ActuatorError::file("removing", &self.note, e))?;
+        Ok(left)
+    }
+}
+
+/// No other rehearsal is under way while this lives.
+struct Busy(Arc<AtomicBool>);
+
+impl Busy {
+    fn alone(busy: &Arc<AtomicBool>) -> Result<Self, ActuatorError> {
+        if busy.swap(true, Ordering::SeqCst) {
+            let problem = "another rehearsal is under way".to_owned();
+            return Err(ActuatorError::WrongState { command: "rehearse", problem });
+        }
+        Ok(Self(Arc::clone(busy)))
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::SeqCst);
+    }
+}
+
+/// Waits until the folder of a rehearsal that was dropped is removed, and says whether it is: killing and removing
+/// may take as long as a broken disk wants, but are not waited for any longer than usual.
+pub async fn gone(folder: &Path) -> bool {
+    let end = clock::now() + KILL_WITHIN;
+    while folder.exists() {
+        if clock::now() >= end {
+            return false;
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+    true
 }
 
 /// Where the clone of that group is while it is there.
@@ -185,7 +236,7 @@ pub fn folder_in(workspace: &Path, group: &str) -> PathBuf {
 /// Removes the clone that a note speaks of, if there is one.
 pub(crate) fn remove_noted(note: &Path) -> Result<(), ActuatorError> {
     let folder = match fs::read_to_string(note) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
         read => PathBuf::from(read.map_err(|e| ActuatorError::file("reading", note, e))?),
     };
     let ours = |name: &std::ffi::OsStr| name.to_string_lossy().starts_with(OURS);
@@ -196,14 +247,20 @@ pub(crate) fn remove_noted(note: &Path) -> Result<(), ActuatorError> {
 }
 
 fn remove_folder_of(folder: &Path) -> Result<usize, ActuatorError> {
-    let looking = |e| ActuatorError::file("looking for the processes of", folder, e);
-    let left = kill_cluster(&folder.join("data"), KILL_WITHIN).map_err(looking)?;
-    match fs::remove_dir_all(folder) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(ActuatorError::file("removing", folder, e)),
-        _ => Ok(left),
+    let end = clock::now() + KILL_WITHIN;
+    loop {
+        let looking = |e| ActuatorError::file("looking for the processes of", folder, e);
+        let left = kill_cluster(&folder.join("data"), KILL_WITHIN).map_err(looking)?;
+        match fs::remove_dir_all(folder).map_err(|e| (e.kind(), e)) {
+            Ok(()) | Err((ErrorKind::NotFound, _)) => return Ok(left),
+            // Whoever copied into it is killed, but may not be gone yet.
+            Err((ErrorKind::DirectoryNotEmpty, _)) if clock::now() < end => pause(LOOK_AGAIN),
+            Err((_, e)) => return Err(ActuatorError::file("removing", folder, e)),
+        }
     }
 }
 
 /// What the name of a clone's folder begins with.
 const OURS: &str = "meridian-rehearsal-";
 const KILL_WITHIN: Duration = Duration::from_secs(10);
+const LOOK_AGAIN: Duration = Duration::from_millis(10);

@@ -3,6 +3,7 @@
 #[cfg(test)]
 mod it {
     mod compute;
+    mod enough;
     mod failover;
     mod fence;
     mod handover;

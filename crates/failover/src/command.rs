@@ -7,8 +7,8 @@
 
 use std::time::Duration;
 
-use meridian_model::group::{Announcement, GroupRecord, MemberReport, Promise, Quorum, WalPosition};
-use meridian_model::name::{Name, RegionName};
+use meridian_model::group::{Announcement, GroupRecord, HoldId, MemberReport, Promise, Quorum, WalPosition};
+use meridian_model::name::{Name, RegionName, RunId};
 use meridian_model::order::Order;
 use meridian_model::run::Run;
 use meridian_model::{Epoch, Moment};
@@ -93,11 +93,18 @@ pub enum Command {
         /// The run.
         run: Run,
     },
+    /// End what [`Self::Step`] began, and whatever program it has started: its run was ended. Nothing answers.
+    EndStep {
+        /// The run.
+        run: RunId,
+        /// Its name.
+        step: Name,
+    },
     /// Ask the gateways of all regions, this one included, to hold new write transactions of that epoch.
     /// Each answers when nothing is under way there: [`crate::Event::Held`], or nothing.
     Hold {
-        /// The reign.
-        epoch: Epoch,
+        /// Which hold it is; answers name it.
+        hold: HoldId,
         /// The hold ends by itself then.
         until: Moment,
         /// Where the held sessions will go on, if the writer is to move.
@@ -107,8 +114,8 @@ pub enum Command {
     },
     /// The gateways of all regions hold nothing any more.
     Unhold {
-        /// The reign.
-        epoch: Epoch,
+        /// The hold that ends; a later one goes on.
+        hold: HoldId,
     },
     /// The local gateway ends the sessions whose transaction has not ended: the deadline has passed.
     CutSessions,

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use meridian_model::group::{Announcement, DatabaseStatus, GroupRecord, MemberReport, Promise};
+use meridian_model::group::{Announcement, DatabaseStatus, GroupRecord, HoldId, MemberReport, Promise};
 use meridian_model::health::RegionHealth;
 use meridian_model::name::{Name, RegionName, RunId};
 use meridian_model::order::{Maintenance, Order, RunWords};
@@ -122,12 +122,12 @@ pub enum Event {
         /// What went wrong.
         reason: String,
     },
-    /// The gateway of that region holds new transactions of that epoch.
+    /// The gateway of that region holds new transactions, as it was asked to.
     Held {
         /// Whose gateway.
         from: RegionName,
-        /// The reign.
-        epoch: Epoch,
+        /// Which hold it answers to.
+        hold: HoldId,
         /// Sessions that are still inside a transaction; 0: nothing is under way.
         busy: u32,
     },

@@ -32,6 +32,7 @@ mod endings;
 mod evidence;
 mod facts;
 mod handover;
+mod hold;
 mod intake;
 mod moves;
 mod orders;
@@ -152,6 +153,12 @@ impl Machine {
     pub fn run(&self) -> Option<&Run> {
         let record = self.facts.record.as_ref()?;
         self.runner.of(record.run.as_ref()?)
+    }
+
+    /// The run by which this member prepares a switchover, or did so last in this reign.
+    #[must_use]
+    pub fn preparation(&self) -> Option<&Run> {
+        self.runner.current.as_ref().filter(|_| self.runner.prepares())
     }
 
     fn move_on(&mut self) {

@@ -11,5 +11,6 @@ mod it {
     pub(crate) mod names;
     pub(crate) mod news;
     pub(crate) mod quorum;
+    pub(crate) mod steps;
     pub(crate) mod walks;
 }

@@ -16,7 +16,8 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use meridian_model::{Epoch, GroupName, Moment, RegionName};
+use meridian_model::group::HoldId;
+use meridian_model::{GroupName, Moment, RegionName};
 use meridian_telemetry::clock;
 use tokio::sync::watch;
 
@@ -72,25 +73,26 @@ impl Fence {
     /// begin no new transaction; what their clients ask next is kept, and new sessions wait. What is under
     /// way goes on. The hold ends at that moment by itself, with [`Fence::release`], and for each session
     /// that reaches a writer of a higher epoch. Holding again sets another moment. `reason` is told to clients
-    /// that have waited too long.
-    pub fn hold(&self, group: &GroupName, epoch: Epoch, until: Moment, reason: &str) {
+    /// that have waited too long. Says whether it is in force: it is not when a later hold is known, or its own end.
+    pub fn hold(&self, group: &GroupName, hold: HoldId, until: Moment, reason: &str) -> bool {
         let gate = self.gate(group);
-        gate.hold.begin(epoch, until, reason);
+        let begun = gate.hold.begin(hold, until, reason);
         gate.changes.send_replace(());
+        begun
     }
 
     /// The writer is being moved to that region: sessions that are held call on its gateway already, which lets
-    /// them in when it has become the writer. Ends with the hold.
-    pub fn expect(&self, group: &GroupName, successor: RegionName) {
+    /// them in when it has become the writer. Ends with the hold; changes nothing when that is over.
+    pub fn expect(&self, group: &GroupName, hold: HoldId, successor: RegionName) {
         let gate = self.gate(group);
-        gate.hold.expect(successor);
+        gate.hold.expect(hold, successor);
         gate.changes.send_replace(());
     }
 
-    /// Ends the hold: sessions go on where they are.
-    pub fn release(&self, group: &GroupName) {
+    /// Ends the hold, unless a later one is known: sessions go on where they are.
+    pub fn release(&self, group: &GroupName, hold: HoldId) {
         let gate = self.gate(group);
-        gate.hold.release();
+        gate.hold.release(hold);
         gate.changes.send_replace(());
     }
 

@@ -15,9 +15,10 @@
 //! gateways are. New sessions of other gateways are refused during a hold, and wait over there.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use meridian_model::group::HoldId;
 use meridian_model::{Epoch, Moment, RegionName};
 use meridian_telemetry::clock;
 use tokio::sync::Notify;
@@ -31,16 +32,25 @@ pub(crate) struct Hold {
     epoch: AtomicU64,
     /// … until then.
     until: AtomicU64,
-    /// Why, for those who wait.
-    reason: Mutex<String>,
+    told: Mutex<Told>,
     /// Counts changes, so that none is overlooked.
     changes: AtomicU64,
     /// Counts the times at which busy sessions were cut.
     cuts: AtomicU64,
     busy: AtomicUsize,
     quiet: Notify,
+}
+
+/// What was ordered last. Orders of one holder may overtake each other on their way here.
+#[derive(Debug, Default)]
+struct Told {
+    hold: HoldId,
+    /// It was ended by order.
+    ended: bool,
+    /// Why, for those who wait.
+    reason: String,
     /// Where the writer is being moved to.
-    successor: Mutex<Option<RegionName>>,
+    successor: Option<RegionName>,
 }
 
 /// What sessions need to hear of a hold.
@@ -53,31 +63,51 @@ pub(crate) struct Orders {
 }
 
 impl Hold {
-    /// Holds sessions up to that epoch. An order about an epoch that is over changes nothing.
-    pub(crate) fn begin(&self, epoch: Epoch, until: Moment, reason: &str) {
-        if self.epoch.fetch_max(epoch.0, Ordering::SeqCst) <= epoch.0 {
-            reason.clone_into(&mut self.reason.lock().unwrap_or_else(PoisonError::into_inner));
-            self.until.store(until.as_nanos(), Ordering::SeqCst);
+    /// Holds sessions up to its epoch; says so. An order that is older than the last one, or comes after its own
+    /// end, changes nothing.
+    pub(crate) fn begin(&self, hold: HoldId, until: Moment, reason: &str) -> bool {
+        let mut told = self.told();
+        if (hold, false) < (told.hold, told.ended) {
+            return false;
         }
+        let successor = told.successor.take().filter(|_| hold == told.hold);
+        *told = Told { hold, ended: false, reason: reason.to_owned(), successor };
+        self.epoch.store(hold.epoch.0, Ordering::SeqCst);
+        self.until.store(until.as_nanos(), Ordering::SeqCst);
         self.changes.fetch_add(1, Ordering::SeqCst);
+        true
     }
 
-    /// Where the held sessions will go on, if all goes well.
-    pub(crate) fn expect(&self, successor: RegionName) {
-        *self.successor.lock().unwrap_or_else(PoisonError::into_inner) = Some(successor);
-        self.changes.fetch_add(1, Ordering::SeqCst);
+    /// Where the sessions of that hold will go on, if all goes well.
+    pub(crate) fn expect(&self, hold: HoldId, successor: RegionName) {
+        let mut told = self.told();
+        if (told.hold, told.ended) == (hold, false) {
+            told.successor = Some(successor);
+            self.changes.fetch_add(1, Ordering::SeqCst);
+        }
     }
 
     /// Where the writer is being moved to, during a hold.
     pub(crate) fn successor(&self) -> Option<RegionName> {
         self.remaining()?;
-        self.successor.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.told().successor.clone()
     }
 
-    pub(crate) fn release(&self) {
+    /// Ends that hold, and what is asked of it later; a later hold goes on.
+    pub(crate) fn release(&self, hold: HoldId) {
+        let mut told = self.told();
+        if hold < told.hold {
+            return;
+        }
+        // A holder that does not count its holds asks for the next one by the same number.
+        let ended = hold.attempt > 0;
+        *told = Told { hold, ended, ..Told::default() };
         self.until.store(0, Ordering::SeqCst);
-        *self.successor.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.changes.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn told(&self) -> MutexGuard<'_, Told> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Asks the busy sessions to end; says how many there are.
@@ -109,7 +139,7 @@ impl Hold {
 
     /// Why sessions are held, or were last.
     pub(crate) fn reason(&self) -> String {
-        self.reason.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.told().reason.clone()
     }
 
     /// How long the hold will last; none: there is none.
@@ -207,6 +237,10 @@ mod tests {
         clock::now() + Duration::from_secs(60)
     }
 
+    const fn hold(epoch: u64, attempt: u64) -> HoldId {
+        HoldId { epoch: Epoch(epoch), attempt }
+    }
+
     fn turns(fence: &Fence, epoch: u64) -> Turns {
         Turns::new(fence.gate(&group()), Epoch(epoch), false)
     }
@@ -215,19 +249,52 @@ mod tests {
     fn a_hold_stops_its_epoch_and_older_ones_until_it_ends() {
         let fence = Fence::new();
         let (mut old, mut now, mut next) = (turns(&fence, 1), turns(&fence, 2), turns(&fence, 3));
-        fence.hold(&group(), Epoch(2), soon(), "it is moved");
+        assert!(fence.hold(&group(), hold(2, 1), soon(), "it is moved"));
         assert!(!old.begin() && !now.begin() && next.begin());
         assert_eq!(fence.busy(&group()), 1, "who may not is not counted");
-        fence.hold(&group(), Epoch(1), Moment::ZERO, "it is moved");
+        assert!(!fence.hold(&group(), hold(1, 9), Moment::ZERO, "it is moved"));
         assert!(!now.begin(), "an order of the past ends nothing");
-        fence.release(&group());
+        fence.release(&group(), hold(2, 1));
         assert!(now.begin());
-        fence.hold(&group(), Epoch(2), clock::now(), "it is moved");
+        assert!(fence.hold(&group(), hold(2, 2), clock::now(), "it is moved"));
         assert!(old.begin(), "the moment itself is outside");
         now.end();
         now.raise(Epoch(4));
-        fence.hold(&group(), Epoch(3), soon(), "it is moved");
+        assert!(fence.hold(&group(), hold(3, 1), soon(), "it is moved"));
         assert!(now.begin(), "it goes on under a higher epoch");
+    }
+
+    /// The end of a switchover that was called off came after the hold of the next one in the same reign, and let
+    /// transactions begin that nobody waited for.
+    #[test]
+    fn orders_about_an_earlier_hold_change_nothing() {
+        let fence = Fence::new();
+        let mut session = turns(&fence, 1);
+        assert!(fence.hold(&group(), hold(1, 1), soon(), "the first"));
+        fence.expect(&group(), hold(1, 1), crate::testing::there());
+        assert!(fence.hold(&group(), hold(1, 2), soon(), "the second"));
+        let gate = fence.gate(&group());
+        assert_eq!(gate.hold().successor(), None, "the first one's");
+        fence.release(&group(), hold(1, 1));
+        fence.expect(&group(), hold(1, 1), crate::testing::there());
+        assert!(!fence.hold(&group(), hold(1, 1), Moment::ZERO, "the first"));
+        assert!(!session.begin(), "the second goes on");
+        assert_eq!((gate.hold().successor(), gate.hold().reason()), (None, "the second".to_owned()));
+        fence.release(&group(), hold(1, 2));
+        assert!(!fence.hold(&group(), hold(1, 2), soon(), "the second"), "asked again before its end came");
+        assert!(session.begin());
+    }
+
+    /// As a node does that does not count its holds yet.
+    #[test]
+    fn a_hold_without_a_number_can_be_asked_for_again() {
+        let fence = Fence::new();
+        for _ in 0..2 {
+            assert!(fence.hold(&group(), hold(1, 0), soon(), "it is moved"));
+            assert!(!turns(&fence, 1).begin());
+            fence.release(&group(), hold(1, 0));
+            assert!(turns(&fence, 1).begin());
+        }
     }
 
     #[test]
@@ -235,7 +302,7 @@ mod tests {
         let fence = Fence::new();
         let mut session = turns(&fence, 1);
         assert!(session.begin());
-        fence.hold(&group(), Epoch(1), soon(), "it is moved");
+        assert!(fence.hold(&group(), hold(1, 1), soon(), "it is moved"));
         assert!(!session.begin() && session.is_busy(), "what runs goes on");
         let mut sent = Turns::new(fence.gate(&group()), Epoch(1), true);
         assert!(sent.begin(), "another gateway holds it");
@@ -272,7 +339,7 @@ mod tests {
                     }
                 });
             }
-            fence.hold(&group(), Epoch(1), soon(), "it is moved");
+            assert!(fence.hold(&group(), hold(1, 1), soon(), "it is moved"));
             while fence.busy(&group()) > 0 {
                 std::thread::yield_now();
             }

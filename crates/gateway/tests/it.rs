@@ -6,6 +6,10 @@
     reason = "the helpers of tests stop the test that uses them, as tests do"
 )]
 
+#[path = "it/bytewise.rs"]
+mod bytewise;
+#[path = "it/calling.rs"]
+mod calling;
 #[path = "it/clients.rs"]
 mod clients;
 #[path = "it/fencing.rs"]

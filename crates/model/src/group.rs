@@ -193,3 +193,14 @@ pub struct Promise {
     /// For how long from the instant the request arrived, in milliseconds.
     pub for_ms: u64,
 }
+
+/// Which hold of new transactions is meant. A reign may ask for several, one after the other: what is said of an
+/// earlier one, and comes late, says nothing of a later one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct HoldId {
+    /// The reign whose transactions are held.
+    pub epoch: Epoch,
+    /// Rises with each hold that the holder asks for. 0: it was told by a version that does not count them.
+    #[serde(default)]
+    pub attempt: u64,
+}

@@ -26,7 +26,7 @@ use crate::losses::Losses;
 use crate::memory::{Memory, MemoryError};
 use crate::peer::Line;
 use crate::secret::Secret;
-use crate::steps::Steps;
+use crate::steps::{Doing, Steps};
 use hold::{Asked, Hold};
 use tell::Teller;
 
@@ -78,6 +78,8 @@ pub(crate) struct Group {
     asked: HashMap<u64, oneshot::Sender<PromiseAnswer>>,
     asks: u64,
     database: Option<DatabaseQueue>,
+    /// The steps that are being carried out.
+    doing: Doing,
     /// Those who ask the gateways to hold; dropped, they ask no more.
     holding: JoinSet<()>,
     /// Ready to ask them, while a switchover is prepared.
@@ -139,6 +141,7 @@ impl Group {
             asked,
             asks,
             database,
+            doing: Doing::default(),
             holding: JoinSet::new(),
             warm: hold::Warm::default(),
             lines: Vec::new(),
@@ -247,14 +250,18 @@ impl Group {
                 }
                 Command::OpenWrites { until, .. } => self.tools.fence.allow_until(&self.config.group, until),
                 Command::CloseWrites { reason } => self.tools.fence.close(&self.config.group, &reason),
-                Command::Hold { epoch, until, to, reason } => {
-                    let asked = Asked { epoch, until, to, reason };
+                Command::Step { step, run } => {
+                    self.doing.begin(step, run, &self.tools.steps, self.events.clone());
+                }
+                Command::EndStep { run, step } => self.doing.end(run, step),
+                Command::Hold { hold, until, to, reason } => {
+                    let asked = Asked { hold, until, to, reason };
                     let hold = Hold::new(&self.tools, &self.config, &self.events, asked);
                     self.holding = hold.begin(std::mem::take(&mut self.warm));
                 }
-                Command::Unhold { epoch } => {
+                Command::Unhold { hold } => {
                     self.holding = JoinSet::new();
-                    hold::end(&self.tools, &self.config, epoch);
+                    hold::end(&self.tools, &self.config, hold);
                 }
                 Command::CutSessions => {
                     let cut = self.tools.fence.cut(&self.config.group);

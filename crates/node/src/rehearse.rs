@@ -279,10 +279,11 @@ impl Rehearser {
                     streaming: removed.streaming,
                 }
             }
-            // Its processes were killed before its folder was removed.
+            // Its processes are killed before its folder is removed.
             None => LeftBehind {
                 processes: 0,
-                folder: rehearsal::folder_in(&self.workspace, job.asked.group.as_str()).exists(),
+                folder: !rehearsal::gone(&rehearsal::folder_in(&self.workspace, job.asked.group.as_str()))
+                    .await,
                 slots: Vec::new(),
                 ports: Vec::new(),
                 streaming: job.database.status().await.streaming,

@@ -3,17 +3,20 @@
 //!
 //! Each is idempotent and bounded; when one fails, the machine asks again, as often as the plan allows.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use meridian_actuators::{Access, Outside};
 use meridian_coordination::asks::Asks;
+use meridian_failover::Event;
 use meridian_gateway::Listen;
 use meridian_model::plan::{Check, Task, Work};
 use meridian_model::run::Run;
-use meridian_model::{Database, GroupName, Name, RegionName, System};
+use meridian_model::{Database, GroupName, Name, RegionName, RunId, System};
 use meridian_steering::View;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 
 use crate::compute::Compute;
 
@@ -33,6 +36,31 @@ pub(crate) struct Steps {
     pub(crate) asks: Asks,
     /// Whom to tell, what to run and to ask.
     pub(crate) outside: Outside,
+}
+
+/// The steps that are being carried out, by run and name. One that is taken out, or begun anew, ends at once, and
+/// with it the program that it runs.
+#[derive(Default)]
+pub(crate) struct Doing(HashMap<(RunId, Name), JoinSet<()>>);
+
+impl Doing {
+    pub(crate) fn begin(&mut self, step: Name, run: Run, steps: &Arc<Steps>, events: mpsc::Sender<Event>) {
+        self.0.retain(|_, doing| doing.try_join_next().is_none());
+        let (key, steps) = ((run.id.clone(), step.clone()), Arc::clone(steps));
+        let mut doing = JoinSet::new();
+        doing.spawn(async move {
+            let event = match steps.carry_out(&step, &run).await {
+                Ok(detail) => Event::StepDone { run: run.id, step, detail },
+                Err(reason) => Event::StepFailed { run: run.id, step, reason },
+            };
+            let _ = events.send(event).await;
+        });
+        self.0.insert(key, doing);
+    }
+
+    pub(crate) fn end(&mut self, run: RunId, step: Name) {
+        self.0.remove(&(run, step));
+    }
 }
 
 impl Steps {

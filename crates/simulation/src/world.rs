@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use meridian_failover::{Event, Machine};
+use meridian_model::group::HoldId;
 use meridian_model::health::Report;
 use meridian_model::{Epoch, Moment};
 use meridian_steering::View;
@@ -67,7 +68,7 @@ enum Act {
     Quiet {
         from: usize,
         to: usize,
-        epoch: Epoch,
+        hold: HoldId,
     },
     /// A request reaches etcd; with `true` its answer gets through, too.
     Request(usize, u32, Box<Request>, bool),
@@ -250,7 +251,7 @@ impl World {
                 }
             }
             Act::Message { from, to, message } => self.message(from, to, *message),
-            Act::Quiet { from, to, epoch } => self.quiet(from, to, epoch),
+            Act::Quiet { from, to, hold } => self.quiet(from, to, hold),
             Act::Request(i, life, request, answers) => self.request_arrives(i, life, *request, answers),
             Act::Watch(i) => self.watch(i),
             Act::Reach(i) => self.notice_reach(i),

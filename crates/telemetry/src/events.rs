@@ -7,7 +7,8 @@
 //! minute; `debug` what happens per session, call or probe; `trace` per request or packet.
 //!
 //! - [`seen`]: clocks, probes, verdicts, lag, snapshots;
-//! - [`control`]: leases, epochs, fences, runs;
+//! - [`control`]: leases, epochs, fences;
+//! - [`runs`]: runs and their steps;
 //! - [`coordination`]: calls to etcd and the watch;
 //! - [`moves`]: sessions of the gateway when the writer moves;
 //! - [`traffic`]: DNS, edge and gateway. What happens per request goes through a meter ([`DnsMeter`],
@@ -18,11 +19,13 @@ pub mod control;
 pub mod coordination;
 pub mod moves;
 pub(crate) mod own;
+pub mod runs;
 pub mod seen;
 pub mod traffic;
 
 pub use control::*;
 pub use coordination::*;
 pub use moves::*;
+pub use runs::*;
 pub use seen::*;
 pub use traffic::*;

@@ -5,6 +5,8 @@ use std::str::FromStr as _;
 use meridian_model::Lsn;
 use meridian_model::group::WalPosition;
 
+use super::enough::{NEEDED, Needs};
+
 /// The lines of `pg_controldata` that matter here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ControlData {
@@ -15,6 +17,8 @@ pub(crate) struct ControlData {
     /// The newest that it knows of; segment files may show a newer one.
     pub(crate) timeline: u32,
     pub(crate) segment_bytes: u64,
+    /// What its primary had of what a standby needs as much of.
+    pub(crate) needs: Needs,
     /// The whole output.
     pub(crate) text: String,
 }
@@ -35,6 +39,10 @@ impl ControlData {
             timeline: checkpoint.timeline.max(recovery.unwrap_or(0)),
             checkpoint,
             segment_bytes: field("Bytes per WAL segment")?.parse().ok().filter(|bytes| *bytes > 0)?,
+            needs: NEEDED
+                .iter()
+                .filter_map(|(said, name, _)| Some((*name, field(said)?.parse().ok()?)))
+                .collect(),
             text: text.to_owned(),
         })
     }
@@ -179,6 +187,8 @@ mod tests {
                     Latest checkpoint location:           0/1500028\n\
                     Latest checkpoint's TimeLineID:       2\n\
                     Latest checkpoint's PrevTimeLineID:   2\n\
+                    max_connections setting:              200\n\
+                    max_locks_per_xact setting:           64\n\
                     Bytes per WAL segment:                16777216\n";
         let control = ControlData::parse(text).unwrap();
         assert_eq!((control.timeline, control.segment_bytes), (2, 16 << 20));
@@ -187,6 +197,7 @@ mod tests {
             ("7391234567890123456", "in production")
         );
         assert_eq!(control.checkpoint, WalPosition { timeline: 2, lsn: Lsn(0x150_0028) });
+        assert_eq!(control.needs, [("max_connections", 200), ("max_locks_per_transaction", 64)]);
         assert!(control.was_primary());
         let standby = text.replace("in production", "in archive recovery")
             + "Min recovery ending loc's timeline:   3\n";

@@ -30,8 +30,28 @@ impl Member {
             let problem = "only a running standby is cloned".to_owned();
             return Err(ActuatorError::WrongState { command: "rehearse", problem });
         }
-        let (group, note) = (self.config.group.as_str(), self.rehearsal_note());
-        let mut clone = Clone::begin(workspace, group, note, &self.rehearsing)?;
+        let (group, note) = (self.config.group.clone(), self.rehearsal_note());
+        let (workspace, busy) = (workspace.to_owned(), Arc::clone(&self.rehearsing));
+        let begun =
+            tokio::task::spawn_blocking(move || Clone::begin(&workspace, group.as_str(), note, &busy));
+        let mut clone = begun.await.map_err(|_| ActuatorError::ThreadGone("making the clone"))??;
+        match self.make(&mut clone, told).await {
+            Ok((rehearsed, address, look)) => Ok(Rehearsal { rehearsed, address, clone, look }),
+            Err(error) => {
+                if let Err(error) = clone.end().await {
+                    tracing::warn!(%error, "the next start removes what a rehearsal has left");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Up to the first write.
+    async fn make(
+        self: &Arc<Self>,
+        clone: &mut Clone,
+        told: &(dyn Fn(Stage) + Send + Sync),
+    ) -> Result<(Rehearsed, SocketAddr, Look), ActuatorError> {
         self.layout.own(&clone.folder, 0o700)?;
         let slots_before = self.slots().await?;
         let free_bytes = self.check_room_in(&clone.folder).await?;
@@ -42,7 +62,7 @@ impl Member {
         let (clone_took, bytes) = (clock::now().since(began), size_on_disk(&clone.data_dir()));
         told(Stage::Starting);
         let began = clock::now();
-        let link = self.start_clone(&mut clone).await?;
+        let link = self.start_clone(clone).await?;
         let (start_took, began) = (clock::now().since(began), clock::now());
         told(Stage::Promoting);
         PROMOTE.run("the promotion of the clone", promote(&link)).await?;
@@ -53,7 +73,7 @@ impl Member {
         let rehearsed = Rehearsed { clone_took, start_took, promote_took, write_took, bytes, free_bytes };
         let member = Arc::clone(self);
         let look: Look = Box::new(move || Box::pin(async move { member.look_after(&slots_before).await }));
-        Ok(Rehearsal { rehearsed, address: link.address(), clone, look })
+        Ok((rehearsed, link.address(), look))
     }
 
     /// What a rehearsal of an earlier life has left. That it cannot be removed is no reason not to start.
@@ -118,14 +138,13 @@ impl Member {
         ];
         let all = own.iter().map(|(n, v)| (*n, v.as_str())).chain(CUT_OFF);
         launch.args.extend(all.flat_map(|(name, value)| ["-c".into(), format!("{name}={value}").into()]));
+        launch.args.extend(self.at_least(&clone.data_dir()).await);
         launch.user.clone_from(&self.layout.user);
         launch.output = Output::Log(log.clone());
-        let child = self.spawner.spawn(launch, None)?;
+        let child = clone.child.insert(self.spawner.spawn(launch, None)?);
         let (superuser, dbname) = (&self.config.postgres.superuser, &self.config.dbname);
         let link = Link::new(address, superuser, &self.password, dbname);
-        let started = START.run("the start of the clone", wait_ready(&child, &link, &log)).await;
-        clone.child = Some(child);
-        started.map(|()| link)
+        START.run("the start of the clone", wait_ready(child, &link, &log)).await.map(|()| link)
     }
 
     async fn look_after(&self, before: &[String]) -> Result<(Vec<String>, bool), ActuatorError> {

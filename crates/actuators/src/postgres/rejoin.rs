@@ -55,7 +55,11 @@ impl Member {
 
     /// What `pg_controldata` says of the data directory.
     pub(super) async fn control_data(&self) -> Result<ControlData, ActuatorError> {
-        let args = ["-D", &self.layout.data_dir.to_string_lossy()];
+        self.control_data_of(&self.layout.data_dir).await
+    }
+
+    pub(super) async fn control_data_of(&self, data_dir: &Path) -> Result<ControlData, ActuatorError> {
+        let args = ["-D", &data_dir.to_string_lossy()];
         let launch =
             Launch::tool(self.binaries.program("pg_controldata"), args).as_user(self.layout.user.clone());
         let said = self.spawner.run("reading the control file", launch, LOOK).await?;

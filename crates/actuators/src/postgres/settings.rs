@@ -128,17 +128,20 @@ const OFF: &[&str] = &["off", "false", "no", "0"];
 /// `postgresql.auto.conf` (where `alter system` writes, and which beats all other files) without what is
 /// not permitted.
 pub(crate) fn without_managed(auto_conf: &str) -> String {
-    let stays = |line: &&str| {
-        let line = line.trim();
-        let (name, value) = line.split_once(['=', ' ', '\t']).unwrap_or((line, ""));
-        let value = value.trim_matches(['=', ' ', '\t', '\'']);
-        line.is_empty() || line.starts_with('#') || permitted(name, value).is_ok()
-    };
+    let stays = |line: &&str| line_of(line).is_none_or(|(name, value)| permitted(name, value).is_ok());
     auto_conf.lines().filter(stays).fold(String::new(), |mut text, line| {
         text.push_str(line);
         text.push('\n');
         text
     })
+}
+
+/// The name and the value of a line of a configuration file; none: it is empty or a comment.
+pub(crate) fn line_of(line: &str) -> Option<(&str, &str)> {
+    let line = line.trim();
+    let (name, value) = line.split_once(['=', ' ', '\t']).unwrap_or((line, ""));
+    let told = !line.is_empty() && !line.starts_with('#');
+    told.then(|| (name, value.trim_matches(['=', ' ', '\t', '\''])))
 }
 
 /// The access rules: a password for everybody, from everywhere; nobody gets in by the local socket.
@@ -269,4 +272,4 @@ const DEFAULTS: [(&str, &str); 22] = [
 ];
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -121,8 +121,12 @@ impl Member {
         self.check_port()?;
         let offset = self.rotate_log()?;
         self.work.close().await;
+        let mut launch = self.command_line();
+        if role != As::Primary {
+            launch.args.extend(self.at_least(&self.layout.data_dir).await);
+        }
         let allowed = || if role == As::Primary { self.require_fence() } else { Ok(()) };
-        let child = self.server.spawn(ticket, self.command_line(), allowed)?;
+        let child = self.server.spawn(ticket, launch, allowed)?;
         let limit = if role == As::Primary { START_PRIMARY } else { START_STANDBY };
         limit.run("the start of PostgreSQL", self.wait_ready(&child, role, offset)).await
     }

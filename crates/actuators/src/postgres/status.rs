@@ -26,6 +26,8 @@ pub(super) struct Seen {
     stuck: Stuck,
     /// Where the checkpoint of the last shutdown in order begins, until the next start.
     pub(super) stopped_at: Option<WalPosition>,
+    /// Where replay has paused for no reason of ours.
+    pub(super) pause_judged: Option<Lsn>,
 }
 
 impl Member {
@@ -40,7 +42,13 @@ impl Member {
             return DatabaseStatus { received, ..DatabaseStatus::stopped(role) };
         }
         match self.watching.rows("asking for its status", STATUS, WITHIN).await {
-            Ok(rows) => self.read(&rows).unwrap_or_else(|| DatabaseStatus::stopped(DatabaseRole::Starting)),
+            Ok(rows) => {
+                let read = self.read(&rows);
+                if let (Some(status), Some("t")) = (&read, rows.first().and_then(|row| row.get("paused"))) {
+                    self.look_at_pause(status.replayed).await;
+                }
+                read.unwrap_or_else(|| DatabaseStatus::stopped(DatabaseRole::Starting))
+            }
             Err(error) => {
                 tracing::debug!(%error, "no status");
                 DatabaseStatus::stopped(DatabaseRole::Starting)
@@ -129,6 +137,7 @@ const STATUS: &str = "
          current_setting('synchronous_standby_names') as names,
          (select string_agg(pid || ':' || backend_xid, ' ') from pg_stat_activity where wait_event = 'SyncRep') as waiting,
          coalesce(receiver.streaming, false) as streaming,
+         case when me.standby then pg_is_wal_replay_paused() end as paused,
          greatest((select timeline_id from pg_control_checkpoint()), receiver.received_tli) as timeline,
          case when clock_timestamp() - receiver.heard > interval '2.5 s'
               then ceil(1000 * extract(epoch from clock_timestamp() - receiver.heard))

@@ -60,8 +60,36 @@ async fn a_clone_is_promoted_and_written_to_and_nothing_is_left() {
     assert_eq!(rows.iter().map(|row| row.get(0)).collect::<Vec<i32>>(), [1, 3]);
     assert_eq!(standby.status().await.role, DatabaseRole::Standby);
 
-    drop(standby.rehearse(&folder, &|_| {}).await.unwrap());
-    assert_eq!((processes_in(&data_dir).len(), entries(&folder)), (0, 0), "dropping it is enough");
+    let rehearsal = standby.rehearse(&folder, &|_| {}).await.unwrap();
+    let folder_of_it = rehearsal.folder().to_owned();
+    drop(rehearsal);
+    assert!(meridian_actuators::rehearsal::gone(&folder_of_it).await, "dropping it is enough");
+    assert_eq!((processes_in(&data_dir).len(), entries(&folder)), (0, 0));
+}
+
+/// One that was dropped while its clone was being started could leave a server that nobody knew of.
+#[tokio::test]
+async fn a_rehearsal_that_is_dropped_leaves_nothing_at_any_stage() {
+    let rig = Rig::new(Replication::Async);
+    let (_primary, standby) = (rig.primary().await, rig.standby(1).await);
+    let folder = workspace(&rig);
+    let data_dir = folder.join("meridian-rehearsal-orders/data");
+    for last in [Stage::Cloning, Stage::Starting, Stage::Promoting] {
+        let reached = tokio::sync::Notify::new();
+        let told = |stage| {
+            if stage == last {
+                reached.notify_one();
+            }
+        };
+        tokio::select! {
+            biased;
+            () = reached.notified() => {}
+            made = standby.rehearse(&folder, &told) => assert!(made.is_ok() && last == Stage::Promoting),
+        }
+        until("nothing is left", || async { processes_in(&data_dir).is_empty() && entries(&folder) == 0 })
+            .await;
+        until("its note is gone", || async { !rig.config(1).work_dir.join("rehearsal").exists() }).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -21,8 +21,8 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use meridian_model::database::OnRpoBreach;
-use meridian_model::group::DatabaseRole;
-use meridian_model::{Epoch, Lsn, Moment};
+use meridian_model::group::{DatabaseRole, HoldId};
+use meridian_model::{Lsn, Moment};
 
 use super::Machine;
 use super::facts::thin_out;
@@ -46,8 +46,8 @@ pub(super) struct Breach {
     /// How far the log here was, and when.
     written: VecDeque<(Lsn, Moment)>,
     open: Option<RpoBreach>,
-    /// The gateways hold for it, in that epoch, until then.
-    held: Option<(Epoch, Moment)>,
+    /// The gateways hold for it, until then.
+    held: Option<(HoldId, Moment)>,
     /// The database was made read-only for it.
     pub(super) read_only: bool,
 }
@@ -159,18 +159,20 @@ impl Machine {
         let held = self.breach.held;
         match held {
             None if !blocks => None,
-            Some((held, _)) if !blocks => {
+            Some((hold, _)) if !blocks => {
                 self.breach.held = None;
-                Some(Command::Unhold { epoch: held })
+                Some(Command::Unhold { hold })
             }
-            Some((held, until)) if held == epoch && !self.due(until - BLOCK_AGAIN, "writes are held on") => {
+            Some((held, until))
+                if held.epoch == epoch && !self.due(until - BLOCK_AGAIN, "writes are held on") =>
+            {
                 None
             }
             _ => {
-                let until = self.at.now + BLOCK_FOR;
-                self.breach.held = Some((epoch, until));
+                let (hold, until) = (self.next_hold()?, self.at.now + BLOCK_FOR);
+                self.breach.held = Some((hold, until));
                 let reason = self.breach.open.as_ref().map_or("", |breach| breach.reason.as_str());
-                Some(Command::Hold { epoch, until, to: None, reason: format!("writes are held: {reason}") })
+                Some(Command::Hold { hold, until, to: None, reason: format!("writes are held: {reason}") })
             }
         }
     }

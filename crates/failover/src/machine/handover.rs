@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use meridian_model::group::{DatabaseRole, WalPosition};
+use meridian_model::group::{DatabaseRole, HoldId, WalPosition};
 use meridian_model::health::Health;
 use meridian_model::name::{Name, RegionName, RunId};
 use meridian_model::order::{Handover, Order, OrderState, Wish};
@@ -19,7 +19,7 @@ use super::Machine;
 use super::rules::{Ruling, no, secs};
 use crate::command::{Command, DatabaseAction as Action, Level};
 use crate::explain::{Rule, RuleState};
-use crate::limits::{HOLD_BEYOND, ORDERS_ENDED_MAX, STOP_IN_ORDER};
+use crate::limits::{ORDERS_ENDED_MAX, STOP_IN_ORDER};
 use crate::table::{State, Trigger};
 
 /// What the holder knows of orders, and of the one that it is carrying out.
@@ -29,6 +29,8 @@ pub(super) struct Handing {
     pub(super) order: Option<Order>,
     /// Orders that have been ended here, though etcd may still show them open.
     ended: VecDeque<Name>,
+    /// Holds that the gateways were asked for in this life.
+    pub(super) holds: u32,
     pub(super) now: Option<Hand>,
 }
 
@@ -45,13 +47,14 @@ pub(super) struct Hand {
     /// The run of what the plan wants before the demotion, and whether that is over.
     pub(super) early: Option<RunId>,
     pub(super) early_over: bool,
-    held_since: Moment,
+    pub(super) held_since: Moment,
     held_at: Timestamp,
-    asked: bool,
-    /// Sessions inside a transaction, by the gateway that told it.
-    busy: BTreeMap<RegionName, u32>,
+    /// The hold that the gateways were asked for.
+    pub(super) hold: Option<HoldId>,
+    /// Sessions inside a transaction, by the gateway that told it in answer to this hold.
+    pub(super) busy: BTreeMap<RegionName, u32>,
     /// Sessions that were cut.
-    cut: Option<u32>,
+    pub(super) cut: Option<u32>,
 }
 
 /// What must hold before a switchover is begun.
@@ -139,7 +142,7 @@ impl Machine {
             failed: None,
             held_since: self.at.now,
             held_at: self.at.wall,
-            asked: false,
+            hold: None,
             busy: BTreeMap::new(),
             cut: None,
         });
@@ -181,11 +184,8 @@ impl Machine {
     /// The switchover is over, one way or the other.
     pub(super) fn end_handing(&mut self, refused: Option<String>) {
         let Some(hand) = self.handing.now.take() else { return };
-        if hand.asked
-            && refused.is_some()
-            && let Some(reign) = &self.lease.reign
-        {
-            self.asides.push(Command::Unhold { epoch: reign.epoch });
+        if let Some(hold) = hand.hold.filter(|_| refused.is_some()) {
+            self.asides.push(Command::Unhold { hold });
         }
         if let Some(why) = &refused {
             self.runner.end_early(format!("the switchover was called off: {why}"), self.at.wall);
@@ -303,61 +303,6 @@ impl Machine {
         if let Some(hand) = &mut self.handing.now {
             (hand.held_since, hand.held_at) = (now, wall);
         }
-    }
-
-    /// The gateways are asked to hold, once.
-    pub(super) fn hold(&mut self) -> Option<Command> {
-        let epoch = self.lease.reign.as_ref()?.epoch;
-        let most = self.config.switchover.drain
-            + self.config.switchover.catch_up
-            + STOP_IN_ORDER
-            + self.config.timers.lease_ttl.saturating_mul(2)
-            + HOLD_BEYOND;
-        let hand = self.handing.now.as_mut().filter(|hand| !hand.asked)?;
-        if self.state != State::Draining {
-            return None;
-        }
-        hand.asked = true;
-        let (to, reason) =
-            (Some(hand.to.clone()), "writes are held while the writer is being moved".to_owned());
-        Some(Command::Hold { epoch, until: hand.held_since + most, to, reason })
-    }
-
-    pub(super) fn held(&mut self, from: RegionName, epoch: meridian_model::Epoch, busy: u32) {
-        let ours = self.lease.reign.as_ref().is_some_and(|reign| reign.epoch == epoch);
-        if let Some(hand) = self.handing.now.as_mut().filter(|_| ours) {
-            hand.busy.insert(from, busy);
-        }
-    }
-
-    fn wait_for_quiet(&mut self) {
-        let (ttl, now) = (self.config.timers.observation_ttl, self.at.now);
-        let Some(hand) = &self.handing.now else { return };
-        let end = hand.held_since + self.config.switchover.drain;
-        let loud = |region: &&RegionName| {
-            let gone = **region != self.config.me && self.facts.health(region, now, ttl) == Health::Down;
-            !gone && hand.busy.get(*region) != Some(&0)
-        };
-        let quiet = !self.config.gateways.iter().any(|region| loud(&region));
-        if quiet || hand.cut.is_some() || !self.due(end, "running transactions are cut") {
-            return;
-        }
-        let Some(hand) = &mut self.handing.now else { return };
-        let cut = hand.busy.values().sum();
-        hand.cut = Some(cut);
-        self.log(Level::Warn, format!("{cut} sessions are still inside a transaction: they are cut"));
-        self.asides.push(Command::CutSessions);
-    }
-
-    /// Nothing new can be written any more but by who goes past the gateways.
-    fn is_quiet(&self) -> bool {
-        let Some(hand) = &self.handing.now else { return false };
-        let (ttl, now) = (self.config.timers.observation_ttl, self.at.now);
-        let quiet = |region: &RegionName| {
-            let gone = *region != self.config.me && self.facts.health(region, now, ttl) == Health::Down;
-            gone || hand.busy.get(region) == Some(&0)
-        };
-        hand.cut.is_some() || self.config.gateways.iter().all(quiet)
     }
 
     /// What the database is to do for it.

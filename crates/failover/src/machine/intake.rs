@@ -41,7 +41,7 @@ impl Machine {
             Event::NotRemembered { reason } => self.not_remembered(reason),
             Event::StepDone { run, step, detail } => self.step_done(&run, &step, detail),
             Event::StepFailed { run, step, reason } => self.step_failed(&run, &step, &reason),
-            Event::Held { from, epoch, busy } => self.held(from, epoch, busy),
+            Event::Held { from, hold, busy } => self.held(from, hold, busy),
             Event::Ordered(order) => self.ordered(order),
             Event::Words(words) => self.runner.heard(words),
             Event::Maintenance(maintenance) => self.facts.maintenance = maintenance,

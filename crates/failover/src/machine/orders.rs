@@ -50,6 +50,7 @@ impl Machine {
         self.ask_promises(&mut out);
         out.extend(self.report());
         out.extend(self.run_orders());
+        out.extend(self.end_steps());
         out.append(&mut self.asides);
         out.append(&mut self.logs);
         let mut answers = std::mem::take(&mut self.answers);

@@ -4,7 +4,7 @@
 //! then done: whoever takes over knows what may have been done. Steps are idempotent, so a step that was
 //! begun and not ended is done again.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use meridian_model::name::{Name, RunId};
 use meridian_model::order::RunWords;
@@ -17,9 +17,10 @@ use super::rules::place;
 use super::steps::Look;
 use crate::command::{Command, Level};
 use crate::event::{At, Outcome};
-use crate::limits::{JOURNAL_PATIENCE, RUNS_SEEN_MAX, STEP_AGAIN, STEP_GRACE};
+use crate::limits::{JOURNAL_PATIENCE, RUNS_SEEN_MAX, STEP_AGAIN};
 use crate::table::State;
 
+mod commanded;
 mod early;
 
 pub(super) use early::before_demotion;
@@ -40,6 +41,8 @@ pub(super) struct Runner {
     wrote_at: Option<Moment>,
     /// By name, the steps that are running: since when, and what was asked of the runtime for them.
     acts: BTreeMap<Name, Act>,
+    /// What the runtime was told to carry out and has not answered.
+    commanded: BTreeSet<(RunId, Name)>,
     words: VecDeque<RunWords>,
     /// Of a run that prepares a switchover the steps that may begin; else empty.
     early: Vec<Name>,
@@ -60,12 +63,21 @@ struct Act {
 impl Runner {
     /// A claim was won, and its run with it (already in etcd).
     pub(super) fn begin(&mut self, run: Run, now: Moment) {
-        let (seen, words) = (std::mem::take(&mut self.seen), std::mem::take(&mut self.words));
         let running = |s: &&Step| matches!(s.state, StepState::Running { .. });
         let act = |s: &Step| (s.work.name.clone(), Act::begun(now));
         let acts = run.steps.iter().filter(running).map(act).collect();
-        let next_attempt = self.next_attempt;
-        *self = Self { current: Some(run), seen, words, next_attempt, acts, ..Self::default() };
+        *self = Self { current: Some(run), acts, ..self.without_run() };
+    }
+
+    /// What outlives a run.
+    fn without_run(&mut self) -> Self {
+        Self {
+            seen: std::mem::take(&mut self.seen),
+            words: std::mem::take(&mut self.words),
+            commanded: std::mem::take(&mut self.commanded),
+            next_attempt: self.next_attempt,
+            ..Self::default()
+        }
     }
 
     /// A run as etcd has it.
@@ -114,8 +126,7 @@ impl Runner {
     /// The reign has ended: nothing more is done for its run.
     pub(super) fn pause(&mut self) {
         let current = self.current.take();
-        let (seen, words) = (std::mem::take(&mut self.seen), std::mem::take(&mut self.words));
-        *self = Self { seen, words, next_attempt: self.next_attempt, ..Self::default() };
+        *self = self.without_run();
         if let Some(run) = current {
             self.saw(run);
         }
@@ -262,6 +273,7 @@ impl Machine {
     }
 
     pub(super) fn step_done(&mut self, run: &RunId, step: &Name, detail: String) {
+        self.runner.answered(run, step);
         if self.runner.current.as_ref().is_some_and(|r| &r.id == run) {
             self.runner.done(step, detail, self.at.wall);
         }
@@ -271,6 +283,7 @@ impl Machine {
         let asked = self.runner.acts.get(step).is_some_and(|act| act.asked.is_some());
         if asked && self.runner.current.as_ref().is_some_and(|r| &r.id == run) {
             self.log(Level::Warn, format!("step {step} failed: {reason}"));
+            self.runner.answered(run, step);
             self.runner.failed(step, reason, self.at);
         }
     }
@@ -353,23 +366,5 @@ impl Machine {
         let attempt = self.runner.next_attempt;
         self.runner.attempt = Some((attempt, self.runner.version, self.at.now));
         self.runner.current.clone().map(|run| Command::Journal { attempt, run })
-    }
-
-    fn command_step(&mut self, step: &Step) -> Option<Command> {
-        let name = step.work.name.clone();
-        let act = *self.runner.acts.get(&name)?;
-        let patience = std::time::Duration::from_millis(step.work.timeout_ms) + STEP_GRACE;
-        if let Some(asked) = act.asked
-            && !self.due(asked + patience, "a step without an answer is asked for again")
-        {
-            return None;
-        }
-        if let Some(at) = act.again
-            && !self.due(at, "a failed step is tried again")
-        {
-            return None;
-        }
-        self.runner.acts.insert(name.clone(), Act { asked: Some(self.at.now), again: None, ..act });
-        self.runner.current.clone().map(|run| Command::Step { step: name, run })
     }
 }

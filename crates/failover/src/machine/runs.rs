@@ -110,35 +110,36 @@ impl Machine {
         }
     }
 
-    /// What is already so when a reign begins.
+    /// What is already so when a reign begins, in the order of the steps: none is over before those that it depends
+    /// on. The fence is proven before the claim, and the rules have asked for what must be agreed to before the
+    /// promotion.
     fn begin_with(&self, run: &mut Run) {
-        let wall = self.at.wall;
-        let replaced = self.facts.record.as_ref().map_or(Epoch::NONE, |r| r.epoch);
-        let agreed = self.consent(replaced).map(|c| c.by.to_owned());
-        let promote = run.of_kind(StepKind::Promote).map(|s| s.work.name.clone());
-        let early = promote.map(|name| before(run, &name)).unwrap_or_default();
-        for step in &mut run.steps {
-            let asks = matches!(step.work.task, Task::Approve { .. }) && early.contains(&step.work.name);
-            // The rules have asked for it before the claim.
-            if asks && matches!(step.state, StepState::Pending) {
-                let by = agreed.clone().unwrap_or_else(|| "whoever ordered it".to_owned());
-                step.state = StepState::Done { since: wall, at: wall, detail: format!("{by} agreed") };
-            }
-        }
-        // The fence is proven before the claim; it counts as soon as what the plan wants before is over.
-        let proof = run.proof.clone();
-        let fence = run.of_kind(StepKind::Fence).filter(|s| run.ready(s)).map(|s| s.work.name.clone());
-        for step in run.steps.iter_mut().filter(|s| Some(&s.work.name) == fence.as_ref()) {
-            step.state = StepState::Done { since: wall, at: wall, detail: proof.clone() };
-        }
-        let ready: Vec<Name> =
-            run.steps.iter().filter(|s| run.ready(s)).map(|s| s.work.name.clone()).collect();
-        for step in run.steps.iter_mut().filter(|s| ready.contains(&s.work.name)) {
-            if matches!(step.state, StepState::Pending) {
-                step.state = StepState::Running { since: wall };
+        let at = self.at.wall;
+        for index in 0..run.steps.len() {
+            let begins = |s: &&Step| matches!(s.state, StepState::Pending) && run.ready(s);
+            let Some(step) = run.steps.get(index).filter(begins) else { continue };
+            let over = match step.work.task {
+                Task::Approve { .. } => agreed_before(run, &step.work.name),
+                Task::Fence => Some(run.proof.clone()),
+                _ => None,
+            };
+            let state = match over {
+                Some(detail) => StepState::Done { since: at, at, detail },
+                None => StepState::Running { since: at },
+            };
+            if let Some(step) = run.steps.get_mut(index) {
+                step.state = state;
             }
         }
     }
+}
+
+/// Who has agreed to that step by the order without which its run would not have begun; none: it comes after the
+/// promotion, and a person is asked.
+pub(super) fn agreed_before(run: &Run, step: &Name) -> Option<String> {
+    let promotion = run.of_kind(StepKind::Promote)?;
+    let by = run.evidence.order.as_ref().map_or("whoever ordered it", |order| order.by.as_str());
+    before(run, &promotion.work.name).contains(step).then(|| format!("{by} agreed"))
 }
 
 /// The steps that must be over before `name`, at any distance.

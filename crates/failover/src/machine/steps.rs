@@ -10,6 +10,7 @@ use meridian_model::run::{RunKind, Step};
 
 use super::Machine;
 use super::rules::secs;
+use super::runs::agreed_before;
 use crate::limits::REPOINT_WAIT;
 
 impl Machine {
@@ -37,9 +38,13 @@ impl Machine {
         if let Some(by) = self.person_behind(&run.id) {
             return Some(format!("{by} ordered it"));
         }
-        let words = self.runner.said_to(&run.id)?;
-        let (_, word) = words.approved.iter().find(|(name, _)| name == step)?;
-        Some(format!("{} agreed: {}", word.by, word.reason))
+        let words = self.runner.said_to(&run.id).map(|words| words.approved.as_slice()).unwrap_or_default();
+        match words.iter().find(|(name, _)| name == step) {
+            Some((_, word)) => Some(format!("{} agreed: {}", word.by, word.reason)),
+            // The run that prepares a switchover has begun without asking.
+            None if self.runner.prepares() => None,
+            None => agreed_before(run, step),
+        }
     }
 
     /// A person is waited for as long as an attempt may take.

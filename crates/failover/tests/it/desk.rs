@@ -9,7 +9,7 @@ use meridian_failover::{
 };
 use meridian_model::database::Replication;
 use meridian_model::group::{
-    DatabaseRole, DatabaseStatus, GroupRecord, MemberReport, StandbyStatus, WalPosition,
+    DatabaseRole, DatabaseStatus, GroupRecord, HoldId, MemberReport, StandbyStatus, WalPosition,
 };
 use meridian_model::health::{Health, RegionHealth};
 use meridian_model::order::Wish;
@@ -292,12 +292,26 @@ impl Desk {
         desk
     }
 
+    /// The hold that the gateways were asked for in the last step.
+    pub(crate) fn hold(&self) -> Option<HoldId> {
+        self.out.iter().find_map(|c| match c {
+            Command::Hold { hold, .. } => Some(*hold),
+            _ => None,
+        })
+    }
+
+    /// All gateways answer to that hold that nothing is under way.
+    pub(crate) fn held(&mut self, hold: HoldId) -> &mut Self {
+        for i in 0..3 {
+            self.say(Event::Held { from: region(i), hold, busy: 0 });
+        }
+        self
+    }
+
     /// The database is being stopped in order.
     pub(crate) fn handing_over() -> Self {
         let mut desk = Self::draining();
-        for i in 0..3 {
-            desk.say(Event::Held { from: region(i), epoch: Epoch(1), busy: 0 });
-        }
+        desk.held(desk.hold().expect("a hold"));
         desk.done(status(DatabaseRole::Primary, 50));
         assert_eq!(desk.state(), State::HandingOver);
         desk

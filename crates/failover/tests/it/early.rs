@@ -120,9 +120,7 @@ fn what_comes_before_the_demotion_is_done_before_anything_is_held_and_named_in_t
         Some(DatabaseAction::PrepareHandover { to: region(1) })
     );
     desk.done(status(DatabaseRole::Primary, 50));
-    for i in 0..3 {
-        desk.say(Event::Held { from: region(i), epoch: Epoch(1), busy: 0 });
-    }
+    desk.held(desk.hold().expect("a hold"));
     desk.done(status(DatabaseRole::Primary, 50)).done(status(DatabaseRole::Stopped, 50));
     let token = desk.swap().expect("a release").record.handover.expect("a token");
     assert_eq!(token.prepared, Some(run.id));

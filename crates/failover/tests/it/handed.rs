@@ -63,10 +63,32 @@ fn a_switchover_is_called_off_when_etcd_goes_away_before_the_stop() {
 #[test]
 fn calling_off_does_not_wait_for_the_memory() {
     let mut desk = Desk::draining();
+    let hold = desk.hold().expect("a hold");
     desk.say(Event::NotRemembered { reason: "no space left".to_owned() });
     desk.say(Event::Coordination { reachable: false });
-    assert!(desk.out.contains(&Command::Unhold { epoch: Epoch(1) }), "{:?}", desk.out);
+    assert!(desk.out.contains(&Command::Unhold { hold }), "{:?}", desk.out);
     assert!(ended(&desk).is_some());
+}
+
+/// A gateway's answer to a switchover that was called off came while the next one, in the same epoch, waited, and was
+/// taken for the answer to that: writes went on there when the database was stopped.
+#[test]
+fn an_answer_to_an_earlier_hold_is_none_to_the_present_one() {
+    let mut desk = Desk::draining();
+    let first = desk.hold().expect("a hold");
+    desk.say(Event::Coordination { reachable: false }).say(Event::Coordination { reachable: true });
+    assert_eq!(desk.state(), State::Leading);
+    let again = order(Wish::Switchover { to: region(1) }, Epoch(1));
+    let id = meridian_model::Name::new("order-2").unwrap();
+    desk.say(Event::Ordered(Some(meridian_model::order::Order { id, ..again })));
+    desk.done(status(DatabaseRole::Primary, 50));
+    assert_eq!(desk.state(), State::Draining, "{:?}", desk.out);
+    let second = desk.hold().expect("a hold");
+    assert!(first < second && first.epoch == second.epoch, "{first:?} {second:?}");
+    desk.held(first);
+    assert!(!matches!(desk.asked, Some((_, DatabaseAction::CatchUp { .. }))), "{:?}", desk.asked);
+    desk.held(second);
+    assert!(matches!(desk.asked, Some((_, DatabaseAction::CatchUp { .. }))), "{:?}", desk.asked);
 }
 
 /// A run that was aborted before its promotion was resumed by its own region, and aborted again, for ever.

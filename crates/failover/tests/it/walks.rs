@@ -217,10 +217,11 @@ fn handing_over() -> Vec<Desk> {
         d.fail();
     });
     go(Desk::draining(), &|d| {
+        let hold = d.hold().expect("a hold");
         d.wait(2_100);
         assert!(d.out.contains(&Command::CutSessions), "{:?}", d.out);
         d.fail();
-        assert!(d.out.contains(&Command::Unhold { epoch: Epoch(1) }), "{:?}", d.out);
+        assert!(d.out.contains(&Command::Unhold { hold }), "{:?}", d.out);
     });
     go(Desk::handing_over(), &|d| {
         d.fail();

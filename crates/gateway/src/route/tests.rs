@@ -127,7 +127,8 @@ async fn the_keeper_tells_of_holds_and_of_their_end() {
     let (routes_out, mut routes) = watch::channel(Arc::new(Routes::none()));
     let keeper = tokio::spawn(keep(group(), views, fence.gate(&group()), routes_out));
     let before = routes.wait_for(|r| r.write.is_ok()).await.unwrap().orders;
-    fence.hold(&group(), Epoch(1), clock::now() + Duration::from_millis(200), "it is moved");
+    let hold = meridian_model::group::HoldId { epoch: Epoch(1), attempt: 1 };
+    fence.hold(&group(), hold, clock::now() + Duration::from_millis(200), "it is moved");
     let held = routes.wait_for(|r| r.orders != before).await.unwrap().orders;
     let ended = routes.wait_for(|r| r.orders != held).await.unwrap().orders;
     assert!(!fence.gate(&group()).hold().holds(Epoch(1)), "by itself");

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use meridian_model::Epoch;
 use meridian_model::database::GatewayLimits;
 use meridian_telemetry::clock;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -51,7 +50,7 @@ async fn a_running_transaction_finishes_and_a_new_one_waits() {
     let next = tokio::spawn(async move { (pid(&running).await, running) });
     rig.metric("gateway_held", r#"group="orders""#, 2).await;
     assert!(!waiting.is_finished() && !new.is_finished() && !next.is_finished());
-    rig.fence.release(&group());
+    rig.release();
     let (after, _idle) = within("it goes on", waiting).await.unwrap();
     assert_eq!(after, before, "at the same server, as if nothing had been");
     let (_running, _new) =
@@ -67,7 +66,7 @@ async fn a_hold_ends_by_itself() {
     let rig = Rig::local(pair.one).await;
     let (client, _) = connect(rig.write).await.unwrap();
     let until = clock::now() + Duration::from_millis(300);
-    rig.fence.hold(&group(), Epoch(1), until, "it is moved");
+    rig.hold_until(1, until);
     let (asked, began) =
         within("both go on", async { tokio::join!(client.simple_query("select 1"), connect(rig.write)) })
             .await;
@@ -96,7 +95,7 @@ async fn who_is_busy_at_the_deadline_is_cut() {
         within("cut", sleeping).await.unwrap().is_err() && within("cut", long_ended).await.unwrap().is_err()
     );
     rig.metric("gateway_sessions_closed_total", r#"reason="cut""#, 2).await;
-    rig.fence.release(&group());
+    rig.release();
     idle.simple_query("begin; select 1").await.unwrap();
     rig.view(1, Some(home()), &[]);
     assert!(idle.simple_query("commit").await.is_ok(), "a cut of the past cuts nobody");
@@ -130,7 +129,7 @@ async fn in_a_pipeline_the_server_s_answer_decides() {
     server.write_all(&frame(b'Z', b"I")).await.unwrap();
     expect(&mut client, b'Z', b"I").await;
     within("quiet", rig.fence.quiet(&group())).await;
-    rig.fence.release(&group());
+    rig.release();
     expect(&mut server, b'Q', b"next\0").await;
     drop((client, server));
     rig.stopped().await;
@@ -159,7 +158,7 @@ async fn a_copy_is_not_held_in_its_middle() {
     server.write_all(&[frame(b'C', b"COPY 1\0"), frame(b'Z', b"I")].concat()).await.unwrap();
     within("quiet", rig.fence.quiet(&group())).await;
     drop((client, server));
-    rig.fence.release(&group());
+    rig.release();
     rig.stopped().await;
 }
 
@@ -183,7 +182,7 @@ async fn what_is_held_is_bounded_and_comes_out_whole() {
         sent = &mut sending => panic!("30 MiB were taken during a hold: {sent:?}"),
         () = rig.metric("gateway_held", r#"group="orders""#, 1) => {}
     }
-    rig.fence.release(&group());
+    rig.release();
     let mut got = vec![0; all.len()];
     let (sent, read) =
         within("all of it", async { tokio::join!(sending, server.read_exact(&mut got)) }).await;
@@ -246,7 +245,7 @@ async fn the_writer_s_gateway_lets_pass_what_another_has_let_pass() {
     let held = tokio::spawn(async move { client.batch_execute("begin").await.map(|()| client) });
     near.metric("gateway_held", r#"group="orders""#, 1).await;
     within("quiet", async { tokio::join!(near.fence.quiet(&group()), far.fence.quiet(&group())) }).await;
-    near.fence.release(&group());
+    near.release();
     assert!(within("it goes on", held).await.unwrap().is_ok());
     near.stopped().await;
     far.stopped().await;

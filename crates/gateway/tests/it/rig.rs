@@ -2,13 +2,14 @@
 
 use std::net::SocketAddr;
 use std::process::{Command, Output};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use meridian_gateway::{Config, Credentials, Fence, Listen, Port, Server, bind};
 use meridian_model::database::GatewayLimits;
+use meridian_model::group::HoldId;
 use meridian_model::snapshot::{GroupState, ReaderState};
-use meridian_model::{Epoch, GroupName, Name, RegionName, Snapshot, System};
+use meridian_model::{Epoch, GroupName, Moment, Name, RegionName, Snapshot, System};
 use meridian_steering::View;
 use meridian_telemetry::{Metrics, clock};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -48,6 +49,8 @@ pub(crate) struct Rig {
     served: JoinHandle<()>,
     /// The password file of the user whose sessions can be moved.
     pub(crate) password: tempfile::NamedTempFile,
+    /// The last hold.
+    held: Mutex<HoldId>,
 }
 
 /// What a rig begins with.
@@ -111,7 +114,19 @@ impl Setup {
         let (write, read) = (address(Port::Write), address(Port::Read));
         let (stop, stopped) = watch::channel(false);
         let served = tokio::spawn(server.serve(stopped));
-        Rig { write, read, fence, metrics, here: self.here, system, views, stop, served, password }
+        Rig {
+            write,
+            read,
+            fence,
+            metrics,
+            here: self.here,
+            system,
+            views,
+            stop,
+            served,
+            password,
+            held: Mutex::default(),
+        }
     }
 }
 
@@ -130,7 +145,23 @@ impl Rig {
 
     /// From now on nothing begins in that epoch.
     pub(crate) fn hold(&self, epoch: u64) {
-        self.fence.hold(&group(), Epoch(epoch), clock::now() + Duration::from_secs(3_600), "it is moved");
+        self.hold_until(epoch, clock::now() + Duration::from_secs(3_600));
+    }
+
+    pub(crate) fn hold_until(&self, epoch: u64, until: Moment) {
+        let mut held = self.held.lock().unwrap();
+        *held = HoldId { epoch: Epoch(epoch), attempt: held.attempt + 1 };
+        assert!(self.fence.hold(&group(), *held, until, "it is moved"));
+    }
+
+    /// Who is held goes on there.
+    pub(crate) fn expect(&self, successor: RegionName) {
+        self.fence.expect(&group(), *self.held.lock().unwrap(), successor);
+    }
+
+    /// The hold ends.
+    pub(crate) fn release(&self) {
+        self.fence.release(&group(), *self.held.lock().unwrap());
     }
 
     /// Who writes and who may serve reads from now on.

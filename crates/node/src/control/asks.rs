@@ -7,9 +7,10 @@ use http::StatusCode;
 use hyper::body::Incoming;
 use meridian_coordination::asks::{AskError, Say};
 use meridian_failover::Event;
+use meridian_model::group::HoldId;
 use meridian_model::order::{Maintenance, Wish, Word};
 use meridian_model::plan::Trigger;
-use meridian_model::{Epoch, GroupName, Name, RegionName, RunId, Timestamp};
+use meridian_model::{GroupName, Name, RegionName, RunId, Timestamp};
 use meridian_telemetry::clock;
 use serde::{Deserialize, Serialize};
 
@@ -100,12 +101,13 @@ pub struct MaintenanceAsked {
     pub reason: String,
 }
 
-/// Hold new transactions of that epoch; the answer comes when nothing is under way, or after
+/// Hold new transactions; the answer comes when nothing is under way, or after
 /// [`TELL_BUSY`] with how many are.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct HoldAsked {
     pub(crate) group: GroupName,
-    pub(crate) epoch: Epoch,
+    #[serde(flatten)]
+    pub(crate) hold: HoldId,
     pub(crate) for_ms: u64,
     /// Where the held sessions will go on; none when the hold ends, or when it stays.
     #[serde(default)]
@@ -118,6 +120,9 @@ pub(crate) struct HoldAsked {
 /// How many sessions are still inside a transaction.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct HeldAnswer {
+    /// To which hold that is the answer; none: it is a node's that does not say.
+    #[serde(default)]
+    pub(crate) hold: Option<HoldId>,
     pub(crate) busy: u32,
 }
 
@@ -205,11 +210,14 @@ pub(super) async fn hold(body: Incoming, control: &Control) -> Answer {
         return no_group();
     }
     let lasts = Duration::from_millis(asked_for.for_ms).min(HOLD_MAX);
-    control.fence.hold(&asked_for.group, asked_for.epoch, clock::now() + lasts, &asked_for.reason);
-    if let Some(successor) = &asked_for.to {
-        control.fence.expect(&asked_for.group, successor.clone());
+    let (group, hold, until) = (&asked_for.group, asked_for.hold, clock::now() + lasts);
+    if !control.fence.hold(group, hold, until, &asked_for.reason) {
+        return text(StatusCode::CONFLICT, "this hold has been ended, or a later one has been ordered\n");
     }
-    json(&HeldAnswer { busy: quiet_or_busy(control, &asked_for.group).await })
+    if let Some(successor) = &asked_for.to {
+        control.fence.expect(group, hold, successor.clone());
+    }
+    json(&HeldAnswer { hold: Some(hold), busy: quiet_or_busy(control, group).await })
 }
 
 async fn quiet_or_busy(control: &Control, group: &GroupName) -> u32 {
@@ -222,8 +230,8 @@ pub(super) async fn unhold(body: Incoming, control: &Control) -> Answer {
         Ok(asked) => asked,
         Err(answer) => return answer,
     };
-    control.fence.release(&asked_for.group);
-    json(&HeldAnswer { busy: 0 })
+    control.fence.release(&asked_for.group, asked_for.hold);
+    json(&HeldAnswer { hold: Some(asked_for.hold), busy: 0 })
 }
 
 /// Each firing alert that a plan waits for becomes an order to move the writer.
@@ -280,6 +288,6 @@ pub(super) fn told<T: Serialize>(result: Result<T, AskError>) -> Answer {
 }
 
 /// So that the loop of a group hears of what its own gateway does.
-pub(crate) fn held(from: RegionName, epoch: Epoch, busy: usize) -> Event {
-    Event::Held { from, epoch, busy: u32::try_from(busy).unwrap_or(u32::MAX) }
+pub(crate) fn held(from: RegionName, hold: HoldId, busy: usize) -> Event {
+    Event::Held { from, hold, busy: u32::try_from(busy).unwrap_or(u32::MAX) }
 }

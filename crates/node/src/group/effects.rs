@@ -36,10 +36,6 @@ pub(super) fn spawn(command: Command, tools: Arc<Tools>, config: Config, events:
                 None
             }
             Command::AskPromise { to, promise, sent_at } => ask_promise(&tools, to, &promise, sent_at).await,
-            Command::Step { step, run } => Some(match tools.steps.carry_out(&step, &run).await {
-                Ok(detail) => Event::StepDone { run: run.id, step, detail },
-                Err(reason) => Event::StepFailed { run: run.id, step, reason },
-            }),
             Command::EndOrder(order) => {
                 let asks = Asks::new(Arc::clone(&tools.store), tools.keys.clone());
                 if let Err(error) = asks.end(&order).await {

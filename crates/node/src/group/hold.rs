@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use http::{Method, StatusCode};
 use meridian_failover::{Config, Event};
-use meridian_model::{Epoch, Moment, RegionName};
+use meridian_model::group::HoldId;
+use meridian_model::{Moment, RegionName};
 use meridian_telemetry::clock;
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
@@ -50,7 +51,7 @@ fn others(config: &Config) -> impl Iterator<Item = &RegionName> {
 /// What is asked of every gateway.
 #[derive(Debug, Clone)]
 pub(super) struct Asked {
-    pub(super) epoch: Epoch,
+    pub(super) hold: HoldId,
     pub(super) until: Moment,
     /// Where the sessions will go on, if not here.
     pub(super) to: Option<RegionName>,
@@ -68,15 +69,15 @@ pub(super) struct Hold {
 }
 
 /// Ends the hold everywhere; where the news does not arrive it ends by itself.
-pub(super) fn end(tools: &Arc<Tools>, config: &Config, epoch: Epoch) {
-    tools.fence.release(&config.group);
+pub(super) fn end(tools: &Arc<Tools>, config: &Config, hold: HoldId) {
+    tools.fence.release(&config.group, hold);
     for region in others(config) {
         let (tools, config, region) = (Arc::clone(tools), config.clone(), region.clone());
         tokio::spawn(async move {
             let Some(address) = tools.peers.get(&region) else { return };
             let mut peer = Asker::new(*address, tools.secret.clone());
             let asked =
-                HoldAsked { group: config.group.clone(), epoch, for_ms: 0, to: None, reason: String::new() };
+                HoldAsked { group: config.group.clone(), hold, for_ms: 0, to: None, reason: String::new() };
             let _ = question(&mut peer, &region, UNHOLD, &asked).await;
         });
     }
@@ -114,21 +115,23 @@ impl Hold {
     }
 
     fn asked(&self) -> HoldAsked {
-        let Asked { epoch, until, to, reason } = self.asked.clone();
+        let Asked { hold, until, to, reason } = self.asked.clone();
         let for_ms = u64::try_from(until.since(clock::now()).as_millis()).unwrap_or(u64::MAX);
-        HoldAsked { group: self.config.group.clone(), epoch, for_ms, to, reason }
+        HoldAsked { group: self.config.group.clone(), hold, for_ms, to, reason }
     }
 
     async fn here(self) {
-        let Self { tools, config, events, asked: Asked { epoch, until, to, reason } } = self;
-        tools.fence.hold(&config.group, epoch, until, &reason);
+        let Self { tools, config, events, asked: Asked { hold, until, to, reason } } = self;
+        if !tools.fence.hold(&config.group, hold, until, &reason) {
+            return;
+        }
         if let Some(successor) = to {
-            tools.fence.expect(&config.group, successor);
+            tools.fence.expect(&config.group, hold, successor);
         }
         loop {
             let quiet = tokio::time::timeout(TELL_BUSY, tools.fence.quiet(&config.group)).await;
             let busy = tools.fence.busy(&config.group);
-            let told = events.send(held(config.me.clone(), epoch, busy)).await;
+            let told = events.send(held(config.me.clone(), hold, busy)).await;
             if quiet.is_ok() || told.is_err() || clock::now() >= until {
                 return;
             }
@@ -150,7 +153,7 @@ impl Hold {
                 continue;
             };
             answered = None;
-            let told = Event::Held { from: region.clone(), epoch: self.asked.epoch, busy };
+            let told = Event::Held { from: region.clone(), hold: self.asked.hold, busy };
             if self.events.send(told).await.is_err() || busy == 0 {
                 return;
             }
@@ -167,7 +170,10 @@ async fn question(
 ) -> Option<u32> {
     let question = Question { method: Method::POST, path, body: serde_json::to_vec(asked).ok()? };
     match peer.ask(&question, TELL_BUSY + WAY).await {
-        Ok((StatusCode::OK, body)) => serde_json::from_slice::<HeldAnswer>(&body).ok().map(|held| held.busy),
+        Ok((StatusCode::OK, body)) => {
+            let held = serde_json::from_slice::<HeldAnswer>(&body).ok()?;
+            held.hold.is_none_or(|hold| hold == asked.hold).then_some(held.busy)
+        }
         Ok((status, _)) => {
             tracing::warn!(%region, %status, "the gateway there does not hold");
             None

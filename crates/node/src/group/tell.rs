@@ -10,8 +10,8 @@ use meridian_model::run::{Run, Step, StepKind, StepState};
 use meridian_model::{Epoch, GroupName, Moment, Name, RegionName};
 use meridian_telemetry::events::{
     DatabaseFenced, DatabaseRestarted, EpochClaimed, EpochObserved, FenceReason, LeaseRenewalFailed,
-    LeaseRenewed, PromiseAnswered, QuorumChanged, ReplicationMeasured, RpoWatched, RunFinished, StepFinished,
-    StepStarted, WaitExplained, WritesClosed, WritesOpened,
+    LeaseRenewed, PromiseAnswered, QuorumChanged, ReplicationMeasured, RpoWatched, RunEnded, RunFinished,
+    StepFinished, StepStarted, WaitExplained, WritesClosed, WritesOpened,
 };
 use meridian_telemetry::{Metrics, spans};
 use tracing::Span;
@@ -206,9 +206,11 @@ impl Teller {
 
     // === how it stands ===
 
-    /// Tells of every step of this node's run that has begun or ended since the last time.
+    /// Tells of every step of this node's run that has begun or ended since the last time: of the run that made its
+    /// reign, and later of the one that prepares a switchover.
     fn follow_run(&mut self, machine: &Machine) {
-        let Some(run) = machine.run().filter(|run| run.to == self.me) else {
+        let made = || machine.run().filter(|run| run.to == self.me);
+        let Some(run) = machine.preparation().or_else(made) else {
             self.run = None;
             return;
         };
@@ -240,7 +242,11 @@ impl Teller {
                 StepFinished { group, run: id, epoch, step, took, outcome: Ok(detail) }.emit(&self.metrics);
             }
         }
-        if run.finished() && !told.run.finished() {
+        if let (Some(reason), None) = (&run.aborted, &told.run.aborted) {
+            let (group, id, epoch) = (&self.group, &run.id, run.epoch);
+            RunEnded { group, run: id, epoch, reason }.emit();
+            told.span = Span::none();
+        } else if run.finished() && !told.run.finished() {
             let last = run.steps.iter().filter_map(|s| match s.state {
                 StepState::Done { at, .. } => Some(at.0),
                 _ => None,
@@ -318,3 +324,6 @@ fn keep<T>(map: &mut HashMap<u64, T>, key: u64, value: T) {
     }
     map.insert(key, value);
 }
+
+#[cfg(test)]
+mod tests;

@@ -33,8 +33,8 @@ fn shell(script: &str) -> Work {
     Work::new(name("caches"), Task::Exec(exec), Duration::from_secs(60))
 }
 
-async fn carry_out(steps: &Steps, work: Work) -> Result<String, String> {
-    let run = Run {
+fn run_of(work: &Work) -> Run {
+    Run {
         cause: "a test".to_owned(),
         steps: vec![Step::pending(work.clone())],
         ..Run::begin(
@@ -45,8 +45,11 @@ async fn carry_out(steps: &Steps, work: Work) -> Result<String, String> {
             here(),
             Timestamp(0),
         )
-    };
-    steps.carry_out(&work.name, &run).await
+    }
+}
+
+async fn carry_out(steps: &Steps, work: Work) -> Result<String, String> {
+    steps.carry_out(&work.name, &run_of(&work)).await
 }
 
 /// A page that answers everything alike.
@@ -113,6 +116,32 @@ async fn verify_asks_its_own_checks_and_notify_tells() {
     let to = Notify::Webhook { url: Secretive::Open(url.clone()) };
     let tell = Work::new(name("tell"), Task::Notify { to, text: "moved".to_owned() }, timeout);
     assert!(carry_out(&steps, tell).await.unwrap().ends_with("answered 204 No Content"));
+}
+
+/// A run was ended, and the program of its step went on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_that_is_ended_leaves_no_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let steps = Arc::new(steps(folder.path()));
+    let (events, mut told) = mpsc::channel(1);
+    let mut doing = Doing::default();
+    let pipe = folder.path().join("alive");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR).unwrap();
+    // Itself and one that it leaves in the background: both keep the pipe open.
+    let work = shell("exec 9>alive; sleep 60 & echo begun >&9; wait");
+    let run = run_of(&work);
+    doing.begin(work.name.clone(), run.clone(), &steps, events);
+    let mut words = [0; 6];
+    let all = async {
+        let mut alive = tokio::fs::File::open(&pipe).await.unwrap();
+        alive.read_exact(&mut words).await.unwrap();
+        doing.end(run.id, work.name);
+        assert_eq!(alive.read_to_end(&mut Vec::new()).await.unwrap(), 0);
+        assert!(told.recv().await.is_none(), "nothing is told of it");
+    };
+    tokio::time::timeout(Duration::from_secs(20), all)
+        .await
+        .expect("nobody is left that keeps the pipe open");
 }
 
 #[tokio::test(flavor = "multi_thread")]

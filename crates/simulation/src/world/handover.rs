@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use meridian_failover::{DatabaseAction, Event};
 use meridian_model::Epoch;
+use meridian_model::group::HoldId;
 
 use super::serve::Peer;
 use super::wal::Log;
@@ -23,9 +24,9 @@ impl World {
     // === gateways that hold ===
 
     /// All gateways are asked to hold new transactions of that epoch until then, or to hold them no longer.
-    pub(super) fn ask_to_hold(&mut self, i: usize, epoch: Epoch, until: Option<Us>) {
+    pub(super) fn ask_to_hold(&mut self, i: usize, hold: HoldId, until: Option<Us>) {
         for to in 0..self.nodes.len() {
-            let message = Peer::Hold { epoch, until };
+            let message = Peer::Hold { hold, until };
             if to == i {
                 self.message(i, i, message);
             } else {
@@ -35,36 +36,46 @@ impl World {
     }
 
     /// A gateway hears of it and says what is still under way there.
-    pub(super) fn hold(&mut self, from: usize, to: usize, epoch: Epoch, until: Option<Us>) {
+    pub(super) fn hold(&mut self, from: usize, to: usize, hold: HoldId, until: Option<Us>) {
         if !self.process(to) {
             return;
         }
-        self.nodes[to].holds = until.map(|until| (epoch, until));
+        // An order that another one has overtaken, or the end of the same hold, changes nothing.
+        let late = self.nodes[to]
+            .holds
+            .is_some_and(|(last, held)| hold < last || (hold == last && held.is_none() && until.is_some()));
+        if late {
+            return;
+        }
+        self.nodes[to].holds = Some((hold, until));
         if until.is_none() {
             return;
         }
         let busy = self.draws.messages.percent(UNDER_WAY);
         if busy {
-            self.post(to, from, Peer::Held { epoch, busy: 1 });
+            self.post(to, from, Peer::Held { hold, busy: 1 });
             let ends = self.draws.messages.below(TRANSACTION);
-            self.after(ends, Act::Quiet { from: to, to: from, epoch });
+            self.after(ends, Act::Quiet { from: to, to: from, hold });
         } else {
-            self.quiet(to, from, epoch);
+            self.quiet(to, from, hold);
         }
     }
 
     /// Nothing is under way at a gateway any more.
-    pub(super) fn quiet(&mut self, from: usize, to: usize, epoch: Epoch) {
+    pub(super) fn quiet(&mut self, from: usize, to: usize, hold: HoldId) {
         if from == to {
-            self.deliver(to, Event::Held { from: region(from), epoch, busy: 0 });
+            self.deliver(to, Event::Held { from: region(from), hold, busy: 0 });
         } else {
-            self.post(from, to, Peer::Held { epoch, busy: 0 });
+            self.post(from, to, Peer::Held { hold, busy: 0 });
         }
     }
 
     /// The gateway of a region lets no new transaction of that epoch through.
     pub(super) fn gateway_holds(&self, i: usize, epoch: Epoch) -> bool {
-        self.nodes[i].holds.is_some_and(|(held, until)| held == epoch && self.now < until)
+        let holds = |(hold, until): (HoldId, Option<Us>)| {
+            hold.epoch == epoch && until.is_some_and(|until| self.now < until)
+        };
+        self.nodes[i].holds.is_some_and(holds)
     }
 
     // === databases that hand over ===

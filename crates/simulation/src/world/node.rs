@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use meridian_failover::{Event, Machine, Memory};
 use meridian_model::database::Replication;
+use meridian_model::group::HoldId;
 use meridian_model::{Epoch, Moment, Snapshot, System};
 use meridian_steering::View;
 
@@ -59,8 +60,8 @@ pub(crate) struct Node {
     pub(super) inbox: VecDeque<Event>,
     pub(super) tick: Timer,
     pub(crate) gateway: Option<Gate>,
-    /// The gateway holds new transactions of that epoch, until then.
-    pub(super) holds: Option<(Epoch, Us)>,
+    /// The last hold that the gateway heard of, and until when it holds new transactions; not once it was ended.
+    pub(super) holds: Option<(HoldId, Option<Us>)>,
     pub(super) fence: Timer,
     pub(super) actions: Actions,
     pub(crate) db: Db,

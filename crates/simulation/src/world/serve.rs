@@ -2,7 +2,7 @@
 //! out here, in order. A new kind of command is met by this one `match`.
 
 use meridian_failover::{At, Command, Event, Outcome, State};
-use meridian_model::group::{Announcement, GroupRecord, Promise};
+use meridian_model::group::{Announcement, GroupRecord, HoldId, Promise};
 use meridian_model::run::{Run, Step, StepKind};
 use meridian_model::{Epoch, Moment, Name};
 
@@ -22,9 +22,9 @@ pub(super) enum Peer {
     /// And answered.
     Answer { life: u32, epoch: Epoch, sent_at: Moment, granted: bool },
     /// The gateway is to hold new transactions until then; `None`: no longer.
-    Hold { epoch: Epoch, until: Option<Us> },
+    Hold { hold: HoldId, until: Option<Us> },
     /// It holds, and so many are still under way.
-    Held { epoch: Epoch, busy: u32 },
+    Held { hold: HoldId, busy: u32 },
 }
 
 /// How long a step of a run takes, at most, when nothing is wrong.
@@ -118,11 +118,13 @@ impl World {
             Command::DatabaseFence { at } => self.arm(i, at),
             Command::Database { id, action } => self.ask_database(i, id, action),
             Command::Step { step, run } => self.begin_step(i, step, run),
-            Command::Hold { epoch, until, .. } => {
+            // What it still says is not listened to.
+            Command::EndStep { .. } => {}
+            Command::Hold { hold, until, .. } => {
                 let until = self.nodes[i].clock.when(until);
-                self.ask_to_hold(i, epoch, Some(until));
+                self.ask_to_hold(i, hold, Some(until));
             }
-            Command::Unhold { epoch } => self.ask_to_hold(i, epoch, None),
+            Command::Unhold { hold } => self.ask_to_hold(i, hold, None),
             // A write that is under way here goes on until the database stops; safety does not rest on it.
             Command::CutSessions => {}
             Command::EndOrder(order) => {
@@ -187,8 +189,8 @@ impl World {
         }
         let event = match message {
             Peer::Announce(announcement) => Event::Announced(announcement),
-            Peer::Hold { epoch, until } => return self.hold(from, to, epoch, until),
-            Peer::Held { epoch, busy } => Event::Held { from: region(from), epoch, busy },
+            Peer::Hold { hold, until } => return self.hold(from, to, hold, until),
+            Peer::Held { hold, busy } => Event::Held { from: region(from), hold, busy },
             Peer::Ask { life, promise, sent_at } => {
                 self.next_ask += 1;
                 self.asks.insert(self.next_ask, (from, life, promise.epoch, sent_at));

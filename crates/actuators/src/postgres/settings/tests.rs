@@ -7,7 +7,7 @@ use meridian_model::{GroupName, RegionName};
 
 use super::*;
 
-fn config(replication: Replication) -> PostgresConfig {
+pub(in crate::postgres) fn config(replication: Replication) -> PostgresConfig {
     let region = |name| RegionName::new(name).unwrap();
     PostgresConfig {
         group: GroupName::new("orders").unwrap(),

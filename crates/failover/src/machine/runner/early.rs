@@ -42,6 +42,11 @@ impl Runner {
         self.version = 1;
     }
 
+    /// Its run is one that prepares a switchover.
+    pub(in crate::machine) const fn prepares(&self) -> bool {
+        !self.early.is_empty()
+    }
+
     fn early_steps(&self) -> Early {
         let Some(run) = self.current.as_ref().filter(|_| !self.early.is_empty()) else {
             return Early::Failed("its run has ended".to_owned());
