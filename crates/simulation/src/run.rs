@@ -164,9 +164,14 @@ fn heal(world: &mut World) -> Us {
     if world.broken().is_some() || (world.hopeless && !well) {
         return 0;
     }
-    let healed_in = world.now - calm_from;
-    let told = world.told();
-    let writes = well && world.until(WRITES_WITHIN, |world| world.told() > told);
+    let mut healed_in = world.now - calm_from;
+    let mut writes = well && told_of_writes(world);
+    // It was well for a moment only: a writer that has crashed too often gives its lease up just then.
+    while well && !writes && world.now - calm_from < PROTECTED_WITHIN && world.broken().is_none() {
+        world.until(calm_from + PROTECTED_WITHIN - world.now, World::protected);
+        healed_in = world.now - calm_from;
+        writes = told_of_writes(world);
+    }
     // A journal entry of before the calm may still come late and undo the last one, which is then written again.
     world.until(LATE_ENTRIES, World::protected);
     if world.broken().is_some() {
@@ -180,6 +185,12 @@ fn heal(world: &mut World) -> Us {
     let protected_after = (well && writes).then(|| Duration::from_micros(healed_in));
     world.end(Calm { protected_after, allowed: Duration::from_micros(PROTECTED_WITHIN), state });
     healed_in
+}
+
+/// Are clients told of new writes soon?
+fn told_of_writes(world: &mut World) -> bool {
+    let told = world.told();
+    world.until(WRITES_WITHIN, |world| world.told() > told)
 }
 
 fn words(panic: &(dyn std::any::Any + Send)) -> String {
