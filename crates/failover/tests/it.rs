@@ -10,6 +10,7 @@ mod it {
     pub(crate) mod handed;
     pub(crate) mod names;
     pub(crate) mod news;
+    pub(crate) mod patience;
     pub(crate) mod quorum;
     pub(crate) mod walks;
 }

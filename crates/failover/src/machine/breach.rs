@@ -150,8 +150,8 @@ impl Machine {
             self.breach.held = None;
             return None;
         }
-        // A switchover has a hold of its own.
-        if self.state != State::Leading {
+        // A switchover has a hold of its own, once it drains.
+        if !matches!(self.state, State::Leading | State::Preparing) {
             return None;
         }
         let epoch = self.lease.reign.as_ref()?.epoch;

@@ -88,7 +88,7 @@ impl Machine {
             State::Following => self.follow_goal(holder, epoch),
             State::Promoting => self.promote_goal(),
             State::Restarting => Some(Action::StartPrimary { epoch, quorum: self.same_quorum() }),
-            State::Leading => self.quorum_goal().or_else(|| self.read_only_goal()),
+            _ if self.leads_as_ever() => self.quorum_goal().or_else(|| self.read_only_goal()),
             State::Preparing | State::Draining | State::HandingOver => self.handing_goal(),
             State::TakingOver => self.replay_goal(),
             _ => None,

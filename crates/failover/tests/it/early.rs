@@ -51,7 +51,7 @@ fn ordered(plan: Plan, by: &str) -> Desk {
     desk
 }
 
-fn journal(desk: &Desk) -> Option<(u64, Run)> {
+pub(crate) fn journal(desk: &Desk) -> Option<(u64, Run)> {
     desk.out.iter().find_map(|c| match c {
         Command::Journal { attempt, run } => Some((*attempt, run.clone())),
         _ => None,

@@ -4,14 +4,15 @@
 use meridian_failover::{Command, Completed, Config, DatabaseAction, Event, Rule};
 use meridian_model::database::{OnRpoBreach, Replication};
 use meridian_model::group::{DatabaseRole, DatabaseStatus, GroupRecord, Quorum, StandbyStatus};
+use meridian_model::order::{Order, OrderState};
 use meridian_model::{Lsn, RegionName};
 
 use super::desk::{Desk, record, status};
 use super::names::{config, region};
 
 /// The writer, and what it did to the record, to PostgreSQL and to the gateways, in order.
-struct Writer {
-    desk: Desk,
+pub(crate) struct Writer {
+    pub(crate) desk: Desk,
     running: Option<u64>,
     told: Option<Quorum>,
     log: Vec<String>,
@@ -33,6 +34,11 @@ impl Writer {
         let mut desk = Desk::of(config, DatabaseRole::Absent, None);
         desk.record(None).win();
         desk.done(status(DatabaseRole::Stopped, 0)).done(status(DatabaseRole::Primary, 50));
+        Self::at(desk)
+    }
+
+    /// A writer as it stands.
+    pub(crate) fn at(desk: Desk) -> Self {
         let told = desk.machine.record().and_then(|record| record.quorum.clone());
         Self { desk, running: None, told, log: Vec::new() }
     }
@@ -58,6 +64,7 @@ impl Writer {
                 }
                 Command::Hold { reason, .. } => reason.clone(),
                 Command::Unhold { .. } => "unhold".to_owned(),
+                Command::EndOrder(Order { state: OrderState::Refused { reason, .. }, .. }) => reason.clone(),
                 Command::Swap(swap) if swap.record.quorum != self.told => {
                     self.told = swap.record.quorum.clone();
                     format!("record {}", words(self.told.as_ref().unwrap()))
@@ -80,12 +87,12 @@ impl Writer {
         self.note();
     }
 
-    fn beats(&mut self, times: usize, standbys: &[(usize, u64)], lsn: u64) {
+    pub(crate) fn beats(&mut self, times: usize, standbys: &[(usize, u64)], lsn: u64) {
         (0..times).for_each(|_| self.beat(standbys, lsn));
     }
 
     /// The action under way ends.
-    fn done(&mut self, lsn: u64) {
+    pub(crate) fn done(&mut self, lsn: u64) {
         let id = self.running.take().expect("an action");
         let completed = Completed { status: primary(&[], lsn), detail: String::new() };
         self.desk.say(Event::Finished { id, result: Ok(completed) });
@@ -93,7 +100,7 @@ impl Writer {
     }
 
     /// What was done since the last question.
-    fn did(&mut self) -> Vec<String> {
+    pub(crate) fn did(&mut self) -> Vec<String> {
         std::mem::take(&mut self.log)
     }
 }
@@ -230,7 +237,7 @@ fn a_record_without_acknowledgers_gives_nobody_a_proof() {
 }
 
 /// The log grows by ten in each half second, and the best standby is so many of them behind.
-fn lags(writer: &mut Writer, from: u64, times: u64, behind: impl Fn(u64) -> u64) -> Vec<String> {
+pub(crate) fn lags(writer: &mut Writer, from: u64, times: u64, behind: impl Fn(u64) -> u64) -> Vec<String> {
     for beat in from..from + times {
         let written = 1_000 + 10 * beat;
         writer.beat(&[(1, written - 10 * behind(beat)), (2, 100)], written);

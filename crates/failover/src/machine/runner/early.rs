@@ -6,15 +6,21 @@
 //! and the run of the next reign begins with its steps as they stand. When one of them fails for good, or a
 //! person ends the run, the switchover is called off.
 
+use std::time::Duration;
+
 use meridian_model::name::{Name, RegionName, RunId};
 use meridian_model::order::{Handover, Order};
+use meridian_model::plan::{Task, Work};
 use meridian_model::run::{Run, RunKind, Step, StepKind, StepState};
 use meridian_model::{Moment, Timestamp};
 
 use super::{Runner, abort};
+use crate::limits::{EARLY_TRIES, STEP_GRACE};
 use crate::machine::Machine;
 use crate::machine::handover::nobody_in_person;
+use crate::machine::rules::secs;
 use crate::machine::runs::{before, without};
+use crate::table::State;
 
 /// How far the steps are that the demotion waits for.
 enum Early {
@@ -55,6 +61,12 @@ impl Runner {
         }
         let over = steps().all(Step::over) && run.paused.is_none() && self.is_settled();
         if over { Early::Over } else { Early::UnderWay }
+    }
+
+    /// For how long these steps are waited for: the sum of all their tries.
+    fn early_takes_at_most(&self) -> Duration {
+        let of_run = self.current.iter().flat_map(|run| &run.steps);
+        of_run.filter(|s| self.early.contains(&s.work.name)).map(|s| takes_at_most(&s.work)).sum()
     }
 
     /// Nothing more of it begins: the next reign goes on with it, or nobody does.
@@ -112,7 +124,7 @@ impl Machine {
     pub(in crate::machine) fn look_at_early_steps(&mut self) {
         let early = self.runner.early_steps();
         let why_not = match &early {
-            Early::UnderWay => self.no_time_to_prepare(),
+            Early::UnderWay => self.no_time_to_prepare().or_else(|| self.prepares_for_too_long()),
             Early::Failed(why) => Some(why.clone()),
             Early::Over => self.successor_has_become_unwell(),
         };
@@ -158,6 +170,20 @@ impl Machine {
         }
     }
 
+    /// It writes as ever: at most a switchover waits for what comes before the demotion. That may take hours, and
+    /// who may acknowledge and how much may be lost matters all the while.
+    pub(in crate::machine) fn leads_as_ever(&self) -> bool {
+        let early = self.handing.now.as_ref().is_some_and(|hand| !hand.early_over);
+        self.state == State::Leading || (early && self.state == State::Preparing)
+    }
+
+    /// All steps one after the other, each with all its tries, would be over by now.
+    fn prepares_for_too_long(&mut self) -> Option<String> {
+        let most = self.runner.early_takes_at_most();
+        let over = self.due(self.since + most, "the steps before the demotion are waited for no longer");
+        over.then(|| format!("what comes before the demotion is not over after {}", secs(most)))
+    }
+
     /// The run of a switchover begins with what the old writer has done before its demotion.
     pub(in crate::machine) fn take_over_early(&self, run: &mut Run, token: &Handover) {
         let Some(id) = &token.prepared else {
@@ -182,6 +208,16 @@ impl Machine {
             step.state = StepState::Done { since, at, detail };
         }
     }
+}
+
+/// All tries of a step, each to the end of its time.
+fn takes_at_most(work: &Work) -> Duration {
+    let once = match work.task {
+        Task::Wait { for_ms } => work.timeout_ms.max(for_ms),
+        _ => work.timeout_ms,
+    };
+    let tries = work.retries.map_or(EARLY_TRIES, |retries| retries.saturating_add(1));
+    (Duration::from_millis(once) + STEP_GRACE).saturating_mul(tries)
 }
 
 /// The steps that the demotion waits for, at any distance.
