@@ -3,6 +3,7 @@
 
 #[cfg(test)]
 mod it {
+    pub(crate) mod again;
     pub(crate) mod desk;
     pub(crate) mod early;
     pub(crate) mod evidence;

@@ -105,8 +105,12 @@ impl Machine {
         match kind {
             RunKind::Switchover => plan.graceful.clone(),
             RunKind::Failover => plan.ungraceful.clone(),
-            // Nobody was recovered: what the plan tells people and programs is not told.
-            RunKind::Start | RunKind::Resume => without_outside(&plan.ungraceful),
+            // Nobody was recovered: what the plan tells people and programs is not told, and what it turns for a
+            // recovery, perhaps long after a person has turned it back, is not turned.
+            RunKind::Start | RunKind::Resume => {
+                let works = without_outside(&plan.ungraceful);
+                works.into_iter().map(as_the_spec_says).collect()
+            }
         }
     }
 
@@ -161,6 +165,16 @@ fn without_outside(works: &[Work]) -> Vec<Work> {
     without(works, |w| {
         matches!(w.task, Task::Approve { .. } | Task::Notify { .. } | Task::Exec(_) | Task::Wait { .. })
     })
+}
+
+/// Traffic and compute as the spec has them where the writer is.
+fn as_the_spec_says(work: Work) -> Work {
+    let task = match work.task {
+        Task::Shift { .. } => Task::Shift { dial: None, drain: false },
+        Task::Scale { service, .. } => Task::Scale { service, instances: None },
+        other => other,
+    };
+    Work { task, ..work }
 }
 
 /// What depended on those that are left out depends on what they depended on.
