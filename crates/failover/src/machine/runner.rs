@@ -41,8 +41,6 @@ pub(super) struct Runner {
     /// By name, the steps that are running: since when, and what was asked of the runtime for them.
     acts: BTreeMap<Name, Act>,
     words: VecDeque<RunWords>,
-    /// Of a run that prepares a switchover the steps that may begin; else empty.
-    early: Vec<Name>,
     /// Promotion was commanded: the run counts for the flap window.
     pub(super) acted: bool,
 }
@@ -127,7 +125,7 @@ impl Runner {
         let words = self.words.iter().find(|w| w.run == run.id);
         let mut changed = words.is_some_and(|words| obey(run, words, at.wall));
         if run.paused.is_none() && run.aborted.is_none() {
-            changed |= begin_ready(run, &self.early, at.wall);
+            changed |= begin_ready(run, at.wall);
         }
         for step in run.steps.iter().filter(|s| matches!(s.state, StepState::Running { .. })) {
             self.acts.entry(step.work.name.clone()).or_insert(Act::begun(at.now));
@@ -189,10 +187,9 @@ fn over(run: &Run) -> usize {
     run.steps.iter().filter(|s| s.over()).count()
 }
 
-/// Everything whose predecessors are over begins; of a run that only prepares, no more than `early`.
-fn begin_ready(run: &mut Run, early: &[Name], at: Timestamp) -> bool {
-    let wanted = |s: &Step| early.is_empty() || early.contains(&s.work.name);
-    let pending = |s: &Step| matches!(s.state, StepState::Pending) && wanted(s);
+/// Everything whose predecessors are over begins.
+fn begin_ready(run: &mut Run, at: Timestamp) -> bool {
+    let pending = |s: &Step| matches!(s.state, StepState::Pending);
     let ready: Vec<bool> = run.steps.iter().map(|s| pending(s) && run.ready(s)).collect();
     for (step, _) in run.steps.iter_mut().zip(&ready).filter(|(_, ready)| **ready) {
         step.state = StepState::Running { since: at };

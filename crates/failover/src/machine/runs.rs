@@ -75,6 +75,7 @@ impl Machine {
     fn draft(&self, kind: RunKind, epoch: Epoch, cause: String, fence: String) -> Run {
         let old = self.facts.record.as_ref();
         let unfinished = self.run().filter(|r| !r.finished());
+        let preparation = old.and_then(|old| self.runner.open_preparation(old.epoch));
         let mut run = Run {
             id: run_id(&self.config.group, epoch, kind),
             group: self.config.group.clone(),
@@ -91,7 +92,7 @@ impl Machine {
             paused: None,
             aborted: None,
             resumed: 0,
-            takes_over: unfinished.map(|r| r.id.clone()),
+            takes_over: unfinished.or(preparation).map(|r| r.id.clone()),
             evidence: Box::new(self.evidence(kind)),
         };
         if let (RunKind::Resume, Some(before)) = (kind, unfinished) {
