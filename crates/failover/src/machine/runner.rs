@@ -99,6 +99,11 @@ impl Runner {
         self.current.as_ref().filter(|r| &r.id == id).or_else(|| self.seen.iter().find(|r| &r.id == id))
     }
 
+    /// The newest run of the group, also one that only prepared a switchover.
+    pub(super) fn newest(&self) -> Option<&Run> {
+        self.current.iter().chain(&self.seen).max_by_key(|run| (run.epoch, run.decided_at))
+    }
+
     /// What persons have said to that run.
     pub(super) fn said_to(&self, id: &RunId) -> Option<&RunWords> {
         self.words.iter().find(|words| &words.run == id)

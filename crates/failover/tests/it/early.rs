@@ -303,3 +303,25 @@ fn a_preparation_that_is_paused_is_not_over() {
     assert!(journalled(&mut desk).finished());
     assert!(matches!(desk.asked, Some((_, DatabaseAction::PrepareHandover { .. }))), "{:?}", desk.out);
 }
+
+/// An alert that goes on firing repeated what comes before the demotion, also what tells people, once a minute.
+#[test]
+fn an_alert_does_not_repeat_a_preparation_that_failed() {
+    let mut desk = Desk::protected_by(quorum(0, early_plan(OnFailure::Abort)));
+    let fires = |desk: &mut Desk, minutes: i64| {
+        let order = order(Wish::Switchover { to: region(1) }, Epoch(1));
+        let (id, by) = (name(&format!("order-{minutes}")), "alert".to_owned());
+        desk.wall = Timestamp(minutes * 60_000);
+        desk.say(Event::Ordered(Some(meridian_model::order::Order { id, by, ..order })));
+    };
+    fires(&mut desk, 60);
+    assert_eq!(desk.state(), State::Preparing, "{:?}", desk.out);
+    ready_ends(&mut desk, false);
+    journalled(&mut desk);
+    assert_eq!(desk.state(), State::Leading);
+    fires(&mut desk, 61);
+    let why = refused(&desk).expect("a refusal");
+    assert!(why.contains("the last run was only 60.0 s ago"), "{why}");
+    fires(&mut desk, 120);
+    assert_eq!(desk.state(), State::Preparing, "{:?}", desk.out);
+}
