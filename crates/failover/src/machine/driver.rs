@@ -65,6 +65,7 @@ impl Machine {
         }
         self.runner.acted |= matches!(goal, Action::Promote { .. });
         self.quorum_commanded(&goal);
+        self.breach.commanded(&goal);
         self.driver.next_id += 1;
         self.driver.running = Some((self.driver.next_id, goal.clone()));
         Some(Command::Database { id: self.driver.next_id, action: goal })
