@@ -67,6 +67,9 @@ impl Writer {
                 Command::EndOrder(Order { state: OrderState::Refused { reason, .. }, .. }) => reason.clone(),
                 Command::Swap(swap) if swap.record.quorum != self.told => {
                     self.told = swap.record.quorum.clone();
+                    // A member that knows no quorum goes by the terms, and must not think that more is promised.
+                    let terms = swap.record.terms.as_ref().unwrap().acknowledgers;
+                    assert!(terms <= self.told.as_ref().map(|told| told.acknowledgers), "{:?}", swap.record);
                     format!("record {}", words(self.told.as_ref().unwrap()))
                 }
                 _ => continue,
@@ -281,4 +284,40 @@ fn a_degraded_asynchronous_database_is_read_only() {
     lags(&mut writer, 0, 10, |_| 0);
     assert_eq!(lags(&mut writer, 10, 14, |beat| beat - 9), Vec::<String>::new(), "it is only told");
     assert!(writer.desk.machine.rpo_breach().is_some());
+}
+
+/// PostgreSQL took the setting, and the answer did not come: nobody took it back when the breach had ended.
+#[test]
+fn a_database_that_may_be_read_only_is_told_otherwise() {
+    for well in [true, false] {
+        let mut writer = Writer::asynchronous(OnRpoBreach::Degrade);
+        lags(&mut writer, 0, 10, |_| 0);
+        assert_eq!(lags(&mut writer, 10, 12, |beat| beat - 9), ["read-only true"]);
+        let id = writer.running.take().unwrap();
+        writer.desk.say(Event::Finished { id, result: Err("it did not answer".to_owned()) });
+        writer.note();
+        if well {
+            assert_eq!(lags(&mut writer, 22, 4, |_| 0), ["read-only false"]);
+        } else {
+            assert_eq!(lags(&mut writer, 22, 4, |beat| beat - 9), ["read-only true"], "it is tried again");
+        }
+        writer.done(1_300);
+        assert_eq!(lags(&mut writer, 26, 4, |beat| if well { 0 } else { beat - 9 }), Vec::<String>::new());
+    }
+}
+
+/// A setting that ended when the database was being started anew.
+#[test]
+fn a_database_that_starts_again_in_a_breach_is_made_read_only_again() {
+    let mut writer = Writer::asynchronous(OnRpoBreach::Degrade);
+    lags(&mut writer, 0, 10, |_| 0);
+    assert_eq!(lags(&mut writer, 10, 12, |beat| beat - 9), ["read-only true"]);
+    writer.desk.say(Event::Database(status(DatabaseRole::Stopped, 0)));
+    writer.done(1_220);
+    let (id, action) = writer.desk.asked.clone().unwrap();
+    assert!(matches!(action, DatabaseAction::StartPrimary { .. }), "{action:?}");
+    let completed = Completed { status: primary(&[], 1_220), detail: String::new() };
+    writer.desk.say(Event::Finished { id, result: Ok(completed) });
+    writer.note();
+    assert_eq!(writer.did(), ["read-only true"]);
 }
