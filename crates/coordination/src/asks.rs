@@ -112,12 +112,17 @@ impl Asks {
     /// Says something to a run.
     ///
     /// # Errors
-    /// [`AskError::Refused`] when there is no such run, it is over, or it waits for nothing of the kind.
+    /// [`AskError::Refused`] when there is no such run, it or its reign is over, or it waits for nothing of the kind.
     pub async fn say(&self, run: &RunId, say: Say, word: Word) -> Result<RunWords, AskError> {
         let (found, _) = self.read::<Run>(&self.keys.run(run)).await?;
         let found = found.ok_or_else(|| refused(format!("there is no run {run}")))?;
         if found.finished() {
             return Err(refused(format!("run {run} is over")));
+        }
+        let (record, _) = self.read::<GroupRecord>(&self.keys.record(&found.group)).await?;
+        if let Some(record) = record.filter(|record| record.epoch > found.epoch) {
+            let (old, new) = (found.epoch, record.epoch);
+            return Err(refused(format!("run {run} ended with epoch {old}, and now it is epoch {new}")));
         }
         let key = self.keys.words(run);
         let (words, revision) = self.read::<RunWords>(&key).await?;

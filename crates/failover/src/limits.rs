@@ -51,6 +51,9 @@ pub(crate) const ANNOUNCED_MAX: usize = 64;
 pub(crate) const RUNS_SEEN_MAX: usize = 8;
 /// Moves within one step; more would be a circle.
 pub(crate) const MOVES_MAX: usize = 8;
+/// A step before the demotion that is tried until it succeeds is waited for as if it had so many tries; then the
+/// switchover is called off.
+pub(crate) const EARLY_TRIES: u32 = 10;
 /// An orderly stop within a switchover may take so long; a checkpoint went before it.
 pub(crate) const STOP_IN_ORDER: Duration = Duration::from_secs(3);
 /// Gateways hold so much longer than a switchover may take at most, for the way of the news.

@@ -158,7 +158,7 @@ impl Machine {
     /// The run by which this member prepares a switchover, or did so last in this reign.
     #[must_use]
     pub fn preparation(&self) -> Option<&Run> {
-        self.runner.current.as_ref().filter(|_| self.runner.prepares())
+        self.runner.preparation()
     }
 
     fn move_on(&mut self) {

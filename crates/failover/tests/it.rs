@@ -3,6 +3,7 @@
 
 #[cfg(test)]
 mod it {
+    pub(crate) mod again;
     pub(crate) mod desk;
     pub(crate) mod early;
     pub(crate) mod evidence;
@@ -10,6 +11,7 @@ mod it {
     pub(crate) mod handed;
     pub(crate) mod names;
     pub(crate) mod news;
+    pub(crate) mod patience;
     pub(crate) mod quorum;
     pub(crate) mod steps;
     pub(crate) mod walks;

@@ -1,7 +1,7 @@
 //! Law 6: a step of a run begins after all that it depends on, and what is done stays done.
 //!
-//! What safety needs holds whatever the plan says of dependencies: a run has a fence, a promotion and a
-//! protection, nothing is promoted before the fence is done, and neither compute nor traffic comes before the
+//! What safety needs holds whatever the plan says of dependencies: a run that does not only prepare one has a fence,
+//! a promotion and a protection, nothing is promoted before the fence is done, and neither compute nor traffic comes before the
 //! promotion. What a switchover says was done before the old writer's demotion, the run that it took over did.
 
 use meridian_model::run::{Run, RunKind, Step, StepKind, StepState};
@@ -27,7 +27,7 @@ pub fn check(world: &World) -> Result<(), Violation> {
     Ok(())
 }
 
-/// Each of these stands in every run, once.
+/// Each of these stands once in every run that does not only prepare a switchover.
 const NEEDED: [StepKind; 3] = [StepKind::Fence, StepKind::Promote, StepKind::Protect];
 /// What comes after the promotion, always.
 const AFTER_PROMOTION: [StepKind; 5] =
@@ -35,7 +35,7 @@ const AFTER_PROMOTION: [StepKind; 5] =
 
 fn incomplete(run: &Run) -> Option<String> {
     let times = |kind: StepKind| run.steps.iter().filter(|s| s.kind() == kind).count();
-    let kind = NEEDED.into_iter().find(|kind| times(*kind) != 1)?;
+    let kind = NEEDED.into_iter().filter(|_| !run.prepares()).find(|kind| times(*kind) != 1)?;
     Some(format!("run {} has {} steps of the kind {kind}, it needs one", run.id, times(kind)))
 }
 

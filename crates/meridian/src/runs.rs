@@ -139,6 +139,7 @@ fn state(run: &Run) -> String {
     match (&run.aborted, &run.paused) {
         (Some(why), _) => format!("aborted: {why}"),
         (None, Some(why)) => format!("paused: {why}"),
+        (None, None) if run.finished() && run.prepares() => "prepared".to_owned(),
         (None, None) if run.finished() => "protected again".to_owned(),
         (None, None) => {
             let running: Vec<&str> = running(run).collect();

@@ -170,6 +170,7 @@ fn run_lines(run: &Run) -> String {
     let end = match (&run.aborted, &run.paused) {
         (Some(why), _) => format!("ended before its end ({why})"),
         (None, Some(why)) => format!("paused ({why})"),
+        (None, None) if run.finished() && run.prepares() => "prepared".to_owned(),
         (None, None) if run.finished() => "protected again".to_owned(),
         (None, None) => "not finished".to_owned(),
     };

@@ -68,7 +68,8 @@ pub struct Terms {
     pub lease_ttl_ms: u64,
     /// The roster, in the order of the spec.
     pub members: Vec<RegionName>,
-    /// How many standbys the spec wants to have a commit before it is acknowledged; none: asynchronous.
+    /// How many standbys the spec wants to have a commit before it is acknowledged, or fewer as long as the record's
+    /// [`GroupRecord::quorum`] promises less; none: asynchronous.
     pub acknowledgers: Option<u32>,
 }
 
@@ -176,7 +177,9 @@ pub struct Announcement {
     pub epoch: Epoch,
     /// The [`GroupRecord::renewal`] that is being sent; of one attempt only.
     pub renewal: u64,
-    /// Its database takes writes: other regions lead clients there without waiting for etcd to show it.
+    /// Its database takes writes: other regions lead clients there without waiting for etcd to show it. An older
+    /// version does not say.
+    #[serde(default)]
     pub writes: bool,
 }
 

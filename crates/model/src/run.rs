@@ -309,10 +309,17 @@ impl Run {
         }
     }
 
-    /// Nothing is left to be done: the group is protected again, or the run was aborted.
+    /// Nothing is left to be done: the group is protected again, or the run was aborted. One that is paused waits for
+    /// a person, whatever its steps.
     #[must_use]
     pub fn finished(&self) -> bool {
-        self.aborted.is_some() || self.steps.iter().all(Step::over)
+        self.aborted.is_some() || (self.paused.is_none() && self.steps.iter().all(Step::over))
+    }
+
+    /// It does only what a plan wants before the old writer is demoted: the switchover itself is the next reign's run.
+    #[must_use]
+    pub fn prepares(&self) -> bool {
+        self.kind == RunKind::Switchover && !self.steps.iter().any(|s| s.kind().machines_own())
     }
 
     /// The step of that name.

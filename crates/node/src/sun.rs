@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use meridian_coordination::asks::Asks;
 use meridian_model::order::{Wish, Word};
-use meridian_model::run::RunKind;
+use meridian_model::run::{Run, RunKind};
 use meridian_model::snapshot::GroupState;
 use meridian_model::{GroupName, RegionName, System, Timestamp};
 use meridian_planner::schedule;
@@ -74,7 +74,8 @@ impl Sun {
     fn served(&self, group: &GroupName, hour: Timestamp) -> bool {
         let knowledge = self.knowledge.lock().unwrap_or_else(PoisonError::into_inner);
         let ordered = knowledge.order(group).is_some_and(|o| o.by == "schedule" && o.at >= hour);
-        let moved = |kind: RunKind| matches!(kind, RunKind::Failover | RunKind::Switchover);
-        ordered || knowledge.runs(group).iter().any(|r| moved(r.kind) && r.decided_at >= hour)
+        let moved =
+            |run: &Run| matches!(run.kind, RunKind::Failover | RunKind::Switchover) && !run.prepares();
+        ordered || knowledge.runs(group).iter().any(|run| moved(run) && run.decided_at >= hour)
     }
 }

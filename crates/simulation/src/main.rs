@@ -121,7 +121,7 @@ fn shapes(nodes: Option<&str>) -> Vec<Shape> {
     match nodes {
         Some("1") => vec![Shape::Alone],
         Some("2w") => vec![Shape::TwoAndWitness],
-        Some("3") => vec![Shape::ThreeQuorum, Shape::ThreeAsync],
+        Some("3") => vec![Shape::ThreeQuorum, Shape::ThreePatient, Shape::ThreeAsync],
         Some("5") => vec![Shape::FiveQuorum],
         _ => Shape::ALL.to_vec(),
     }

@@ -163,7 +163,8 @@ impl Schedule {
 /// The mix of shapes: systems of one region show little, five cost most.
 fn pick(chance: &mut Chance, shapes: &[Shape]) -> Shape {
     let weight = |shape: &Shape| match shape {
-        Shape::ThreeQuorum => 36,
+        Shape::ThreeQuorum => 30,
+        Shape::ThreePatient => 6,
         Shape::ThreeAsync => 28,
         Shape::FiveQuorum => 12,
         Shape::TwoAndWitness => 20,

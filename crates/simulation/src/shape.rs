@@ -11,7 +11,7 @@ use meridian_model::database::{
     Database, GatewayLimits, Member, OnRpoBreach, PostgresMember, Replication, SwitchoverLimits,
 };
 use meridian_model::name::{Name, RegionName};
-use meridian_model::plan::{Form, OnFailure, PlannedStep, Task, Work};
+use meridian_model::plan::{Form, OnFailure, PlannedStep, Task, Work, millis};
 use meridian_model::service::{Backend, HealthCheck, Retries, Service};
 use meridian_model::topology::{
     Coordination, Dial, Location, NodeAddresses, Objectives, Pattern, Population, Provider, Region, Role,
@@ -23,12 +23,18 @@ use meridian_model::{Share, Timers};
 pub const REGIONS_MAX: usize = 5;
 /// The data that may be lost under asynchronous replication, as time.
 pub const RPO: Duration = Duration::from_secs(5);
+/// A standby that is away for so long leaves the candidates.
+const CANDIDATE_GONE: Duration = Duration::from_secs(3);
+/// For so long some old writers wait before they are demoted.
+const PATIENCE: Duration = CANDIDATE_GONE.saturating_mul(4);
 
 /// A system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Shape {
     /// Three regions, one standby acknowledges.
     ThreeQuorum,
+    /// The same, and a switchover waits for longer than a standby may be away.
+    ThreePatient,
     /// Three regions, nobody acknowledges.
     ThreeAsync,
     /// Five regions, two standbys acknowledge.
@@ -41,14 +47,20 @@ pub enum Shape {
 
 impl Shape {
     /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::ThreeQuorum, Self::ThreeAsync, Self::FiveQuorum, Self::TwoAndWitness, Self::Alone];
+    pub const ALL: [Self; 6] = [
+        Self::ThreeQuorum,
+        Self::ThreePatient,
+        Self::ThreeAsync,
+        Self::FiveQuorum,
+        Self::TwoAndWitness,
+        Self::Alone,
+    ];
 
     /// Regions with a node; each is a vantage point.
     #[must_use]
     pub const fn nodes(self) -> usize {
         match self {
-            Self::ThreeQuorum | Self::ThreeAsync | Self::TwoAndWitness => 3,
+            Self::ThreeQuorum | Self::ThreePatient | Self::ThreeAsync | Self::TwoAndWitness => 3,
             Self::FiveQuorum => 5,
             Self::Alone => 1,
         }
@@ -73,7 +85,9 @@ impl Shape {
     #[must_use]
     pub const fn replication(self) -> Replication {
         match self {
-            Self::ThreeQuorum | Self::TwoAndWitness => Replication::Quorum { acknowledgers: 1 },
+            Self::ThreeQuorum | Self::ThreePatient | Self::TwoAndWitness => {
+                Replication::Quorum { acknowledgers: 1 }
+            }
             Self::FiveQuorum => Replication::Quorum { acknowledgers: 2 },
             Self::ThreeAsync | Self::Alone => Replication::Async,
         }
@@ -83,7 +97,7 @@ impl Shape {
     #[must_use]
     pub const fn on_rpo_breach(self) -> OnRpoBreach {
         match self {
-            Self::FiveQuorum => OnRpoBreach::Degrade,
+            Self::FiveQuorum | Self::ThreePatient => OnRpoBreach::Degrade,
             Self::ThreeAsync => OnRpoBreach::Block,
             Self::ThreeQuorum | Self::TwoAndWitness | Self::Alone => OnRpoBreach::Warn,
         }
@@ -105,7 +119,7 @@ impl Shape {
         match self {
             Self::TwoAndWitness | Self::ThreeQuorum => region == 2,
             Self::FiveQuorum => region == 4,
-            Self::ThreeAsync | Self::Alone => false,
+            Self::ThreePatient | Self::ThreeAsync | Self::Alone => false,
         }
     }
 
@@ -121,7 +135,7 @@ impl Shape {
             rpo: RPO,
             max_read_lag: Duration::from_secs(10),
             // So short that members come and go within a storm.
-            candidate_gone: Duration::from_secs(3),
+            candidate_gone: CANDIDATE_GONE,
             on_rpo_breach: self.on_rpo_breach(),
             timers: Timers { flap_window, ..Timers::default() },
             gateways: (0..self.nodes()).map(region).collect(),
@@ -145,7 +159,12 @@ impl Shape {
 
     /// What the old writer does before a switchover demotes it, with each way in which it may fail.
     fn early(self) -> Vec<PlannedStep> {
+        let graceful = |work| PlannedStep { form: Form::Graceful, work };
         let on_failure = match self {
+            Self::ThreePatient => {
+                let wait = Task::Wait { for_ms: millis(PATIENCE) };
+                return vec![graceful(Work::new(named("settle"), wait, PATIENCE))];
+            }
             Self::ThreeAsync => OnFailure::Pause,
             Self::FiveQuorum => OnFailure::Continue,
             Self::TwoAndWitness => OnFailure::Abort,
@@ -156,7 +175,7 @@ impl Shape {
         let check = Work { retries: Some(1), on_failure, ..check };
         let wait = Work::new(named("settle"), Task::Wait { for_ms: 300 }, limit);
         let wait = Work { after: vec![check.name.clone()], ..wait };
-        [check, wait].map(|work| PlannedStep { form: Form::Graceful, work }).into()
+        [check, wait].map(graceful).into()
     }
 
     /// The checked spec, as steering reads it.
@@ -248,6 +267,7 @@ impl fmt::Display for Shape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::ThreeQuorum => "three regions, quorum of one",
+            Self::ThreePatient => "three regions, quorum of one, in no haste",
             Self::ThreeAsync => "three regions, asynchronous",
             Self::FiveQuorum => "five regions, quorum of two",
             Self::TwoAndWitness => "two regions and a witness, quorum of one",

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use meridian_coordination::asks::{Asks, Say};
 use meridian_coordination::journal::RUNS_KEPT;
 use meridian_coordination::{Commit, Faults, Journal, JournalError, Keys, Memory, Store, encode, txns};
 use meridian_model::group::{GroupRecord, WalPosition};
+use meridian_model::order::Word;
 use meridian_model::run::{Run, RunKind, Step, StepKind, StepState};
 use meridian_model::{Epoch, Name, Timestamp};
 
@@ -137,4 +139,18 @@ async fn only_the_oldest_runs_of_one_group_are_pruned() {
     epochs.sort_unstable();
     assert_eq!(epochs, (6..=total).collect::<Vec<_>>());
     assert_eq!(left.len(), epochs.len() + total as usize);
+}
+
+/// A run that its owner left open is carried on by the run of the next reign: nobody hears what is said to the old one.
+#[tokio::test(start_paused = true)]
+async fn nothing_is_said_to_a_run_of_an_earlier_reign() {
+    let store = Memory::new();
+    let asks = Asks::new(Arc::new(store.clone()), keys());
+    let word = || Word { by: "ada".to_owned(), at: Timestamp(1), reason: String::new() };
+    let first = claim(&store, None, 1).await;
+    asks.say(&run(1).id, Say::Pause, word()).await.unwrap();
+    claim(&store, Some(first), 2).await;
+    let refused = asks.say(&run(1).id, Say::Pause, word()).await.unwrap_err().to_string();
+    assert!(refused.contains("ended with epoch 1, and now it is epoch 2"), "{refused}");
+    asks.say(&run(2).id, Say::Pause, word()).await.unwrap();
 }

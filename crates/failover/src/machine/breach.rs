@@ -48,14 +48,40 @@ pub(super) struct Breach {
     open: Option<RpoBreach>,
     /// The gateways hold for it, until then.
     held: Option<(HoldId, Moment)>,
-    /// The database was made read-only for it.
-    pub(super) read_only: bool,
+    /// Whether the database was made read-only for it.
+    read_only: ReadOnly,
+}
+
+/// The setting of the database. After a failure the old one or the new one may be in force.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum ReadOnly {
+    #[default]
+    No,
+    Yes,
+    InDoubt,
 }
 
 impl Breach {
     /// A reign begins.
     pub(super) fn forget(&mut self) {
         *self = Self::default();
+    }
+
+    /// The database was started, which takes the setting back.
+    pub(super) fn started(&mut self) {
+        self.read_only = ReadOnly::No;
+    }
+
+    /// This action is about to be commanded.
+    pub(super) fn commanded(&mut self, action: &Action) {
+        if matches!(action, Action::SetReadOnly(_)) {
+            self.read_only = ReadOnly::InDoubt;
+        }
+    }
+
+    /// The setting is in force.
+    pub(super) fn is_set(&mut self, on: bool) {
+        self.read_only = if on { ReadOnly::Yes } else { ReadOnly::No };
     }
 
     /// Somebody else may have ended the hold.
@@ -150,8 +176,8 @@ impl Machine {
             self.breach.held = None;
             return None;
         }
-        // A switchover has a hold of its own.
-        if self.state != State::Leading {
+        // A switchover has a hold of its own, once it drains.
+        if !matches!(self.state, State::Leading | State::Preparing) {
             return None;
         }
         let epoch = self.lease.reign.as_ref()?.epoch;
@@ -180,7 +206,8 @@ impl Machine {
     /// The database is to be read-only while the lag is too great, or no longer.
     pub(super) fn read_only_goal(&self) -> Option<Action> {
         let wanted = self.acknowledgers().is_none() && self.acts_on_breach(OnRpoBreach::Degrade);
-        (wanted != self.breach.read_only).then_some(Action::SetReadOnly(wanted))
+        let is = if wanted { ReadOnly::Yes } else { ReadOnly::No };
+        (self.breach.read_only != is).then_some(Action::SetReadOnly(wanted))
     }
 
     /// The breach, for people.

@@ -65,6 +65,7 @@ impl Machine {
         }
         self.runner.acted |= matches!(goal, Action::Promote { .. });
         self.quorum_commanded(&goal);
+        self.breach.commanded(&goal);
         self.driver.next_id += 1;
         self.driver.running = Some((self.driver.next_id, goal.clone()));
         Some(Command::Database { id: self.driver.next_id, action: goal })
@@ -88,7 +89,7 @@ impl Machine {
             State::Following => self.follow_goal(holder, epoch),
             State::Promoting => self.promote_goal(),
             State::Restarting => Some(Action::StartPrimary { epoch, quorum: self.same_quorum() }),
-            State::Leading => self.quorum_goal().or_else(|| self.read_only_goal()),
+            _ if self.leads_as_ever() => self.quorum_goal().or_else(|| self.read_only_goal()),
             State::Preparing | State::Draining | State::HandingOver => self.handing_goal(),
             State::TakingOver => self.replay_goal(),
             _ => None,

@@ -213,9 +213,9 @@ impl Machine {
         }
     }
 
-    /// An alert that goes on firing is sent again and again; the writer has moved for it already.
+    /// An alert that goes on firing is sent again and again; the writer has moved for it already, or has tried to.
     fn not_again_for_an_alert(&self, order: &Order, _: Moment) -> Ruling {
-        let last = self.run().map(|run| run.decided_at.0).filter(|_| order.by == "alert");
+        let last = self.runner.newest().map(|run| run.decided_at.0).filter(|_| order.by == "alert");
         let Some(last) = last else { return Ok(format!("{} may ask at any time", order.by)) };
         let ago = Duration::from_millis(u64::try_from(self.at.wall.0.saturating_sub(last)).unwrap_or(0));
         let window = self.config.timers.flap_window;

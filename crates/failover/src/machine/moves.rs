@@ -107,10 +107,7 @@ impl Machine {
                 self.breach.forget();
                 self.begin_promotion();
             }
-            State::Restarting => {
-                self.standbys.reconnect(self.at.now);
-                self.breach.read_only = false;
-            }
+            State::Restarting => self.standbys.reconnect(self.at.now),
             State::Leading => self.breach.hold_anew(),
             State::Stopped | State::Releasing => {
                 self.lease.reign = None;

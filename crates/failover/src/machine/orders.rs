@@ -1,7 +1,7 @@
 //! What is to be done now, derived from where the machine stands. The order matters: fences before
 //! anything, memory before what rests on it.
 
-use meridian_model::group::{Announcement, GroupRecord, Promise, Terms};
+use meridian_model::group::{Announcement, GroupRecord, Promise, Quorum, Terms};
 use meridian_model::order::Handover;
 use meridian_model::run::{RunKind, StepKind};
 use meridian_model::{Epoch, Moment, Timestamp};
@@ -235,6 +235,7 @@ impl Machine {
         let led = self.facts.led_at != Moment::ZERO;
         let told = if takes_over || led { self.facts.position } else { known };
         let wal = wish.handover.as_ref().map_or(told, |token| token.end);
+        let quorum = self.quorum_to_record(wish.purpose);
         GroupRecord {
             group: self.config.group.clone(),
             epoch: wish.epoch,
@@ -243,8 +244,8 @@ impl Machine {
             released: wish.released,
             wal: if takes_over { wal } else { wal.max(known) },
             wal_age_ms: if takes_over { 0 } else { self.wal_age() },
-            terms: Some(self.terms()),
-            quorum: self.quorum_to_record(wish.purpose),
+            terms: Some(self.terms(quorum.as_ref())),
+            quorum,
             renewed_at: self.at.wall,
             run: wish.run.as_ref().map(|r| r.id.clone()).or(ours),
             last_failover_at: self.last_failover().or(old.and_then(|r| r.last_failover_at)),
@@ -259,9 +260,11 @@ impl Machine {
         if self.facts.led_at == Moment::ZERO { u64::MAX } else { u64::try_from(age).unwrap_or(u64::MAX) }
     }
 
-    /// What this node was told.
-    pub(super) fn terms(&self) -> Terms {
-        let acknowledgers = self.acknowledgers();
+    /// What this node was told. A member of an older version does not know the quorum of a record: it claims only
+    /// when the number here is its own spec's, so this is never more than that quorum promises.
+    fn terms(&self, quorum: Option<&Quorum>) -> Terms {
+        let promised = |spec: u32| quorum.map_or(spec, |quorum| quorum.acknowledgers.min(spec));
+        let acknowledgers = self.acknowledgers().map(promised);
         let lease_ttl_ms = u64::try_from(self.config.timers.lease_ttl.as_millis()).unwrap_or(u64::MAX);
         Terms { lease_ttl_ms, members: self.config.members.clone(), acknowledgers }
     }

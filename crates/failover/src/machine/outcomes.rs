@@ -81,6 +81,7 @@ impl Machine {
             }
             Action::StartPrimary { .. } | Action::Promote { .. } => {
                 self.driver.start_as_primary = true;
+                self.breach.started();
                 self.facts.database.role = DatabaseRole::Primary;
                 self.database_leads();
             }
@@ -98,7 +99,7 @@ impl Machine {
             }
             Action::Replay { .. } => self.driver.replayed = true,
             Action::SetQuorum(_) => {}
-            Action::SetReadOnly(on) => self.breach.read_only = on,
+            Action::SetReadOnly(on) => self.breach.is_set(on),
             Action::Seal => {
                 self.driver.sealed = true;
                 self.driver.final_position = Some(self.facts.database.received);

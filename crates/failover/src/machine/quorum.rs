@@ -52,7 +52,6 @@ use meridian_model::{Lsn, Moment};
 use super::Machine;
 use super::rules::{Ruling, no};
 use crate::command::{DatabaseAction as Action, Purpose};
-use crate::table::State;
 
 /// What a holder knows of its standbys, and what PostgreSQL was last told of them in this reign.
 #[derive(Debug, Clone, Default)]
@@ -209,7 +208,7 @@ impl Machine {
                 }
                 Some(Quorum { candidates, ..known })
             }
-            Purpose::Renew if self.state == State::Leading => Some(self.next_promise(&known, spec)),
+            Purpose::Renew if self.leads_as_ever() => Some(self.next_promise(&known, spec)),
             Purpose::Renew | Purpose::Release => Some(known),
         }
     }

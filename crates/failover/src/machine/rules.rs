@@ -124,14 +124,13 @@ impl Machine {
 
     /// The holder acknowledged by its own spec; a proof by another one would prove nothing.
     fn same_terms(&self, record: &GroupRecord, _: Moment) -> Ruling {
-        let here = self.terms();
         let Some(there) = &record.terms else { return Ok("the record names no terms".to_owned()) };
         let holder = &record.holder;
-        if there.members != here.members {
+        if there.members != self.config.members {
             return Err(no(format!("the spec of {holder} has other members than the spec here")));
         }
         // How many acknowledge stands in the record.
-        if there.acknowledgers.is_some() != here.acknowledgers.is_some() {
+        if there.acknowledgers.is_some() != self.acknowledgers().is_some() {
             return Err(no(format!("the spec of {holder} has another `replication` than the spec here")));
         }
         Ok(format!("the spec of {holder} has the same members and mode of replication"))

@@ -44,8 +44,6 @@ pub(super) struct Runner {
     /// What the runtime was told to carry out and has not answered.
     commanded: BTreeSet<(RunId, Name)>,
     words: VecDeque<RunWords>,
-    /// Of a run that prepares a switchover the steps that may begin; else empty.
-    early: Vec<Name>,
     /// Promotion was commanded: the run counts for the flap window.
     pub(super) acted: bool,
 }
@@ -113,6 +111,11 @@ impl Runner {
         self.current.as_ref().filter(|r| &r.id == id).or_else(|| self.seen.iter().find(|r| &r.id == id))
     }
 
+    /// The newest run of the group, also one that only prepared a switchover.
+    pub(super) fn newest(&self) -> Option<&Run> {
+        self.current.iter().chain(&self.seen).max_by_key(|run| (run.epoch, run.decided_at))
+    }
+
     /// What persons have said to that run.
     pub(super) fn said_to(&self, id: &RunId) -> Option<&RunWords> {
         self.words.iter().find(|words| &words.run == id)
@@ -138,7 +141,7 @@ impl Runner {
         let words = self.words.iter().find(|w| w.run == run.id);
         let mut changed = words.is_some_and(|words| obey(run, words, at.wall));
         if run.paused.is_none() && run.aborted.is_none() {
-            changed |= begin_ready(run, &self.early, at.wall);
+            changed |= begin_ready(run, at.wall);
         }
         for step in run.steps.iter().filter(|s| matches!(s.state, StepState::Running { .. })) {
             self.acts.entry(step.work.name.clone()).or_insert(Act::begun(at.now));
@@ -200,10 +203,9 @@ fn over(run: &Run) -> usize {
     run.steps.iter().filter(|s| s.over()).count()
 }
 
-/// Everything whose predecessors are over begins; of a run that only prepares, no more than `early`.
-fn begin_ready(run: &mut Run, early: &[Name], at: Timestamp) -> bool {
-    let wanted = |s: &Step| early.is_empty() || early.contains(&s.work.name);
-    let pending = |s: &Step| matches!(s.state, StepState::Pending) && wanted(s);
+/// Everything whose predecessors are over begins.
+fn begin_ready(run: &mut Run, at: Timestamp) -> bool {
+    let pending = |s: &Step| matches!(s.state, StepState::Pending);
     let ready: Vec<bool> = run.steps.iter().map(|s| pending(s) && run.ready(s)).collect();
     for (step, _) in run.steps.iter_mut().zip(&ready).filter(|(_, ready)| **ready) {
         step.state = StepState::Running { since: at };

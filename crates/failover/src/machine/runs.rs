@@ -75,6 +75,7 @@ impl Machine {
     fn draft(&self, kind: RunKind, epoch: Epoch, cause: String, fence: String) -> Run {
         let old = self.facts.record.as_ref();
         let unfinished = self.run().filter(|r| !r.finished());
+        let preparation = old.and_then(|old| self.runner.open_preparation(old.epoch));
         let mut run = Run {
             id: run_id(&self.config.group, epoch, kind),
             group: self.config.group.clone(),
@@ -91,7 +92,7 @@ impl Machine {
             paused: None,
             aborted: None,
             resumed: 0,
-            takes_over: unfinished.map(|r| r.id.clone()),
+            takes_over: unfinished.or(preparation).map(|r| r.id.clone()),
             evidence: Box::new(self.evidence(kind)),
         };
         if let (RunKind::Resume, Some(before)) = (kind, unfinished) {
@@ -105,8 +106,12 @@ impl Machine {
         match kind {
             RunKind::Switchover => plan.graceful.clone(),
             RunKind::Failover => plan.ungraceful.clone(),
-            // Nobody was recovered: what the plan tells people and programs is not told.
-            RunKind::Start | RunKind::Resume => without_outside(&plan.ungraceful),
+            // Nobody was recovered: what the plan tells people and programs is not told, and what it turns for a
+            // recovery, perhaps long after a person has turned it back, is not turned.
+            RunKind::Start | RunKind::Resume => {
+                let works = without_outside(&plan.ungraceful);
+                works.into_iter().map(as_the_spec_says).collect()
+            }
         }
     }
 
@@ -162,6 +167,16 @@ fn without_outside(works: &[Work]) -> Vec<Work> {
     without(works, |w| {
         matches!(w.task, Task::Approve { .. } | Task::Notify { .. } | Task::Exec(_) | Task::Wait { .. })
     })
+}
+
+/// Traffic and compute as the spec has them where the writer is.
+fn as_the_spec_says(work: Work) -> Work {
+    let task = match work.task {
+        Task::Shift { .. } => Task::Shift { dial: None, drain: false },
+        Task::Scale { service, .. } => Task::Scale { service, instances: None },
+        other => other,
+    };
+    Work { task, ..work }
 }
 
 /// What depended on those that are left out depends on what they depended on.

@@ -42,7 +42,7 @@ impl Machine {
         match words.iter().find(|(name, _)| name == step) {
             Some((_, word)) => Some(format!("{} agreed: {}", word.by, word.reason)),
             // The run that prepares a switchover has begun without asking.
-            None if self.runner.prepares() => None,
+            None if run.prepares() => None,
             None => agreed_before(run, step),
         }
     }

@@ -128,7 +128,8 @@ impl Machine {
             State::TakingOver => format!("takes over from {holder}: replays its log to the end"),
             State::Preparing => {
                 let (to, early) = (self.successor(), self.early_under_way());
-                format!("writes in epoch {epoch}; prepares to hand over to {to}{early}")
+                let standing = format!("{}{}", self.acknowledged_by(), self.in_breach());
+                format!("writes in epoch {epoch}; prepares to hand over to {to}{early}{standing}")
             }
             State::Draining => {
                 format!(

@@ -5,7 +5,7 @@ use meridian_model::database::Replication;
 use meridian_model::group::{DatabaseRole, GroupRecord, WalPosition};
 use meridian_model::order::{Handover, OrderState, RunWords, Wish, Word};
 use meridian_model::plan::{OnFailure, Task, Work};
-use meridian_model::run::{Run, RunKind, StepState};
+use meridian_model::run::{Missing, Run, RunKind, Step, StepState};
 use meridian_model::{Epoch, Lsn, Name, Timestamp};
 
 use super::desk::{Desk, record, status};
@@ -51,7 +51,7 @@ fn ordered(plan: Plan, by: &str) -> Desk {
     desk
 }
 
-fn journal(desk: &Desk) -> Option<(u64, Run)> {
+pub(crate) fn journal(desk: &Desk) -> Option<(u64, Run)> {
     desk.out.iter().find_map(|c| match c {
         Command::Journal { attempt, run } => Some((*attempt, run.clone())),
         _ => None,
@@ -111,10 +111,10 @@ fn what_comes_before_the_demotion_is_done_before_anything_is_held_and_named_in_t
     assert_eq!((desk.state(), &desk.asked), (State::Preparing, &None), "it waits for the second one");
     desk.wait(1);
     let over = journalled(&mut desk);
-    assert!(over.step(&name("settle")).unwrap().done());
-    assert!(over.steps.iter().skip(2).all(|s| s.state == StepState::Pending), "no more than that began");
-    let ended = journal(&desk).expect("its end is journalled").1;
-    assert!(ended.finished() && ended.aborted.unwrap().contains("the run of epoch 2 goes on"));
+    let names: Vec<&str> = over.steps.iter().map(|s| s.work.name.as_str()).collect();
+    assert_eq!(names, ["ready", "settle"], "it does no more than that");
+    assert!(over.finished() && over.prepares() && over.steps.iter().all(Step::done), "{over:?}");
+    assert_eq!((&over.aborted, over.evidence.missing), (&None, Missing::Nothing));
     assert_eq!(
         desk.asked.clone().map(|(_, action)| action),
         Some(DatabaseAction::PrepareHandover { to: region(1) })
@@ -230,13 +230,12 @@ fn the_successor_s_run_begins_with_what_the_old_writer_did() {
     journalled(&mut desk);
     desk.wait(300);
     let over = journalled(&mut desk);
-    let ended = journal(&desk).unwrap().1;
     let id = over.id.clone();
     let detail = |run: &Run, step: &str| match &run.step(&name(step)).unwrap().state {
         StepState::Done { detail, .. } => detail.clone(),
         other => panic!("{step} is {other:?}"),
     };
-    for seen in [Some(over), Some(ended), None] {
+    for seen in [Some(over), None] {
         let known = seen.is_some();
         let run = claimed(Some(id.clone()), seen);
         assert_eq!((run.epoch, run.takes_over.as_ref()), (Epoch(2), Some(&id)));
@@ -251,4 +250,76 @@ fn the_successor_s_run_begins_with_what_the_old_writer_did() {
     let run = claimed(None, None);
     assert_eq!(run.steps.first().map(|s| s.work.name.as_str()), Some("demote"));
     assert!(run.steps.iter().all(|s| s.work.after.iter().all(|name| run.step(name).is_some())), "{run:?}");
+}
+
+/// The spec of the old writer's plan wanted something else before.
+#[test]
+fn the_successor_s_run_leaves_out_what_only_its_own_plan_wants_before_the_demotion() {
+    let mut desk = ordered(early_plan(OnFailure::Pause), "ada");
+    let mut prepared = journalled(&mut desk);
+    let (since, at, id) = (Timestamp(1), Timestamp(2), prepared.id.clone());
+    prepared.steps.remove(0);
+    prepared.steps[0].state = StepState::Done { since, at, detail: "waited".to_owned() };
+    let run = claimed(Some(id), Some(prepared));
+    let names: Vec<&str> = run.steps.iter().map(|s| s.work.name.as_str()).collect();
+    assert_eq!(names[..3], ["settle", "demote", "fence"]);
+    assert!(run.steps[0].done() && run.steps[0].work.after.is_empty(), "{run:?}");
+}
+
+/// The old writer died while it prepared: the run stayed open, and persons were asked in vain.
+#[test]
+fn the_next_run_takes_over_a_preparation_that_is_not_over() {
+    let mut desk = ordered(early_plan(OnFailure::Pause), "ada");
+    let prepared = journalled(&mut desk);
+    let over = Run { aborted: Some("called off".to_owned()), ..prepared.clone() };
+    for (seen, taken) in [(prepared.clone(), Some(prepared.id)), (over, None)] {
+        let mut desk = Desk::following();
+        desk.say(Event::Run(seen));
+        let mut desk = desk.sealing_after(record(0, 1, 1_024));
+        desk.done(status(DatabaseRole::Standby, 120));
+        desk.member(2, 1, Some(1), status(DatabaseRole::Standby, 110));
+        let run = desk.swap().expect("a claim").run.expect("its run");
+        assert_eq!((run.kind, run.takes_over.clone()), (RunKind::Failover, taken));
+        assert!(run.step(&name("ready")).is_none());
+    }
+}
+
+/// A pause that comes while the last step is under way holds the demotion back.
+#[test]
+fn a_preparation_that_is_paused_is_not_over() {
+    let mut desk = ordered(early_plan(OnFailure::Pause), "ada");
+    ready_ends(&mut desk, true);
+    let run = journalled(&mut desk).id;
+    desk.say(Event::Words(RunWords { paused: Some(word()), ..RunWords::none(run.clone()) }));
+    journalled(&mut desk);
+    desk.wait(300);
+    let over = journalled(&mut desk);
+    assert!(over.steps.iter().all(Step::done) && !over.finished(), "{over:?}");
+    desk.wait(1_000);
+    assert_eq!((desk.state(), &desk.asked), (State::Preparing, &None));
+    desk.say(Event::Words(RunWords { resumed: 1, ..RunWords::none(run) }));
+    assert!(journalled(&mut desk).finished());
+    assert!(matches!(desk.asked, Some((_, DatabaseAction::PrepareHandover { .. }))), "{:?}", desk.out);
+}
+
+/// An alert that goes on firing repeated what comes before the demotion, also what tells people, once a minute.
+#[test]
+fn an_alert_does_not_repeat_a_preparation_that_failed() {
+    let mut desk = Desk::protected_by(quorum(0, early_plan(OnFailure::Abort)));
+    let fires = |desk: &mut Desk, minutes: i64| {
+        let order = order(Wish::Switchover { to: region(1) }, Epoch(1));
+        let (id, by) = (name(&format!("order-{minutes}")), "alert".to_owned());
+        desk.wall = Timestamp(minutes * 60_000);
+        desk.say(Event::Ordered(Some(meridian_model::order::Order { id, by, ..order })));
+    };
+    fires(&mut desk, 60);
+    assert_eq!(desk.state(), State::Preparing, "{:?}", desk.out);
+    ready_ends(&mut desk, false);
+    journalled(&mut desk);
+    assert_eq!(desk.state(), State::Leading);
+    fires(&mut desk, 61);
+    let why = refused(&desk).expect("a refusal");
+    assert!(why.contains("the last run was only 60.0 s ago"), "{why}");
+    fires(&mut desk, 120);
+    assert_eq!(desk.state(), State::Preparing, "{:?}", desk.out);
 }

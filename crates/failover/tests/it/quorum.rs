@@ -4,14 +4,15 @@
 use meridian_failover::{Command, Completed, Config, DatabaseAction, Event, Rule};
 use meridian_model::database::{OnRpoBreach, Replication};
 use meridian_model::group::{DatabaseRole, DatabaseStatus, GroupRecord, Quorum, StandbyStatus};
+use meridian_model::order::{Order, OrderState};
 use meridian_model::{Lsn, RegionName};
 
 use super::desk::{Desk, record, status};
 use super::names::{config, region};
 
 /// The writer, and what it did to the record, to PostgreSQL and to the gateways, in order.
-struct Writer {
-    desk: Desk,
+pub(crate) struct Writer {
+    pub(crate) desk: Desk,
     running: Option<u64>,
     told: Option<Quorum>,
     log: Vec<String>,
@@ -33,6 +34,11 @@ impl Writer {
         let mut desk = Desk::of(config, DatabaseRole::Absent, None);
         desk.record(None).win();
         desk.done(status(DatabaseRole::Stopped, 0)).done(status(DatabaseRole::Primary, 50));
+        Self::at(desk)
+    }
+
+    /// A writer as it stands.
+    pub(crate) fn at(desk: Desk) -> Self {
         let told = desk.machine.record().and_then(|record| record.quorum.clone());
         Self { desk, running: None, told, log: Vec::new() }
     }
@@ -58,8 +64,12 @@ impl Writer {
                 }
                 Command::Hold { reason, .. } => reason.clone(),
                 Command::Unhold { .. } => "unhold".to_owned(),
+                Command::EndOrder(Order { state: OrderState::Refused { reason, .. }, .. }) => reason.clone(),
                 Command::Swap(swap) if swap.record.quorum != self.told => {
                     self.told = swap.record.quorum.clone();
+                    // A member that knows no quorum goes by the terms, and must not think that more is promised.
+                    let terms = swap.record.terms.as_ref().unwrap().acknowledgers;
+                    assert!(terms <= self.told.as_ref().map(|told| told.acknowledgers), "{:?}", swap.record);
                     format!("record {}", words(self.told.as_ref().unwrap()))
                 }
                 _ => continue,
@@ -80,12 +90,12 @@ impl Writer {
         self.note();
     }
 
-    fn beats(&mut self, times: usize, standbys: &[(usize, u64)], lsn: u64) {
+    pub(crate) fn beats(&mut self, times: usize, standbys: &[(usize, u64)], lsn: u64) {
         (0..times).for_each(|_| self.beat(standbys, lsn));
     }
 
     /// The action under way ends.
-    fn done(&mut self, lsn: u64) {
+    pub(crate) fn done(&mut self, lsn: u64) {
         let id = self.running.take().expect("an action");
         let completed = Completed { status: primary(&[], lsn), detail: String::new() };
         self.desk.say(Event::Finished { id, result: Ok(completed) });
@@ -93,7 +103,7 @@ impl Writer {
     }
 
     /// What was done since the last question.
-    fn did(&mut self) -> Vec<String> {
+    pub(crate) fn did(&mut self) -> Vec<String> {
         std::mem::take(&mut self.log)
     }
 }
@@ -230,7 +240,7 @@ fn a_record_without_acknowledgers_gives_nobody_a_proof() {
 }
 
 /// The log grows by ten in each half second, and the best standby is so many of them behind.
-fn lags(writer: &mut Writer, from: u64, times: u64, behind: impl Fn(u64) -> u64) -> Vec<String> {
+pub(crate) fn lags(writer: &mut Writer, from: u64, times: u64, behind: impl Fn(u64) -> u64) -> Vec<String> {
     for beat in from..from + times {
         let written = 1_000 + 10 * beat;
         writer.beat(&[(1, written - 10 * behind(beat)), (2, 100)], written);
@@ -274,4 +284,40 @@ fn a_degraded_asynchronous_database_is_read_only() {
     lags(&mut writer, 0, 10, |_| 0);
     assert_eq!(lags(&mut writer, 10, 14, |beat| beat - 9), Vec::<String>::new(), "it is only told");
     assert!(writer.desk.machine.rpo_breach().is_some());
+}
+
+/// PostgreSQL took the setting, and the answer did not come: nobody took it back when the breach had ended.
+#[test]
+fn a_database_that_may_be_read_only_is_told_otherwise() {
+    for well in [true, false] {
+        let mut writer = Writer::asynchronous(OnRpoBreach::Degrade);
+        lags(&mut writer, 0, 10, |_| 0);
+        assert_eq!(lags(&mut writer, 10, 12, |beat| beat - 9), ["read-only true"]);
+        let id = writer.running.take().unwrap();
+        writer.desk.say(Event::Finished { id, result: Err("it did not answer".to_owned()) });
+        writer.note();
+        if well {
+            assert_eq!(lags(&mut writer, 22, 4, |_| 0), ["read-only false"]);
+        } else {
+            assert_eq!(lags(&mut writer, 22, 4, |beat| beat - 9), ["read-only true"], "it is tried again");
+        }
+        writer.done(1_300);
+        assert_eq!(lags(&mut writer, 26, 4, |beat| if well { 0 } else { beat - 9 }), Vec::<String>::new());
+    }
+}
+
+/// A setting that ended when the database was being started anew.
+#[test]
+fn a_database_that_starts_again_in_a_breach_is_made_read_only_again() {
+    let mut writer = Writer::asynchronous(OnRpoBreach::Degrade);
+    lags(&mut writer, 0, 10, |_| 0);
+    assert_eq!(lags(&mut writer, 10, 12, |beat| beat - 9), ["read-only true"]);
+    writer.desk.say(Event::Database(status(DatabaseRole::Stopped, 0)));
+    writer.done(1_220);
+    let (id, action) = writer.desk.asked.clone().unwrap();
+    assert!(matches!(action, DatabaseAction::StartPrimary { .. }), "{action:?}");
+    let completed = Completed { status: primary(&[], 1_220), detail: String::new() };
+    writer.desk.say(Event::Finished { id, result: Ok(completed) });
+    writer.note();
+    assert_eq!(writer.did(), ["read-only true"]);
 }

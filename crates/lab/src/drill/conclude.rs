@@ -119,7 +119,7 @@ fn runs(evidence: &Evidence<'_>) -> Vec<Run> {
 
 /// A switchover that came to its end.
 fn moved_on_purpose(run: &Run) -> bool {
-    run.kind == RunKind::Switchover && run.finished() && run.aborted.is_none()
+    run.kind == RunKind::Switchover && !run.prepares() && run.finished() && run.aborted.is_none()
 }
 
 /// The one member that took writes when the load had ended.

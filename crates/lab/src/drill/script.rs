@@ -175,6 +175,7 @@ fn carried_out(wanted: &Wanted, seen: &Seen, clock: ClockPair) -> bool {
     let since = clock.wall(wanted.at);
     seen.runs.values().any(|run| {
         run.kind == RunKind::Switchover
+            && !run.prepares()
             && run.to == wanted.to
             && run.decided_at >= since
             && run.finished()

@@ -119,7 +119,7 @@ impl Seen {
         let Some(from) = self.run.from.as_ref().filter(|from| **from != self.run.to) else {
             return Vec::new();
         };
-        if !matches!(self.run.kind, RunKind::Failover | RunKind::Switchover) {
+        if !matches!(self.run.kind, RunKind::Failover | RunKind::Switchover) || self.run.prepares() {
             return Vec::new();
         }
         match self.losses.as_deref() {

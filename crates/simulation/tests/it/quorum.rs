@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use meridian_failover::State;
 use meridian_model::{Epoch, RegionName};
 use meridian_simulation::schedule::{SECOND, Us};
 use meridian_simulation::shape::region;
@@ -57,6 +58,42 @@ fn who_is_gone_for_long_is_not_missed_by_the_next_failover() {
         world.heal();
         comes(&mut world, 60, World::protected);
         comes(&mut world, 10, promises(1, &[0, 2]));
+    }
+}
+
+/// A standby that was lost while a switchover waited was missed by the next failover all the same.
+#[test]
+fn who_is_gone_is_not_missed_by_a_failover_from_a_writer_that_waits_to_hand_over() {
+    for seed in 2_400..2_410 {
+        let mut world = healthy(seed, Shape::ThreePatient);
+        world.strike(Kind::Switchover(1), 0);
+        comes(&mut world, 2, |w| w.state(0) == Some(State::Preparing));
+        world.strike(Kind::ActionsFail(2), ENDLESS);
+        world.strike(Kind::DatabaseDies(2), 0);
+        comes(&mut world, 8, promises(1, &[1]));
+        assert_eq!(world.state(0), Some(State::Preparing));
+        writes(&mut world);
+        world.strike(Kind::RegionDies(0), ENDLESS);
+        comes(&mut world, 15, |w| w.leader() == Some(1));
+        world.heal();
+        comes(&mut world, 60, World::protected);
+    }
+}
+
+/// Commits waited for standbys that were gone, although the spec says to go on without them.
+#[test]
+fn a_writer_that_waits_to_hand_over_goes_on_without_standbys() {
+    for seed in 2_410..2_420 {
+        let mut world = healthy(seed, Shape::ThreePatient);
+        world.strike(Kind::Switchover(1), 0);
+        comes(&mut world, 2, |w| w.state(0) == Some(State::Preparing));
+        world.strike(Kind::NodeDies(1), ENDLESS);
+        world.strike(Kind::NodeDies(2), ENDLESS);
+        comes(&mut world, 8, promises(0, &[1, 2]));
+        assert_eq!(world.state(0), Some(State::Preparing));
+        writes(&mut world);
+        world.heal();
+        comes(&mut world, 60, World::protected);
     }
 }
 

@@ -23,6 +23,11 @@ fn three_regions_with_a_quorum() {
 }
 
 #[test]
+fn three_regions_with_a_quorum_in_no_haste() {
+    storms(500, 100, Shape::ThreePatient);
+}
+
+#[test]
 fn three_regions_asynchronous() {
     storms(1_000, 100, Shape::ThreeAsync);
 }

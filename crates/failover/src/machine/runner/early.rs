@@ -1,20 +1,26 @@
 //! What a plan wants before the old writer is demoted: the old writer does it itself, while it prepares a
 //! switchover and before anything is held.
 //!
-//! It is a run of its own in the reign that is about to end, with all steps of the plan, of which only those
-//! begin that the demotion waits for. When they are over that run ends; the token of the switchover names it,
-//! and the run of the next reign begins with its steps as they stand. When one of them fails for good, or a
-//! person ends the run, the switchover is called off.
+//! It is a run of its own in the reign that is about to end, with the steps of the plan that the demotion waits for.
+//! When they are over that run has ended; the token of the switchover names it, and in the run of the next reign
+//! these steps stand as it left them. When one of them fails for good, or a person ends the run, the switchover is
+//! called off. When the old writer is lost meanwhile, the run of the next reign takes it over.
+
+use std::time::Duration;
 
 use meridian_model::name::{Name, RegionName, RunId};
 use meridian_model::order::{Handover, Order};
-use meridian_model::run::{Run, RunKind, Step, StepKind, StepState};
-use meridian_model::{Moment, Timestamp};
+use meridian_model::plan::{Task, Work};
+use meridian_model::run::{Evidence, Missing, Run, RunKind, Step, StepKind, StepState};
+use meridian_model::{Epoch, Moment, Timestamp};
 
 use super::{Runner, abort};
+use crate::limits::{EARLY_TRIES, STEP_GRACE};
 use crate::machine::Machine;
 use crate::machine::handover::nobody_in_person;
+use crate::machine::rules::secs;
 use crate::machine::runs::{before, without};
+use crate::table::State;
 
 /// How far the steps are that the demotion waits for.
 enum Early {
@@ -32,39 +38,46 @@ impl Runner {
         self.written == self.version && self.attempt.is_none()
     }
 
-    /// Carries `run` out, which nobody has journalled yet, as far as these steps.
-    fn prepare(&mut self, run: Run, early: Vec<Name>, now: Moment) {
+    /// Carries `run` out, which nobody has journalled yet.
+    fn prepare(&mut self, run: Run, now: Moment) {
         if let Some(ended) = self.current.take() {
             self.saw(ended);
         }
         self.begin(run, now);
-        self.early = early;
         self.version = 1;
     }
 
-    /// Its run is one that prepares a switchover.
-    pub(in crate::machine) const fn prepares(&self) -> bool {
-        !self.early.is_empty()
+    /// Its run, if that prepares a switchover.
+    pub(in crate::machine) fn preparation(&self) -> Option<&Run> {
+        self.current.as_ref().filter(|run| run.prepares())
+    }
+
+    /// A preparation in that reign that is not over, as etcd has it.
+    pub(in crate::machine) fn open_preparation(&self, epoch: Epoch) -> Option<&Run> {
+        self.seen.iter().find(|run| run.epoch == epoch && run.prepares() && !run.finished())
     }
 
     fn early_steps(&self) -> Early {
-        let Some(run) = self.current.as_ref().filter(|_| !self.early.is_empty()) else {
+        let Some(run) = self.preparation() else {
             return Early::Failed("its run has ended".to_owned());
         };
         if let Some(why) = &run.aborted {
             return Early::Failed(why.clone());
         }
-        let steps = || run.steps.iter().filter(|s| self.early.contains(&s.work.name));
-        if steps().any(|s| matches!(s.state, StepState::Failed { .. }) && !s.over()) {
+        if run.steps.iter().any(|s| matches!(s.state, StepState::Failed { .. }) && !s.over()) {
             return Early::Failed(run.paused.clone().unwrap_or_else(|| "a step failed".to_owned()));
         }
-        let over = steps().all(Step::over) && run.paused.is_none() && self.is_settled();
-        if over { Early::Over } else { Early::UnderWay }
+        if run.finished() && self.is_settled() { Early::Over } else { Early::UnderWay }
     }
 
-    /// Nothing more of it begins: the next reign goes on with it, or nobody does.
+    /// For how long these steps are waited for: the sum of all their tries.
+    fn early_takes_at_most(&self) -> Duration {
+        self.preparation().iter().flat_map(|run| &run.steps).map(|s| takes_at_most(&s.work)).sum()
+    }
+
+    /// Nothing more of it begins.
     pub(in crate::machine) fn end_early(&mut self, why: String, at: Timestamp) {
-        let run = self.current.as_mut().filter(|run| !self.early.is_empty() && run.aborted.is_none());
+        let run = self.current.as_mut().filter(|run| run.prepares() && !run.finished());
         if let Some(run) = run {
             abort(run, why, at);
             self.version += 1;
@@ -73,32 +86,22 @@ impl Runner {
 }
 
 impl Machine {
-    /// The run of what comes before the demotion, and its steps; none where the plan wants nothing.
-    pub(in crate::machine) fn early_run(&self, order: &Order, to: &RegionName) -> Option<(Run, Vec<Name>)> {
+    /// The run of what comes before the demotion; none where the plan wants nothing.
+    pub(in crate::machine) fn early_run(&self, order: &Order, to: &RegionName) -> Option<Run> {
         let (group, me, epoch) = (&self.config.group, &self.config.me, self.memory.epoch);
         let id = Name::new(&format!("{group}-{epoch}-prepare-{}", order.id));
         let id = id.or_else(|_| Name::new(&format!("prepare-{}", order.id))).ok()?;
-        let run = Run {
-            evidence: Box::default(),
-            id,
-            group: group.clone(),
-            kind: RunKind::Switchover,
-            epoch,
+        let mut run = Run {
+            evidence: Box::new(Evidence { missing: Missing::Nothing, ..Evidence::default() }),
             from: Some(me.clone()),
-            to: to.clone(),
             cause: format!("{} ordered the writer to move from {me} to {to}: what comes before", order.by),
-            proof: String::new(),
-            detected_at: None,
-            decided_at: self.at.wall,
             plan: Some(self.config.plan.name.clone()),
             steps: self.config.plan.graceful.iter().cloned().map(Step::pending).collect(),
-            paused: None,
-            aborted: None,
-            resumed: 0,
-            takes_over: None,
+            ..Run::begin(id, group.clone(), RunKind::Switchover, epoch, to.clone(), self.at.wall)
         };
         let early = before_demotion(&run);
-        (!early.is_empty()).then_some((run, early))
+        run.steps.retain(|s| early.contains(&s.work.name));
+        (!run.steps.is_empty()).then_some(run)
     }
 
     /// The journal of the run of this reign is complete: another one may be begun beside it.
@@ -106,9 +109,9 @@ impl Machine {
         self.runner.is_settled()
     }
 
-    pub(in crate::machine) fn begin_early(&mut self, (run, early): (Run, Vec<Name>)) -> RunId {
+    pub(in crate::machine) fn begin_early(&mut self, run: Run) -> RunId {
         let id = run.id.clone();
-        self.runner.prepare(run, early, self.at.now);
+        self.runner.prepare(run, self.at.now);
         id
     }
 
@@ -117,7 +120,7 @@ impl Machine {
     pub(in crate::machine) fn look_at_early_steps(&mut self) {
         let early = self.runner.early_steps();
         let why_not = match &early {
-            Early::UnderWay => self.no_time_to_prepare(),
+            Early::UnderWay => self.no_time_to_prepare().or_else(|| self.prepares_for_too_long()),
             Early::Failed(why) => Some(why.clone()),
             Early::Over => self.successor_has_become_unwell(),
         };
@@ -126,9 +129,6 @@ impl Machine {
         }
         if let (Early::Over, Some(hand)) = (early, &mut self.handing.now) {
             hand.early_over = true;
-            let next = self.memory.epoch.next();
-            let text = format!("what comes before the demotion is over; the run of epoch {next} goes on");
-            self.runner.end_early(text, self.at.wall);
         }
     }
 
@@ -163,30 +163,53 @@ impl Machine {
         }
     }
 
+    /// It writes as ever: at most a switchover waits for what comes before the demotion. That may take hours, and
+    /// who may acknowledge and how much may be lost matters all the while.
+    pub(in crate::machine) fn leads_as_ever(&self) -> bool {
+        let early = self.handing.now.as_ref().is_some_and(|hand| !hand.early_over);
+        self.state == State::Leading || (early && self.state == State::Preparing)
+    }
+
+    /// All steps one after the other, each with all its tries, would be over by now.
+    fn prepares_for_too_long(&mut self) -> Option<String> {
+        let most = self.runner.early_takes_at_most();
+        let over = self.due(self.since + most, "the steps before the demotion are waited for no longer");
+        over.then(|| format!("what comes before the demotion is not over after {}", secs(most)))
+    }
+
     /// The run of a switchover begins with what the old writer has done before its demotion.
     pub(in crate::machine) fn take_over_early(&self, run: &mut Run, token: &Handover) {
-        let Some(id) = &token.prepared else {
-            // The plan of the old writer's spec wanted nothing, so nobody did it.
-            let early = before_demotion(run);
-            let works: Vec<_> = run.steps.iter().map(|s| s.work.clone()).collect();
-            let kept = without(&works, |w| early.contains(&w.name));
-            run.steps = kept.into_iter().map(Step::pending).collect();
-            return;
-        };
-        run.takes_over = Some(id.clone());
-        if let Some(prepared) = self.runner.of(id) {
-            run.plan.clone_from(&prepared.plan);
-            let stands = |s: &Step| if s.over() { s.clone() } else { Step::pending(s.work.clone()) };
-            run.steps = prepared.steps.iter().map(stands).collect();
-        }
-        // The token says so, also where the journal has not been seen here yet.
-        let (since, at) = (token.held_at, token.held_at);
         let early = before_demotion(run);
-        for step in run.steps.iter_mut().filter(|s| early.contains(&s.work.name) && !s.over()) {
-            let detail = "the old writer did it before it stopped".to_owned();
-            step.state = StepState::Done { since, at, detail };
+        let prepared = token.prepared.as_ref().and_then(|id| self.runner.of(id));
+        run.takes_over = token.prepared.clone().or(run.takes_over.take());
+        // The plan of the old writer's spec did not want these, so nobody did them.
+        let unknown = |name: &Name| prepared.is_some_and(|prepared| prepared.step(name).is_none());
+        let undone = |name: &Name| early.contains(name) && (token.prepared.is_none() || unknown(name));
+        let works: Vec<_> = run.steps.iter().map(|s| s.work.clone()).collect();
+        run.steps = without(&works, |w| undone(&w.name)).into_iter().map(Step::pending).collect();
+        for step in run.steps.iter_mut().filter(|s| early.contains(&s.work.name)) {
+            let before = prepared.and_then(|prepared| prepared.step(&step.work.name));
+            match before.filter(|before| before.over()) {
+                Some(before) => (step.state, step.failures) = (before.state.clone(), before.failures),
+                // The token says so, also where the journal has not been seen here yet.
+                None => {
+                    let (since, at) = (token.held_at, token.held_at);
+                    let detail = "the old writer did it before it stopped".to_owned();
+                    step.state = StepState::Done { since, at, detail };
+                }
+            }
         }
     }
+}
+
+/// All tries of a step, each to the end of its time.
+fn takes_at_most(work: &Work) -> Duration {
+    let once = match work.task {
+        Task::Wait { for_ms } => work.timeout_ms.max(for_ms),
+        _ => work.timeout_ms,
+    };
+    let tries = work.retries.map_or(EARLY_TRIES, |retries| retries.saturating_add(1));
+    (Duration::from_millis(once) + STEP_GRACE).saturating_mul(tries)
 }
 
 /// The steps that the demotion waits for, at any distance.

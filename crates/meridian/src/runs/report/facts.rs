@@ -314,7 +314,8 @@ fn warnings(seen: &Seen, writes: Option<Figure>, loss: &LossFact) -> Vec<String>
     if let Some(cut) = run.evidence.handover.as_ref().map(|token| token.cut).filter(|cut| *cut > 0) {
         all.push(format!("{cut} sessions were cut at the deadline of the switchover."));
     }
-    if let Some(before) = &run.takes_over {
+    // A switchover goes on from what its old writer has prepared.
+    if let Some(before) = run.takes_over.as_ref().filter(|_| run.kind != RunKind::Switchover) {
         all.push(format!("It took over from run {before}, whose owner was lost before its end."));
     }
     if let Some(why) = run.aborted.as_ref().or(run.paused.as_ref()) {
