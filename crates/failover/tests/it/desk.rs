@@ -27,6 +27,7 @@ pub(crate) struct Desk {
     pub(crate) moves: BTreeSet<String>,
     /// The database action that was asked for last.
     pub(crate) asked: Option<(u64, DatabaseAction)>,
+    pub(crate) wall: Timestamp,
     revision: i64,
 }
 
@@ -93,14 +94,14 @@ impl Desk {
         let machine = Machine::new(config);
         let now = Moment::from_millis(1_000_000);
         let (out, moves) = (Vec::new(), BTreeSet::new());
-        let mut desk = Self { machine, now, out, moves, asked: None, revision: 10 };
+        let mut desk = Self { machine, now, out, moves, asked: None, revision: 10, wall: Timestamp(0) };
         desk.say(Event::Started { database: DatabaseStatus::stopped(role), memory });
         desk.say(Event::Coordination { reachable: true });
         desk
     }
 
     pub(crate) fn say(&mut self, event: Event) -> &mut Self {
-        self.out = self.machine.step(event, At { now: self.now, wall: Timestamp(0) });
+        self.out = self.machine.step(event, At { now: self.now, wall: self.wall });
         for command in &self.out {
             if let Command::Log { text, .. } = command
                 && let Some((from, rest)) = text.split_once(" -> ")

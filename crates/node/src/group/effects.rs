@@ -40,9 +40,9 @@ pub(super) fn spawn(command: Command, tools: Arc<Tools>, config: Config, events:
                 Ok(detail) => Event::StepDone { run: run.id, step, detail },
                 Err(reason) => Event::StepFailed { run: run.id, step, reason },
             }),
-            Command::EndOrder(order) => {
+            Command::EndOrder(order) | Command::ProlongOrder(order) => {
                 let asks = Asks::new(Arc::clone(&tools.store), tools.keys.clone());
-                if let Err(error) = asks.end(&order).await {
+                if let Err(error) = asks.mark(&order).await {
                     tracing::warn!(order = %order.id, %error, "what became of the order could not be written down");
                 }
                 None

@@ -125,6 +125,8 @@ impl World {
             Command::Unhold { epoch } => self.ask_to_hold(i, epoch, None),
             // A write that is under way here goes on until the database stops; safety does not rest on it.
             Command::CutSessions => {}
+            // Nobody here waits for an order's end.
+            Command::ProlongOrder(_) => {}
             Command::EndOrder(order) => {
                 self.say(|_| format!("{}: order {} ends: {:?}", word(i), order.id, order.state));
             }
