@@ -141,7 +141,7 @@ fn as_json(plan: &RecoveryPlan, works: &[Work], timeline: &Timeline) -> serde_js
     let steps = works.iter().map(|work| {
         let step = timeline.steps.iter().find(|s| s.what == work.name.as_str());
         json!({
-            "work": work, "does": does(work),
+            "work": work.shown(), "does": does(work),
             "begins_seconds": step.map(|s| s.starts.as_secs_f64()),
             "takes_seconds": step.map(|s| s.takes.as_secs_f64()),
             "stuck_after_seconds": step.and_then(|s| s.stuck_after).map(|d| d.as_secs_f64()),
@@ -181,3 +181,15 @@ fn check(nodes: &Nodes, group: &GroupName, output: Output) -> anyhow::Result<Exi
 }
 
 const UNSEEN: &str = "no node answers: what the running system has was not looked at\n";
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// Both forms in which a plan is printed.
+    pub(crate) fn printed(system: &System, plan: &RecoveryPlan) -> String {
+        let works = freeze(plan, false);
+        let timeline = predict(system, &works, &[]);
+        format!("{}{}", table(plan, &works, &timeline, 0), as_json(plan, &works, &timeline))
+    }
+}
