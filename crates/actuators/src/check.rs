@@ -113,17 +113,18 @@ async fn first_value(
 async fn page(web: &Web, url: &str, status: u16, contains: Option<&str>) -> Result<String, ActuatorError> {
     let address = Address::open(url)?;
     let answer = web.send(&address, Message::get()).await?;
+    let place = address.label();
     let unmet = |check: String, seen: String| Err(ActuatorError::Unmet { check, seen });
     if answer.status.as_u16() != status {
-        return unmet(format!("{url} answers {status}"), format!("it answered {}", answer.status));
+        return unmet(format!("{place} answers {status}"), format!("it answered {}", answer.status));
     }
     match contains {
         Some(text) if !String::from_utf8_lossy(&answer.body).contains(text) => {
             let read = answer.body.len();
-            unmet(format!("{url} contains `{}`", short(text)), format!("it is not in its {read} bytes"))
+            unmet(format!("{place} contains `{}`", short(text)), format!("it is not in its {read} bytes"))
         }
-        Some(text) => Ok(format!("{url} answers {status} and contains `{}`", short(text))),
-        None => Ok(format!("{url} answers {status}")),
+        Some(text) => Ok(format!("{place} answers {status} and contains `{}`", short(text))),
+        None => Ok(format!("{place} answers {status}")),
     }
 }
 

@@ -17,6 +17,9 @@ use crate::store::{Commit, Compare, Store, StoreError, Txn};
 
 mod dials;
 
+/// How often the state of an order is written when something else comes in between.
+const MARKS_MAX: u32 = 3;
+
 /// Takes what people ask for.
 #[derive(Clone)]
 pub struct Asks {
@@ -92,21 +95,31 @@ impl Asks {
             at: word.at,
             state: OrderState::Open,
         };
-        self.write(key, encode(&order), revision).await?;
+        // The order before may have been carried out between the two reads: then this one is for no reign.
+        let reign = Compare::Value(self.keys.epoch(group), encode(&record.epoch));
+        let compare = vec![reign, unchanged(&key, revision)];
+        self.commit(Txn { compare, put: vec![(key, encode(&order))], delete: Vec::new() }).await?;
         Ok(order)
     }
 
-    /// Says what became of an order, if it is still the one that stands there.
+    /// Says what became of an order, or until when it lasts, if it is still the one that stands there and open.
     ///
     /// # Errors
-    /// [`AskError`]; a newer order is left alone.
-    pub async fn end(&self, order: &Order) -> Result<(), AskError> {
+    /// [`AskError`]; a newer order is left alone, and so is one that has ended.
+    pub async fn mark(&self, order: &Order) -> Result<(), AskError> {
         let key = self.keys.order(&order.group);
-        let (before, revision) = self.read::<Order>(&key).await?;
-        match before {
-            Some(before) if before.id == order.id => self.write(key, encode(order), revision).await,
-            _ => Ok(()),
+        for _ in 0..MARKS_MAX {
+            let (before, revision) = self.read::<Order>(&key).await?;
+            if before.is_none_or(|before| before.id != order.id || before.state != OrderState::Open) {
+                return Ok(());
+            }
+            // The writer's own word about how long it lasts may come in between.
+            match self.write(key.clone(), encode(order), revision).await {
+                Err(AskError::Raced) => {}
+                done => return done,
+            }
         }
+        Err(AskError::Raced)
     }
 
     /// Says something to a run.

@@ -16,6 +16,7 @@ mod it {
     pub(crate) mod etcd;
     pub(crate) mod journal;
     pub(crate) mod memory;
+    pub(crate) mod orders;
     pub(crate) mod proxy;
     pub(crate) mod rehearsals;
     pub(crate) mod suite;

@@ -121,6 +121,8 @@ pub enum Command {
     CutSessions,
     /// Say what became of an order, where the asker looks for it.
     EndOrder(Order),
+    /// Say there until when an order lasts that is being carried out.
+    ProlongOrder(Order),
     /// Say so in the log.
     Log {
         /// How loud.

@@ -62,5 +62,7 @@ pub(crate) const HOLD_BEYOND: Duration = Duration::from_secs(2);
 pub(crate) const BLOCK_FOR: Duration = Duration::from_secs(15);
 /// So long before its end such a hold is asked for again.
 pub(crate) const BLOCK_AGAIN: Duration = Duration::from_secs(10);
+/// An order that is being carried out is made to last so long from now when less than half of that is left.
+pub(crate) const ORDER_LASTS: Duration = Duration::from_secs(60);
 /// Orders that were ended here and may still be shown open.
 pub(crate) const ORDERS_ENDED_MAX: usize = 8;

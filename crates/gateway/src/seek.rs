@@ -18,7 +18,7 @@ use crate::protocol::Startup;
 use crate::route::{HOP, HOP_EARLY, Port, Routes, Target};
 use crate::stream::Client;
 use crate::upstream::{ANSWER_MAX, Server, reach};
-use crate::waiting::Place;
+use crate::waiting::{Full, Place};
 
 /// The pause after the first failed try; doubles up to [`PAUSE_MAX`]. New routes end a pause at once.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
@@ -247,22 +247,28 @@ impl<'a> Search<'a> {
     }
 
     /// Takes a place in the room, once. A session that another gateway sent does not wait here, its
-    /// own gateway knows sooner where else to go; unless that sent it early. Such a one has its seat, and leaves when
-    /// the move is called off.
+    /// own gateway knows sooner where else to go; unless that sent it early. Such a one leaves when the move is
+    /// called off; and as anybody may say that it comes early, it needs a place like others (its gateway asks
+    /// again in the ordinary way when it finds none).
     fn stay(&mut self) -> Result<(), Refusal> {
-        if self.caller.early {
-            return Ok(());
-        }
-        if self.caller.hopped {
+        if self.caller.hopped && !self.caller.early {
             return Err(Refusal::NotHere { why: self.why.clone() });
         }
         if self.place.is_none() && self.journey.is_none() {
             let bytes = self.caller.startup.size() + EARLY_MAX;
             let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
             let entered = self.door.room.enter(bytes, &self.why, &self.door.meter);
-            self.place = Some(entered.map_err(|full| Refusal::RoomFull { full, why: self.why.clone() })?);
+            self.place = Some(entered.map_err(|full| self.no_place(full))?);
         }
         Ok(())
+    }
+
+    fn no_place(&self, full: Full) -> Refusal {
+        let why = self.why.clone();
+        match self.caller.early {
+            true => Refusal::NotHere { why: format!("{why}, and {full}") },
+            false => Refusal::RoomFull { full, why },
+        }
     }
 }
 

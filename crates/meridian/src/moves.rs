@@ -170,14 +170,14 @@ fn refused(group: &GroupStatus, order: &Order) -> anyhow::Result<()> {
     let Some(seen) = group.order.as_ref().filter(|seen| seen.id == order.id) else { return Ok(()) };
     match &seen.state {
         OrderState::Refused { reason, .. } => Err(No(format!("refused: {reason}")).into()),
-        OrderState::Open if group.epoch == order.epoch && clock::wall() > expired(order) => {
+        OrderState::Open if group.epoch == order.epoch && clock::wall() > expired(seen) => {
             Err(No(format!("nobody has begun it within its time; {}", group.doing)).into())
         }
         _ => Ok(()),
     }
 }
 
-/// An order that nobody began: a little after its end, for clocks differ.
+/// An order that nobody has begun (who carries it out prolongs it): a little after its end, for clocks differ.
 fn expired(order: &Order) -> Timestamp {
     Timestamp(order.expires_at.0.saturating_add(3_000))
 }
@@ -227,4 +227,30 @@ fn summary(run: &Run) -> String {
         "{} moved{from} to {} in epoch {}; it {end}\nmeridian run show {}\n",
         run.group, run.to, run.epoch, run.id
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runs::fixture::{group, name};
+
+    #[test]
+    fn an_order_that_is_being_carried_out_is_waited_for_longer_than_it_was_to_last() {
+        let given = Order {
+            id: name("2-1"),
+            group: name("orders"),
+            wish: Wish::Switchover { to: name("eu-central-1") },
+            epoch: Epoch(2),
+            by: "ana".to_owned(),
+            at: Timestamp(0),
+            expires_at: Timestamp(60_000),
+            state: OrderState::Open,
+        };
+        let shown =
+            |order: &Order| GroupStatus { order: Some(order.clone()), ..group(Vec::new(), Vec::new()) };
+        let lost = refused(&shown(&given), &given).unwrap_err().to_string();
+        assert!(lost.contains("nobody has begun it within its time"), "{lost}");
+        let prolonged = Order { expires_at: Timestamp(clock::wall().0 + 60_000), ..given.clone() };
+        refused(&shown(&prolonged), &given).unwrap();
+    }
 }

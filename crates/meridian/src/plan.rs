@@ -190,7 +190,7 @@ fn as_json(
     let steps = works.iter().map(|work| {
         let step = timeline.steps.iter().find(|s| s.what == work.name.as_str());
         json!({
-            "work": work, "does": does(work),
+            "work": work.shown(), "does": does(work),
             "begins_seconds": step.map(|s| s.starts.as_secs_f64()),
             "takes_seconds": step.map(|s| s.takes.as_secs_f64()),
             "stuck_after_seconds": step.and_then(|s| s.stuck_after).map(|d| d.as_secs_f64()),
@@ -235,4 +235,17 @@ fn check(
     }
     let fails = live.iter().flatten().any(|found| found.fails);
     Ok(if findings.is_empty() && !fails { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// Both forms in which a plan is printed.
+    pub(crate) fn printed(system: &System, plan: &RecoveryPlan) -> String {
+        let works = freeze(plan, false);
+        let timeline = predict(system, &works, &[]);
+        let seen = Ok(0);
+        format!("{}{}", table(plan, &works, &timeline, &seen), as_json(plan, &works, &timeline, &seen))
+    }
 }

@@ -262,6 +262,6 @@ fn say(args: &SayArgs, say: SayWord, step: Option<Name>) -> anyhow::Result<ExitC
 }
 
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 #[cfg(test)]
 mod tests;

@@ -13,6 +13,8 @@ use crate::name::{GroupName, Name, RegionName, ServiceName};
 use crate::run::StepKind;
 use crate::units::Share;
 
+mod shown;
+
 /// A plan for one data group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecoveryPlan {

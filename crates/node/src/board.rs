@@ -6,6 +6,7 @@ use meridian_failover::{Explanation, Machine};
 use meridian_model::group::DatabaseStatus;
 use meridian_model::health::RegionHealth;
 use meridian_model::rehearsal::Rehearsal;
+use meridian_model::run::Run;
 use meridian_model::service::Service;
 use meridian_model::snapshot::GroupState;
 use meridian_model::{GroupName, Moment, RegionName};
@@ -107,7 +108,8 @@ impl Board {
             members: knowledge.members(group),
             rules: facts.explanation.rules.iter().map(rule).collect(),
             words: knowledge.words(&runs),
-            runs,
+            // From here on they are for people.
+            runs: runs.iter().map(Run::shown).collect(),
             order: knowledge.order(group),
             losses: self.losses.of(group),
         }
@@ -122,4 +124,75 @@ fn traffic(view: &View) -> Vec<TrafficShare> {
         view.shares(service).into_iter().map(share).collect::<Vec<_>>()
     };
     view.system.services.iter().flat_map(of).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use meridian_coordination::store::Change;
+    use meridian_coordination::{Keys, Versioned, encode};
+    use meridian_failover::State;
+    use meridian_model::plan::{Notify, Secretive, Task, Work};
+    use meridian_model::run::{RunKind, Step};
+    use meridian_model::{Epoch, Timestamp};
+
+    use super::*;
+    use crate::memory::Memory;
+    use crate::testing::{here, name, view};
+
+    fn run(url: &str) -> Run {
+        let to = Notify::Webhook { url: Secretive::Open(url.to_owned()) };
+        let work = Work::new(name("tell"), Task::Notify { to, text: String::new() }, Duration::from_secs(1));
+        Run {
+            evidence: Box::default(),
+            id: name("orders-2-failover"),
+            group: name("orders"),
+            kind: RunKind::Failover,
+            epoch: Epoch(2),
+            from: None,
+            to: here(),
+            cause: String::new(),
+            detected_at: None,
+            decided_at: Timestamp(0),
+            proof: String::new(),
+            plan: None,
+            steps: vec![Step::pending(work)],
+            paused: None,
+            aborted: None,
+            resumed: 0,
+            takes_over: None,
+        }
+    }
+
+    #[test]
+    fn no_status_gives_an_address_away_and_the_node_keeps_it_to_act() {
+        let (run, keys) = (run("https://hooks.example/planted-secret"), Keys::new(&name("shop")));
+        let mut knowledge = Knowledge::new(&name("shop"), vec![name("orders")]);
+        let put = Versioned { key: keys.run(&run.id), value: encode(&run), revision: 1 };
+        knowledge.apply(Change::Put(put), Moment::ZERO);
+        let state = GroupState {
+            group: name("orders"),
+            epoch: Epoch(2),
+            writer: None,
+            reason: String::new(),
+            readers: Vec::new(),
+        };
+        let (state_of, doing) = (State::Following, String::new());
+        let explanation = Explanation { state: state_of, doing, would_act: false, rules: Vec::new() };
+        let folder = tempfile::tempdir().unwrap();
+        let board = Board {
+            here: here(),
+            verdicts: watch::channel(Arc::default()).1,
+            coordination: watch::channel(CoordinationStatus::default()).1,
+            groups: vec![watch::channel(GroupFacts { state, explanation, database: None }).1],
+            knowledge: Arc::new(Mutex::new(knowledge)),
+            views: watch::channel(view()).1,
+            compute: Arc::new(Compute::new(here(), Vec::new())),
+            losses: Losses::open(Memory::open(folder.path()).unwrap(), []),
+        };
+        let told = serde_json::to_string(&board.status()).unwrap();
+        assert!(told.contains("https://hooks.example") && !told.contains("planted-secret"), "{told}");
+        assert_eq!(board.knowledge.lock().unwrap().runs(&name("orders")), [run]);
+    }
 }

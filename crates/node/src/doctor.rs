@@ -4,7 +4,7 @@
 //! it had, and every node comes to the same judgement. Nothing waits for any of this: it is a task of its own,
 //! with connections of its own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use meridian_actuators::DatabaseActuator;
 use meridian_coordination::{Keys, Store, encode, txns};
 use meridian_model::facts::{MemberSeen, OpenFiles, RegionFacts, ServiceFacts};
 use meridian_model::{GroupName, Name, RegionName, System, Timestamp};
-use meridian_planner::{Finding, Live, Severity, examine};
+use meridian_planner::{Finding, Live, Severity, Subject, examine};
 use meridian_telemetry::events::CheckChanged;
 use meridian_telemetry::{Metrics, clock};
 use serde::{Deserialize, Serialize};
@@ -29,8 +29,9 @@ pub const DOCTOR: &str = "/v1/doctor";
 /// How often a node looks. What is looked for changes by people's hands and over hours, and a look opens a
 /// connection to each database of the server; a person who mends something waits no longer than this.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
-/// How soon it looks again when something at home fails or could not be looked at: at the start, PostgreSQL is
-/// not there yet, and whoever mends something wants to see it.
+/// How soon it looks again when something at home fails, or could not be looked at, that did not before: at the
+/// start, PostgreSQL is not there yet, and whoever mends something wants to see it. While the same goes on failing
+/// the pause doubles up to [`LOOK_EVERY`].
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
 /// How long one member may take to answer; sizes of databases are counted file by file.
 const LOOK_WITHIN: Duration = Duration::from_secs(45);
@@ -138,16 +139,16 @@ type Counts = BTreeMap<(&'static str, Name, Severity), u32>;
 impl Doctor {
     /// Goes on until it is dropped.
     pub(crate) async fn run(self) {
-        let mut counts = Counts::new();
+        let (mut counts, mut failing, mut last) = (Counts::new(), Failing::new(), LOOK_AGAIN);
         loop {
             let facts = self.look().await;
             self.knowledge.lock().unwrap_or_else(PoisonError::into_inner).take_facts(facts.clone());
             self.share(&facts).await;
             let (_, findings) = judge(&self.system, &self.knowledge, clock::wall());
             counts = self.count(&findings, counts);
-            let at_home = |f: &&Finding| f.subject.region() == Some(&self.here);
-            let fails = findings.iter().filter(at_home).any(|f| f.severity == Severity::Error);
-            tokio::time::sleep(if fails { LOOK_AGAIN } else { LOOK_EVERY }).await;
+            let before = std::mem::replace(&mut failing, fails_at(&self.here, findings));
+            last = pause(&failing, &before, last);
+            tokio::time::sleep(last).await;
         }
     }
 
@@ -208,6 +209,24 @@ impl Doctor {
         }
         now
     }
+}
+
+/// Which checks fail, and of what. Not the words for it: they hold figures that always change.
+type Failing = BTreeSet<(&'static str, Subject)>;
+
+/// When a node looks again: `last` is the pause before.
+fn pause(failing: &Failing, before: &Failing, last: Duration) -> Duration {
+    match failing.is_empty() {
+        true => LOOK_EVERY,
+        false if failing == before => LOOK_EVERY.min(last * 2),
+        false => LOOK_AGAIN,
+    }
+}
+
+/// What a recovery would fail by in that region.
+fn fails_at(here: &RegionName, findings: Vec<Finding>) -> Failing {
+    let at_home = |f: &Finding| f.subject.region() == Some(here) && f.severity == Severity::Error;
+    findings.into_iter().filter(at_home).map(|f| (f.code, f.subject)).collect()
 }
 
 /// Leaves out what is longest until the rest can be shared, and says so.

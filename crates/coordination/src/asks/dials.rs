@@ -9,6 +9,18 @@ use crate::codec::encode;
 use crate::store::{Compare, Txn};
 
 impl Asks {
+    /// All dials that persons and the runs of these groups have turned, whether they are in force or not.
+    ///
+    /// # Errors
+    /// [`AskError`].
+    pub async fn turned(&self, groups: &[GroupName]) -> Result<Vec<TurnedDial>, AskError> {
+        let mut all = Vec::new();
+        for key in groups.iter().map(|group| self.keys.group_dials(group)).chain([self.keys.dials()]) {
+            all.extend(self.read::<Vec<TurnedDial>>(&key).await?.0.unwrap_or_default());
+        }
+        Ok(all)
+    }
+
     /// Turns dials for a step of `run`. What it has turned so already is left as it is, so a step that is
     /// carried out again writes nothing.
     ///

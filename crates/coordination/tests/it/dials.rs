@@ -13,15 +13,15 @@ use meridian_model::{Epoch, Name, Share, Timestamp};
 use super::cluster::Cluster;
 use super::suite::done;
 
-fn name(text: &str) -> Name {
+pub(super) fn name(text: &str) -> Name {
     Name::new(text).unwrap()
 }
 
-fn keys() -> Keys {
+pub(super) fn keys() -> Keys {
     Keys::new(&name("shop"))
 }
 
-fn run(kind: RunKind, epoch: u64) -> Run {
+pub(super) fn run(kind: RunKind, epoch: u64) -> Run {
     Run {
         from: Some(name("us")),
         cause: "a test".to_owned(),
@@ -41,7 +41,7 @@ fn turned(region: &str, turn: Turn, run: Option<&Run>) -> TurnedDial {
     TurnedDial { region: name(region), turn, run: run.map(|r| r.id.clone()), word }
 }
 
-async fn claim(store: &dyn Store, seen: Option<i64>, run: &Run) -> i64 {
+pub(super) async fn claim(store: &dyn Store, seen: Option<i64>, run: &Run) -> i64 {
     let record = GroupRecord {
         group: name("orders"),
         epoch: run.epoch,

@@ -348,7 +348,10 @@ impl Machine {
             State::Restarting => {}
             State::HandingOver => self.hand_over(),
             _ if stopped => self.go(Trigger::DatabaseCrashed, State::Restarting),
-            State::Preparing | State::Draining => self.hand_over(),
+            State::Preparing | State::Draining => {
+                self.prolong_order();
+                self.hand_over();
+            }
             _ if self.facts.step_down => self.go(Trigger::AskedToStepDown, State::Releasing),
             State::WritesClosed if self.may_write() => self.go(Trigger::Renewed, State::Leading),
             State::Leading => self.consider_order(),

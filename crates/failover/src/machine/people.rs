@@ -4,10 +4,13 @@ use std::time::Duration;
 
 use meridian_model::group::GroupRecord;
 use meridian_model::order::{OrderState, Wish};
-use meridian_model::{Epoch, Moment};
+use meridian_model::plan::millis;
+use meridian_model::{Epoch, Moment, Timestamp};
 
 use super::Machine;
 use super::rules::{Ruling, no, secs};
+use crate::command::Command;
+use crate::limits::ORDER_LASTS;
 
 /// A person's order about one epoch.
 #[derive(Debug, Clone, Copy)]
@@ -17,6 +20,18 @@ pub(super) struct Consent<'a> {
 }
 
 impl Machine {
+    /// While an order is being carried out it does not expire, however long the steps before the demotion take:
+    /// whoever gave it goes on waiting, and nobody gives another one.
+    pub(super) fn prolong_order(&mut self) {
+        let Some(hand) = &mut self.handing.now else { return };
+        let after = |wait: Duration| Timestamp(self.at.wall.0.saturating_add_unsigned(millis(wait)));
+        if hand.order.expires_at >= after(ORDER_LASTS / 2) {
+            return;
+        }
+        hand.order.expires_at = after(ORDER_LASTS);
+        self.asides.push(Command::ProlongOrder(hand.order.clone()));
+    }
+
     pub(super) fn no_maintenance(&self, record: &GroupRecord, _: Moment) -> Ruling {
         match (self.maintenance(), self.consent(record.epoch)) {
             (Some(why), None) => Err(no(why)),

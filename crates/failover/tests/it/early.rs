@@ -3,7 +3,7 @@
 use meridian_failover::{Command, Config, DatabaseAction, Event, Memory, Outcome, Plan, State};
 use meridian_model::database::Replication;
 use meridian_model::group::{DatabaseRole, GroupRecord, WalPosition};
-use meridian_model::order::{Handover, OrderState, RunWords, Wish, Word};
+use meridian_model::order::{Handover, Order, OrderState, RunWords, Wish, Word};
 use meridian_model::plan::{OnFailure, Task, Work};
 use meridian_model::run::{Missing, Run, RunKind, Step, StepState};
 use meridian_model::{Epoch, Lsn, Name, Timestamp};
@@ -44,7 +44,7 @@ fn quorum(me: usize, plan: Plan) -> Config {
 fn ordered(plan: Plan, by: &str) -> Desk {
     let mut desk = Desk::protected_by(quorum(0, plan));
     let order = order(Wish::Switchover { to: region(1) }, Epoch(1));
-    let order = meridian_model::order::Order { by: by.to_owned(), ..order };
+    let order = Order { by: by.to_owned(), ..order };
     desk.asked = None;
     desk.say(Event::Ordered(Some(order)));
     assert_eq!(desk.state(), State::Preparing, "{:?}", desk.out);
@@ -124,6 +124,27 @@ fn what_comes_before_the_demotion_is_done_before_anything_is_held_and_named_in_t
     desk.done(status(DatabaseRole::Primary, 50)).done(status(DatabaseRole::Stopped, 50));
     let token = desk.swap().expect("a release").record.handover.expect("a token");
     assert_eq!(token.prepared, Some(run.id));
+}
+
+#[test]
+fn an_order_does_not_expire_while_it_is_carried_out() {
+    let prolonged = |desk: &Desk| {
+        let mut all = desk.out.iter().filter_map(|c| match c {
+            Command::ProlongOrder(order) => Some((order.state.clone(), order.expires_at.0)),
+            _ => None,
+        });
+        all.next()
+    };
+    let mut desk = Desk::protected_by(quorum(0, early_plan(OnFailure::Pause)));
+    let order = order(Wish::Switchover { to: region(1) }, Epoch(1));
+    desk.say(Event::Ordered(Some(Order { expires_at: Timestamp(30_000), ..order })));
+    assert_eq!((desk.state(), prolonged(&desk)), (State::Preparing, None), "half of a minute is left");
+    for (wall, until) in [(1, 60_001), (30_001, 60_001), (30_002, 90_002), (60_003, 120_003)] {
+        desk.wall = Timestamp(wall);
+        desk.wait(1);
+        let anew = (until == wall + 60_000).then_some((OrderState::Open, until));
+        assert_eq!((desk.state(), prolonged(&desk)), (State::Preparing, anew), "at {wall}");
+    }
 }
 
 #[test]
@@ -310,7 +331,7 @@ fn an_alert_does_not_repeat_a_preparation_that_failed() {
         let order = order(Wish::Switchover { to: region(1) }, Epoch(1));
         let (id, by) = (name(&format!("order-{minutes}")), "alert".to_owned());
         desk.wall = Timestamp(minutes * 60_000);
-        desk.say(Event::Ordered(Some(meridian_model::order::Order { id, by, ..order })));
+        desk.say(Event::Ordered(Some(Order { id, by, ..order })));
     };
     fires(&mut desk, 60);
     assert_eq!(desk.state(), State::Preparing, "{:?}", desk.out);

@@ -95,6 +95,29 @@ async fn over_the_bounds_of_waiting() {
     rig.stopped().await;
 }
 
+/// Anybody may say so: it is a word in the startup packet.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_comes_early_needs_a_place_in_the_room_too() {
+    let limits = GatewayLimits { max_waiting: 1, ..GatewayLimits::default() };
+    let rig = limited(limits, nowhere()).await;
+    rig.view(1, None, &[]);
+    let early = b"user\0ann\0meridian.hop\0early\0";
+    let waiting = raw(rig.write, early).await;
+    rig.metric("gateway_waiting", r#"group="orders""#, 1).await;
+    // Its gateway takes this word for "not now", and goes the ordinary way.
+    let mut second = raw(rig.write, early).await;
+    assert_eq!(sqlstate(message(&mut second).await.unwrap()), "57P03");
+    rig.metric("gateway_sessions_refused_total", r#"port="write",reason="not-here""#, 1).await;
+    drop(waiting);
+    rig.metric("gateway_waiting", r#"group="orders""#, 0).await;
+    rig.stopped_after(second).await;
+    let rig = limited(GatewayLimits { max_waiting_bytes: 100, ..GatewayLimits::default() }, nowhere()).await;
+    rig.view(1, None, &[]);
+    let mut large = raw(rig.write, early).await;
+    assert_eq!(sqlstate(message(&mut large).await.unwrap()), "57P03");
+    rig.stopped_after(large).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_drain_lets_transactions_end_and_idle_sessions_go_at_once() {
     let pair = pair();

@@ -1,10 +1,11 @@
 //! What a step does, exactly, for who reads a plan before it is carried out: the command, whom it tells, what
-//! it asks. Secrets stand in files, and only the files are named.
+//! it asks, as far as that is shown (`crates/model/src/plan/shown.rs`).
 
 use meridian_model::plan::{Check, Exec, Notify, Secretive, Task, Work};
 
 /// What is done in a step, with its conditions.
 pub(super) fn does(work: &Work) -> String {
+    let work = &work.shown();
     let mut out = String::new();
     if !work.before.is_empty() {
         out += &format!("first checks {}; then ", asked(&work.before));
@@ -57,15 +58,10 @@ fn whom(to: &Notify) -> String {
     }
 }
 
-/// The host alone: the rest may be long, and in some services it is what lets one in.
 fn place(url: &Secretive) -> String {
     match url {
         Secretive::File(file) => format!("the address in {}", file.display()),
-        Secretive::Open(url) => {
-            let rest = url.split_once("://").map_or(url.as_str(), |(_, rest)| rest);
-            let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-            authority.rsplit('@').next().unwrap_or_default().to_owned()
-        }
+        Secretive::Open(url) => url.clone(),
     }
 }
 
@@ -76,8 +72,7 @@ fn runs(exec: &Exec) -> String {
         out += &format!(" in {}", directory.display());
     }
     if !exec.env.is_empty() {
-        let given: Vec<String> =
-            exec.env.iter().map(|(name, value)| format!("{name}={}", quoted(value))).collect();
+        let given: Vec<String> = exec.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
         out += &format!(" with {}", given.join(" "));
     }
     out
@@ -108,9 +103,7 @@ fn check(check: &Check) -> String {
                 contains.as_ref().map(|text| format!(" and contains `{text}`")).unwrap_or_default();
             format!("that {url} answers {status}{contains}")
         }
-        Check::Promql { url, query } => {
-            format!("that `{query}` holds at {}", place(&Secretive::Open(url.clone())))
-        }
+        Check::Promql { url, query } => format!("that `{query}` holds at {url}"),
     }
 }
 
@@ -136,20 +129,20 @@ mod tests {
         };
         assert_eq!(
             shown(Task::Exec(exec)),
-            r"runs /usr/local/bin/warm --all 'it'\''s' '$HOME x' '' in /var/lib/warm with TIER='hot now'"
+            r"runs /usr/local/bin/warm --all 'it'\''s' '$HOME x' '' in /var/lib/warm with TIER=***"
         );
         let text = || "moved".to_owned();
         let open = |url: &str| Secretive::Open(url.to_owned());
         let tell = |to| shown(Task::Notify { to, text: text() });
         let hook = Notify::Webhook { url: open("https://me:word@hooks.example:8443/a/b?token=c") };
-        assert_eq!(tell(hook), "tells the webhook at hooks.example:8443: moved");
+        assert_eq!(tell(hook), "tells the webhook at https://hooks.example:8443: moved");
         let slack = Notify::Slack { url: Secretive::File("/etc/meridian/slack".into()) };
         assert_eq!(tell(slack), "tells Slack at the address in /etc/meridian/slack: moved");
         let url = open("https://events.pagerduty.com/v2/enqueue");
         let pager = Notify::Pagerduty { url, routing_key_file: "/etc/meridian/key".into() };
         assert_eq!(
             tell(pager),
-            "tells PagerDuty at events.pagerduty.com by the key in /etc/meridian/key: moved"
+            "tells PagerDuty at https://events.pagerduty.com by the key in /etc/meridian/key: moved"
         );
     }
 
@@ -172,8 +165,8 @@ mod tests {
         assert_eq!(
             does(&work),
             "first checks that `select 1` succeeds through the write port; then checks that \
-             http://shop.internal/health answers 200 and contains `ok`, and that `up` holds at \
-             prom.internal:9090; at last checks that `select 1` is `1` through the read port"
+             http://shop.internal answers 200 and contains `ok`, and that `up` holds at \
+             http://prom.internal:9090; at last checks that `select 1` is `1` through the read port"
         );
     }
 }

@@ -10,7 +10,7 @@ use super::seen::{Seen, seen};
 /// When the epoch of every run here was won.
 pub(super) const DECIDED: i64 = 1_764_000_000_000;
 
-pub(super) fn name(text: &str) -> Name {
+pub(crate) fn name(text: &str) -> Name {
     Name::new(text).unwrap()
 }
 
@@ -87,7 +87,7 @@ pub(super) fn loss(transactions: Option<u64>) -> Loss {
     }
 }
 
-pub(super) fn group(runs: Vec<Run>, losses: Vec<Loss>) -> GroupStatus {
+pub(crate) fn group(runs: Vec<Run>, losses: Vec<Loss>) -> GroupStatus {
     GroupStatus {
         group: name("orders"),
         epoch: Epoch(2),

@@ -58,12 +58,8 @@ fn refusal(control: &Control, dial: &TurnedDial) -> Option<String> {
         }
         Some(_) => {}
     }
-    // Every node would refuse the snapshot, so the person is told now.
     let known = control.board.knowledge.lock().unwrap_or_else(PoisonError::into_inner).dials();
-    let Some(mut all) = known else { return Some("this node has not heard from etcd yet".to_owned()) };
-    all.retain(|other| other.run.is_some() || other.region != *region);
-    all.push(dial.clone());
-    let view = control.board.views.borrow().clone();
-    let (regions, groups) = (&view.snapshot.regions, view.snapshot.groups.clone());
-    view.next_snapshot(regions, groups, Some(&all), clock::wall()).refused
+    let Some(all) = known else { return Some("this node has not heard from etcd yet".to_owned()) };
+    // Every node would hold it back, so the person is told now.
+    control.board.views.borrow().refuses(&all, std::slice::from_ref(dial))
 }

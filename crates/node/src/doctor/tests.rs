@@ -100,6 +100,29 @@ async fn a_failing_check_is_a_metric_until_it_is_mended() {
     assert!(problem.contains("it does not run"), "{problem}");
 }
 
+/// A look opens connections and counts files: what is lastingly wrong is no reason to do that all the time.
+#[test]
+fn what_goes_on_failing_is_not_looked_at_more_often_than_what_is_well() {
+    let fails = |group: &str, free: u32| {
+        let member = Subject::Member(name(group), here());
+        let message = format!("{free} bytes are free");
+        let (details, suggestion) = (Vec::new(), String::new());
+        Finding { severity: Severity::Error, code: "disk", subject: member, message, details, suggestion }
+    };
+    let at_home = |findings: Vec<Finding>| fails_at(&here(), findings);
+    let (mut pauses, mut before, mut last) = (Vec::new(), Failing::new(), LOOK_AGAIN);
+    let mut looks: Vec<_> = (0..6).map(|look| vec![fails("orders", look)]).collect();
+    // Something else, the same again, and all is well.
+    looks.extend([vec![fails("users", 0)], vec![fails("users", 1)], Vec::new(), Vec::new()]);
+    for findings in looks {
+        let now = at_home(findings);
+        last = pause(&now, &before, last);
+        before = now;
+        pauses.push(last.as_secs());
+    }
+    assert_eq!(pauses, [10, 20, 40, 60, 60, 60, 10, 20, 60, 60]);
+}
+
 fn record() -> meridian_model::group::GroupRecord {
     meridian_model::group::GroupRecord {
         group: name("orders"),

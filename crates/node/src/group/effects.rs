@@ -36,9 +36,9 @@ pub(super) fn spawn(command: Command, tools: Arc<Tools>, config: Config, events:
                 None
             }
             Command::AskPromise { to, promise, sent_at } => ask_promise(&tools, to, &promise, sent_at).await,
-            Command::EndOrder(order) => {
+            Command::EndOrder(order) | Command::ProlongOrder(order) => {
                 let asks = Asks::new(Arc::clone(&tools.store), tools.keys.clone());
-                if let Err(error) = asks.end(&order).await {
+                if let Err(error) = asks.mark(&order).await {
                     tracing::warn!(order = %order.id, %error, "what became of the order could not be written down");
                 }
                 None

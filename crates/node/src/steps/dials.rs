@@ -22,6 +22,7 @@ impl Steps {
     pub(super) async fn turn(&self, run: &Run, dial: Option<Share>, drain: bool) -> Result<String, String> {
         let wanted = wanted(run, dial, drain);
         if !wanted.is_empty() {
+            self.may_turn(&wanted).await?;
             self.asks.turn_for(run, &wanted).await.map_err(|error| error.to_string())?;
         }
         let mut views = self.views.clone();
@@ -32,6 +33,16 @@ impl Steps {
             told.push("no region is drained: the writer came from no other one".to_owned());
         }
         Ok(told.join("; "))
+    }
+
+    /// Every node would hold it back, and the step would wait for that in vain; written, it would take effect
+    /// at some later time.
+    async fn may_turn(&self, wanted: &[TurnedDial]) -> Result<(), String> {
+        let view = Arc::clone(&self.views.borrow());
+        let groups: Vec<_> = view.system.databases.iter().map(|database| database.name.clone()).collect();
+        let all = self.asks.turned(&groups).await.map_err(|error| error.to_string())?;
+        let refused = view.refuses(&all, wanted);
+        refused.map_or(Ok(()), |why| Err(format!("{why}; turn or clear the other dial: meridian dial")))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use meridian_model::group::WalPosition;
 use meridian_model::order::{Handover, RunWords, Word};
+use meridian_model::plan::{Check, Exec, Form, Notify, PlannedStep, Secretive, Task, Work};
 use meridian_model::run::{Missing, RunKind, StepKind, StepState};
 use meridian_model::{Lsn, Timestamp};
 use meridian_page::html::well_formed;
@@ -150,5 +151,50 @@ fn a_run_that_is_under_way_has_a_page_too() {
     // To look at the page: MERIDIAN_REPORT_SAMPLE=/tmp/run.html cargo test -p meridian under_way
     if let Some(file) = option_env!("MERIDIAN_REPORT_SAMPLE") {
         std::fs::write(file, page).unwrap();
+    }
+}
+
+/// What a plan holds that lets one in: in no table, no JSON and no page.
+#[test]
+fn a_planted_secret_is_in_nothing_that_is_printed() {
+    const PLANTED: &str = "planted-secret";
+    let mut system = system();
+    let mut plan = meridian_planner::derive(&system, &system.databases[0]);
+    let url = format!("https://hooks.example/{PLANTED}?token={PLANTED}");
+    let page_check = Check::Http { url: url.clone(), status: 200, contains: None };
+    let exec = Exec {
+        command: vec!["/bin/warm".to_owned()],
+        env: vec![("TOKEN".to_owned(), PLANTED.to_owned())],
+        directory: None,
+        output_max: 1,
+    };
+    let notify = Notify::Slack { url: Secretive::Open(url) };
+    let tasks = [
+        ("tell", Task::Notify { to: notify, text: "moved".to_owned() }),
+        ("warm", Task::Exec(exec)),
+        ("ask", Task::Verify { checks: vec![page_check] }),
+    ];
+    for (step, task) in tasks {
+        let work = Work::new(name(step), task, std::time::Duration::from_secs(1));
+        plan.steps.push(PlannedStep { work, form: Form::Always });
+    }
+    let planned = crate::plan::tests::printed(&system, &plan);
+    system.plans = vec![plan];
+    // As a node tells of it.
+    let mut run = run(&system, RunKind::Failover);
+    let works = meridian_planner::freeze(&system.plans[0], false);
+    run.steps = works.into_iter().map(meridian_model::run::Step::pending).collect();
+    assert!(format!("{run:?}").contains(PLANTED));
+    let seen = told(&system, &[run.shown()], None, 60_000);
+    let facts = Facts::of(&system, &seen);
+    let shown = [
+        planned,
+        crate::runs::whole(&seen),
+        serde_json::to_string(&seen).unwrap(),
+        serde_json::to_string(&facts).unwrap(),
+        html(&facts),
+    ];
+    for text in shown {
+        assert!(text.contains("warm") && !text.contains(PLANTED), "{text}");
     }
 }

@@ -151,3 +151,25 @@ async fn a_run_of_a_reign_that_is_over_turns_nothing_and_nobody_drains_the_write
     assert!(rig.steps.turn(&old, Some(Share::ONE), true).await.is_err());
     assert_eq!(dials(&rig), []);
 }
+
+#[tokio::test]
+async fn a_dial_that_every_node_would_hold_back_is_told_and_not_written() {
+    let rig = rig().await;
+    let word = Word { by: "ana".to_owned(), at: Timestamp(0), reason: "a test".to_owned() };
+    let others =
+        system().region_names().filter(|r| r.as_str() != "eu-central-1").cloned().collect::<Vec<_>>();
+    for region in others.iter().cloned() {
+        let word = word.clone();
+        rig.asks.turn(&TurnedDial { region, turn: Turn::Drain, run: None, word }).await.unwrap();
+    }
+    let mut views = rig.steps.views.clone();
+    let drained = |view: &Arc<View>| view.snapshot.dials.len() == others.len();
+    tokio::time::timeout(PATIENCE, views.wait_for(drained)).await.unwrap().unwrap();
+    let told = rig.steps.turn(&run(None, true), None, true).await.unwrap_err();
+    assert!(told.contains("eu-central-1 to drain by run orders-2-switchover turned"), "{told}");
+    let turned = rig.asks.turned(&[name("orders")]).await.unwrap();
+    assert!(turned.iter().all(|dial| dial.run.is_none()), "{turned:?}");
+    others.iter().for_each(|region| assert!(told.contains(region.as_str()), "{told}"));
+    rig.asks.clear(&here(), &[]).await.unwrap();
+    carried_out(&rig, &run(None, true)).await.unwrap();
+}

@@ -1,0 +1,57 @@
+//! Orders: one at a time, and what became of one stays.
+
+use std::sync::Arc;
+
+use meridian_coordination::asks::{AskError, Asks};
+use meridian_coordination::{Memory, Store, Txn, decode, encode};
+use meridian_model::order::{Order, OrderState, Wish, Word};
+use meridian_model::run::RunKind;
+use meridian_model::{Epoch, Timestamp};
+
+use super::cluster::Cluster;
+use super::dials::{claim, keys, name, run};
+
+#[tokio::test(start_paused = true)]
+async fn memory_keeps_orders() {
+    all(Arc::new(Memory::new())).await;
+}
+
+#[tokio::test]
+async fn etcd_keeps_orders() {
+    let cluster = Cluster::start(1).await;
+    all(Arc::new(cluster.client())).await;
+}
+
+async fn there(store: &dyn Store) -> Order {
+    let key = keys().order(&name("orders"));
+    decode(&store.list(&key).await.unwrap().items[0]).unwrap()
+}
+
+async fn all(store: Arc<dyn Store>) {
+    let asks = Asks::new(Arc::clone(&store), keys());
+    claim(&*store, None, &run(RunKind::Start, 1)).await;
+    let ask = async |at: i64| {
+        let (wish, word) = (Wish::Switchover { to: name("us") }, word(at));
+        asks.order(&name("orders"), wish, word, 60_000).await
+    };
+    let order = ask(0).await.unwrap();
+    assert!(matches!(ask(59_999).await, Err(AskError::Refused(why)) if why.contains("is still open")));
+    // Whoever carries it out prolongs it.
+    let longer = Order { expires_at: Timestamp(200_000), ..order.clone() };
+    asks.mark(&longer).await.unwrap();
+    assert!(matches!(ask(199_999).await, Err(AskError::Refused(_))));
+    // What has ended is not opened again by a word that comes late.
+    let ended = Order { state: OrderState::Done { ended_at: Timestamp(8) }, ..longer.clone() };
+    asks.mark(&ended).await.unwrap();
+    asks.mark(&Order { expires_at: Timestamp(300_000), ..longer }).await.unwrap();
+    assert_eq!(there(&*store).await, ended);
+    // The record is read, and then the reign ends: nobody would look at an order of it any more.
+    let next = vec![(keys().epoch(&name("orders")), encode(&Epoch(2)))];
+    store.commit(Txn { put: next, ..Txn::default() }).await.unwrap();
+    assert!(matches!(ask(9).await, Err(AskError::Raced)));
+    assert_eq!(there(&*store).await, ended);
+}
+
+fn word(at: i64) -> Word {
+    Word { by: "ana".to_owned(), at: Timestamp(at), reason: String::new() }
+}
