@@ -182,7 +182,9 @@ fn watch(args: &OneArgs) -> anyhow::Result<ExitCode> {
                 Output::Table => print(&whole(&seen)),
             }
         }
-        if seen.run.finished() {
+        // Who watches what is newest watches the switchover, too, that a preparation is for.
+        let goes_on = args.run.is_none() && seen.goes_on;
+        if seen.run.finished() && (seen.run.aborted.is_some() || !goes_on) {
             return Ok(if seen.run.aborted.is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS });
         }
         last = news;

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use meridian_model::order::RunWords;
+use meridian_model::order::{OrderState, RunWords};
 use meridian_model::run::{Missing, Run, RunKind};
 use meridian_model::{RunId, System, Timestamp};
 use meridian_node::status::{GroupStatus, Loss, NodeStatus, losses_of};
@@ -28,6 +28,9 @@ pub(super) struct Seen {
     pub(super) losses: Option<Vec<Loss>>,
     /// When this was so, by the clock of the node that told it.
     pub(super) at: Timestamp,
+    /// It prepares an order that is still being carried out: the switchover itself is the next run.
+    #[serde(skip)]
+    pub(super) goes_on: bool,
 }
 
 /// What was to be expected of a step.
@@ -77,6 +80,7 @@ pub(super) fn seen(
         progress: steps.into_iter().map(Expected::of).collect(),
         words: told.words.iter().find(|words| words.run == run.id).cloned(),
         losses: old.map(|old| losses_of(run, &told.runs, &old.losses).into_iter().cloned().collect()),
+        goes_on: run.prepares() && told.order.as_ref().is_some_and(|order| order.state == OrderState::Open),
         at,
     }
 }

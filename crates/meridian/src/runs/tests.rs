@@ -64,3 +64,29 @@ fn the_cost_of_a_run_is_told_as_far_as_it_is_known() {
     let again = Run { to: name("us-east-1"), ..failover(&system) };
     assert_eq!(told(&system, &[again], None, 0).cost(), [""; 0], "the same writer again costs nothing");
 }
+
+#[test]
+fn a_preparation_goes_on_while_its_order_is_open() {
+    let system = system();
+    let mut run = Run { kind: RunKind::Switchover, ..failover(&system) };
+    run.steps.retain(|step| !step.kind().machines_own());
+    let order = |state| meridian_model::order::Order {
+        id: name("order-1"),
+        group: run.group.clone(),
+        wish: meridian_model::order::Wish::Switchover { to: run.to.clone() },
+        epoch: Epoch(1),
+        by: "ada".to_owned(),
+        at: Timestamp(DECIDED),
+        expires_at: Timestamp(DECIDED),
+        state,
+    };
+    let goes_on = |run: &Run, state| {
+        let mut told = fixture::group(vec![run.clone()], Vec::new());
+        told.order = Some(order(state));
+        seen::seen(&system, run, &told, None, Timestamp(DECIDED)).goes_on
+    };
+    use meridian_model::order::OrderState::{Done, Open};
+    assert!(goes_on(&run, Open));
+    assert!(!goes_on(&run, Done { ended_at: Timestamp(DECIDED) }));
+    assert!(!goes_on(&failover(&system), Open));
+}
