@@ -61,6 +61,8 @@ pub(crate) struct Lease {
     /// A compare failed against this revision: the record must be read before the next attempt.
     pub(crate) stale: Option<i64>,
     pub(crate) last_sent: Option<Moment>,
+    /// The record that was sent last says that the group has a database.
+    pub(crate) says_made: bool,
     /// The claim of this time in `Claiming` was sent.
     pub(crate) claimed: bool,
     /// Attempts against this revision, or an earlier one, were forgotten although nobody knows of their end.

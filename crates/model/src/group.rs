@@ -41,6 +41,10 @@ pub struct GroupRecord {
     pub quorum: Option<Quorum>,
     /// When, by the holder's wall clock. For people and for the lag as time; not for expiry.
     pub renewed_at: Timestamp,
+    /// The group's database has been made: whoever has none now has lost it. Written before the first start, so
+    /// that no write is older. A record of an older version says so.
+    #[serde(default = "made")]
+    pub made: bool,
     /// The run that made this reign; none for the first.
     pub run: Option<RunId>,
     /// When the last failover that acted began: the start of the flap window.
@@ -48,6 +52,10 @@ pub struct GroupRecord {
     /// A released lease that was handed to a successor.
     #[serde(default)]
     pub handover: Option<Handover>,
+}
+
+const fn made() -> bool {
+    true
 }
 
 /// Whose acknowledgements count. In a record: every write that a client was told of is in the logs of at

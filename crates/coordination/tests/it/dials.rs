@@ -53,6 +53,7 @@ pub(super) async fn claim(store: &dyn Store, seen: Option<i64>, run: &Run) -> i6
         terms: None,
         quorum: None,
         renewed_at: Timestamp(0),
+        made: true,
         run: None,
         last_failover_at: None,
         handover: None,

@@ -50,6 +50,7 @@ fn record(epoch: u64, renewal: u64) -> GroupRecord {
         terms: None,
         quorum: None,
         renewed_at: Timestamp(0),
+        made: true,
         run: None,
         last_failover_at: None,
         handover: None,

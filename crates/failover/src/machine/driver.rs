@@ -132,7 +132,10 @@ impl Machine {
             return None;
         }
         match self.facts.database.role {
-            DatabaseRole::Absent => self.first_run_is_open().then_some(Action::Initialise),
+            DatabaseRole::Absent => self.nothing_was_made().then_some(Action::Initialise),
+            // Before it can take a write, the record says that there is one: a disk that is lost later is not taken
+            // for one that was never written to.
+            _ if self.nothing_was_made() => None,
             DatabaseRole::Stopped if !self.driver.start_as_primary => Some(Action::Seal),
             _ if self.driver.start_as_primary => {
                 Some(Action::StartPrimary { epoch, quorum: self.starting_quorum() })

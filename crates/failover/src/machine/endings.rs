@@ -1,6 +1,5 @@
 //! After the right to write has ended: stopping, giving the lease up, and winning the right anew.
 
-use meridian_model::Epoch;
 use meridian_model::group::DatabaseRole;
 
 use super::Machine;
@@ -23,7 +22,7 @@ impl Machine {
         }
         let known = self.run().is_some() || self.due(self.since + RUN_WAIT, "the run has not been seen");
         let known = known && self.earlier_life_is_over();
-        if known && self.facts.database.role == DatabaseRole::Absent && !self.first_run_is_open() {
+        if known && self.facts.database.role == DatabaseRole::Absent && !self.nothing_was_made() {
             self.go(Trigger::DataGone, State::Releasing);
         }
     }
@@ -40,10 +39,9 @@ impl Machine {
         self.due(end, "another life of this region may hold the lease")
     }
 
-    /// The very first run had not made the database yet, so none can be lost by making it.
-    pub(super) fn first_run_is_open(&self) -> bool {
-        let first = self.facts.record.as_ref().is_some_and(|r| r.epoch == Epoch(1));
-        first && self.run().is_some_and(|run| !super::runner::promoted(run))
+    /// No database was ever started in this group, so none can be lost by making it.
+    pub(super) fn nothing_was_made(&self) -> bool {
+        self.facts.record.as_ref().is_some_and(|record| !record.made)
     }
 
     pub(super) fn release(&mut self) {
@@ -60,7 +58,7 @@ impl Machine {
         if record.holder != self.config.me || !record.released {
             return self.go(Trigger::NewEpoch, State::Starting);
         }
-        let can = self.facts.database.role != DatabaseRole::Absent || self.first_run_is_open();
+        let can = self.facts.database.role != DatabaseRole::Absent || self.nothing_was_made();
         let patience = self.config.timers.lease_ttl.saturating_mul(2);
         if can && self.due(self.since + patience, "nobody took the group over") {
             self.facts.crashes.clear();

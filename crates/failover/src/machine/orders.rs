@@ -1,7 +1,7 @@
 //! What is to be done now, derived from where the machine stands. The order matters: fences before
 //! anything, memory before what rests on it.
 
-use meridian_model::group::{Announcement, GroupRecord, Promise, Quorum, Terms};
+use meridian_model::group::{Announcement, DatabaseRole, GroupRecord, Promise, Quorum, Terms};
 use meridian_model::order::Handover;
 use meridian_model::run::{RunKind, StepKind};
 use meridian_model::{Epoch, Moment, Timestamp};
@@ -110,6 +110,7 @@ impl Machine {
             None => Expect::Absent,
         };
         let record = self.next_record(&wish);
+        self.lease.says_made = record.made;
         let number = self.lease.number();
         let (purpose, run) = (wish.purpose, wish.run);
         let attempt = Attempt {
@@ -145,7 +146,10 @@ impl Machine {
         if self.state == State::HandingOver && self.lease_lasts() {
             return None;
         }
+        // A database that was just made is told of at once: until then it must not be started.
+        let known = !self.nothing_was_made() || self.facts.database.role == DatabaseRole::Absent;
         if let Some(last) = self.lease.last_sent
+            && (known || self.lease.says_made)
             && !self.due(last + self.config.timers.renew_every, "a renewal")
         {
             return None;
@@ -247,6 +251,7 @@ impl Machine {
             terms: Some(self.terms(quorum.as_ref())),
             quorum,
             renewed_at: self.at.wall,
+            made: old.is_some_and(|r| r.made) || self.facts.database.role != DatabaseRole::Absent,
             run: wish.run.as_ref().map(|r| r.id.clone()).or(ours),
             last_failover_at: self.last_failover().or(old.and_then(|r| r.last_failover_at)),
             handover: wish.handover.clone(),

@@ -55,6 +55,7 @@ pub(crate) fn record(holder: usize, epoch: u64, renewal: u64) -> GroupRecord {
         terms: None,
         quorum: None,
         renewed_at: Timestamp(0),
+        made: true,
         run: None,
         last_failover_at: None,
         handover: None,
@@ -247,9 +248,14 @@ impl Desk {
 
     fn leads(self) -> Self {
         let mut desk = self;
-        desk.done(status(DatabaseRole::Stopped, 0)).done(status(DatabaseRole::Primary, 50));
+        desk.makes().done(status(DatabaseRole::Primary, 50));
         assert_eq!(desk.state(), State::Leading);
         desk
+    }
+
+    /// The first database is made, and the record says so.
+    pub(crate) fn makes(&mut self) -> &mut Self {
+        self.done(status(DatabaseRole::Stopped, 0)).win()
     }
 
     /// The writer, whose first run is finished: both others stream from it.

@@ -412,3 +412,24 @@ fn a_run_that_is_seen_older_than_it_is_is_written_again() {
         assert!(journal(&desk).is_some());
     }
 }
+
+/// A first writer that had no etcd after its claim acknowledged writes, lost its disk, and began with an empty database.
+#[test]
+fn a_first_database_is_started_when_the_record_says_that_it_was_made() {
+    let mut desk = Desk::promoting();
+    desk.done(status(DatabaseRole::Stopped, 0));
+    assert_eq!(desk.action(), None, "nobody would know of it");
+    assert!(desk.swap().is_some_and(|swap| swap.record.made), "{:?}", desk.out);
+    let made = desk.swap().unwrap().record;
+    desk.win();
+    assert!(matches!(desk.asked, Some((_, DatabaseAction::StartPrimary { .. }))), "{:?}", desk.asked);
+
+    // Its disk is lost, before anything else was written down.
+    let life = |record: GroupRecord| {
+        let mut desk = Desk::new(0, DatabaseRole::Absent, None);
+        desk.record(Some(record)).wait(5_100).wait(5_100);
+        desk
+    };
+    assert_eq!(life(made.clone()).state(), State::Releasing, "it would begin with nothing");
+    assert_eq!(life(GroupRecord { made: false, ..made }).state(), State::Resuming, "nothing is lost");
+}

@@ -99,7 +99,7 @@ fn an_aborted_run_is_not_resumed() {
     let word = Word { by: "ada".to_owned(), at: Timestamp(0), reason: "enough".to_owned() };
     desk.say(Event::Words(RunWords { aborted: Some(word), ..RunWords::none(run) })).wait(10);
     assert_eq!(desk.state(), State::Releasing);
-    desk.done(status(DatabaseRole::Stopped, 0)).wait(500).win().wait(10_100);
+    desk.done(status(DatabaseRole::Stopped, 0)).win().wait(10_100);
     assert_eq!(desk.state(), State::Resuming, "nobody took over");
     desk.wait(1_100);
     let claim = desk.swap().expect("a claim");

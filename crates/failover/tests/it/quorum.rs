@@ -33,7 +33,7 @@ impl Writer {
     fn new(config: Config) -> Self {
         let mut desk = Desk::of(config, DatabaseRole::Absent, None);
         desk.record(None).win();
-        desk.done(status(DatabaseRole::Stopped, 0)).done(status(DatabaseRole::Primary, 50));
+        desk.makes().done(status(DatabaseRole::Primary, 50));
         Self::at(desk)
     }
 

@@ -135,6 +135,7 @@ fn record() -> meridian_model::group::GroupRecord {
         terms: None,
         quorum: None,
         renewed_at: Timestamp(0),
+        made: true,
         run: None,
         last_failover_at: None,
         handover: None,

@@ -246,6 +246,9 @@ impl Teller {
             let (group, id, epoch) = (&self.group, &run.id, run.epoch);
             RunEnded { group, run: id, epoch, reason }.emit();
             told.span = Span::none();
+        } else if run.prepares() && run.finished() {
+            // The switchover is the next reign's run: nothing is protected by this one.
+            told.span = Span::none();
         } else if run.finished() && !told.run.finished() {
             let last = run.steps.iter().filter_map(|s| match s.state {
                 StepState::Done { at, .. } => Some(at.0),

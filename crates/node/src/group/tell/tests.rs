@@ -76,6 +76,7 @@ struct Led {
     machine: Machine,
     teller: Teller,
     metrics: Metrics,
+    revision: i64,
 }
 
 impl Led {
@@ -86,7 +87,13 @@ impl Led {
         while let Some(event) = open.pop_front() {
             let commands = self.machine.step(event.clone(), at);
             self.teller.turn(&event, &commands, &self.machine, at.now);
-            open.extend(commands.iter().filter_map(answer));
+            for mut answered in commands.iter().filter_map(answer) {
+                if let Event::Swapped { outcome: Outcome::Done(revision), .. } = &mut answered {
+                    self.revision += 1;
+                    *revision = self.revision;
+                }
+                open.push_back(answered);
+            }
         }
     }
 
@@ -95,7 +102,7 @@ impl Led {
         let (machine, metrics) = (Machine::new(config()), Metrics::new(None));
         let regions = vec![here(), there()];
         let teller = Teller::new(name("orders"), here(), regions.clone(), metrics.clone());
-        let mut led = Self { machine, teller, metrics };
+        let mut led = Self { machine, teller, metrics, revision: 20 };
         led.say(Event::Started { database: DatabaseStatus::stopped(DatabaseRole::Absent), memory: None });
         led.say(Event::Coordination { reachable: true });
         led.say(Event::Record { record: None, revision: 10, asked: None });
@@ -142,12 +149,14 @@ fn the_steps_that_prepare_a_switchover_are_told_too() {
     };
     led.say(Event::Ordered(Some(order)));
     let prepared = led.machine.preparation().expect("its run").clone();
-    assert!(prepared.aborted.is_some() && prepared.to == there(), "{prepared:?}");
+    assert!(prepared.finished() && prepared.aborted.is_none() && prepared.to == there(), "{prepared:?}");
     for outcome in ["started", "done"] {
         let line = format!(r#"meridian_run_steps_total{{group="orders",step="wait",outcome="{outcome}"}} 1"#);
         assert!(led.counts(&line), "{line}\n{}", led.metrics.render());
     }
-    assert!(led.counts(finished), "it made nothing protected");
+    assert!(led.counts(finished), "{}", led.metrics.render());
+    let switchover = r#"kind="switchover""#;
+    assert!(!led.metrics.render().contains(switchover), "it made nothing protected");
     assert!(
         !led.metrics.render().contains(r#"meridian_runs_finished_total{group="orders",kind="switchover"}"#)
     );
