@@ -65,7 +65,7 @@ impl View {
     }
 
     /// Holds back what would take away the last region which takes traffic and is not down: of several that do
-    /// so together, the last by [`rank`]. What was in force before does not matter, for it may differ from node
+    /// so together, the last by [`rank()`]. What was in force before does not matter, for it may differ from node
     /// to node. (Without word from etcd nothing is held back that was in force: a drained region serves when
     /// nothing else can.)
     fn sorted(&self, regions: &[RegionHealth], all: &[TurnedDial]) -> Sorted {
