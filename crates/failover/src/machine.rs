@@ -117,7 +117,11 @@ impl Machine {
     /// Takes in what has happened and says what is to be done, in order. Deadlines that have passed
     /// count first, so that a machine that wakes up late fences before it does anything else.
     pub fn step(&mut self, event: Event, at: At) -> Vec<Command> {
-        self.at = At { now: at.now.max(self.at.now), wall: at.wall };
+        let before = self.at.now;
+        self.at = At { now: at.now.max(before), wall: at.wall };
+        if before != Moment::ZERO && self.at.now.since(before) > self.config.timers.renew_every * 2 {
+            self.facts.was_silent(before, self.at.now);
+        }
         self.fence();
         self.take_in(event);
         self.move_on();

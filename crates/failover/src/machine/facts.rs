@@ -57,6 +57,8 @@ pub(super) struct Facts {
     pub(super) read_wanted: bool,
     /// etcd was out of reach, or this node has only started: the next record may be an old one.
     pub(super) missed_news: bool,
+    /// Nothing was heard for a while, as when this process stood still.
+    pub(super) silence: Option<Silence>,
     /// The holder's renewals, by when they were learned.
     pub(super) wal_seen: VecDeque<(WalPosition, Moment)>,
     /// The holder that this log follows had less of it when it won: the rest here is not its.
@@ -102,6 +104,7 @@ impl Default for Facts {
             read_asked: None,
             read_wanted: false,
             missed_news: true,
+            silence: None,
             wal_seen: VecDeque::new(),
             diverged: false,
             members: BTreeMap::new(),
@@ -200,6 +203,19 @@ impl Facts {
         self.announced.iter().any(|(a, _)| a.writes && a.epoch == record.epoch && a.holder == record.holder)
     }
 
+    /// The last event came long ago: whatever comes now may have waited for as long. A read that is sent now is
+    /// answered after all of that.
+    pub(super) fn was_silent(&mut self, before: Moment, now: Moment) {
+        let before = self.silence.map_or(before, |silence| silence.before);
+        self.silence = Some(Silence { before, end: now });
+        self.read_wanted = true;
+    }
+
+    /// What was learned now was so at that moment at the latest.
+    pub(super) fn not_later(&self, learned: Moment) -> Moment {
+        self.silence.map_or(learned, |silence| learned.min(silence.before))
+    }
+
     /// Remembers how far the holder was at that moment. What is old is thinned out, so that the memory
     /// reaches far back; a gap only makes a lag look longer.
     pub(super) fn saw_wal(&mut self, wal: WalPosition, at: Moment) {
@@ -213,6 +229,15 @@ impl Facts {
         let (_, had) = self.wal_seen.iter().rev().find(|(wal, _)| *wal <= position)?;
         Some(end.since(*had))
     }
+}
+
+/// A time in which this machine heard nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Silence {
+    /// The last event before it.
+    before: Moment,
+    /// The first one after it. Others may still wait behind that one.
+    pub(super) end: Moment,
 }
 
 /// Of many places in a log, with when they were reached, every other one of the older half goes; the first stays.

@@ -92,6 +92,8 @@ impl Machine {
             }
             None => {}
         }
+        self.facts.silence =
+            self.facts.silence.filter(|silence| asked.is_none_or(|asked| asked < silence.end));
         self.facts.record_known = true;
     }
 
@@ -129,7 +131,8 @@ impl Machine {
         // After a gap nobody knows how long ago this was written, so it does not say how far the holder is now.
         let current = !std::mem::take(&mut self.facts.missed_news) || announced.is_some();
         if current && record.wal_age_ms < u64::MAX {
-            self.facts.saw_wal(record.wal, learned_at - Duration::from_millis(record.wal_age_ms));
+            let told_at = self.facts.not_later(learned_at);
+            self.facts.saw_wal(record.wal, told_at - Duration::from_millis(record.wal_age_ms));
         }
         self.facts.news_at = self.at.now;
         self.facts.revision = revision;

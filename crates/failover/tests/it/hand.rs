@@ -281,6 +281,25 @@ fn a_possible_loss_is_counted_to_the_end_of_the_writer_s_right() {
     assert!(!old.allows && old.evidence.contains("5.5 s"), "{}", old.evidence);
 }
 
+/// A standby's process that stood still for seconds heard old renewals when it went on, and took them for new.
+#[test]
+fn what_waited_while_this_process_stood_still_is_as_old_as_its_silence() {
+    let proof = |silent_ms| {
+        let last = record(0, 1, 2_048);
+        let mut desk = Desk::following_by(Replication::Async);
+        desk.wait(400);
+        desk.now = desk.now + std::time::Duration::from_millis(silent_ms);
+        desk.record(Some(last.clone()));
+        let mut desk = desk.sealing_after(last);
+        desk.done(status(DatabaseRole::Standby, 120));
+        desk.explain(Rule::ProofOfData)
+    };
+    let awake = proof(500);
+    assert!(awake.allows && awake.evidence.contains("the last 3.0 s"), "{}", awake.evidence);
+    let stood_still = proof(2_500);
+    assert!(!stood_still.allows && stood_still.evidence.contains("5.5 s"), "{}", stood_still.evidence);
+}
+
 /// A writer that restarts has not opened its log when it claims its next epoch: told as nothing at all, its log
 /// made every standby look complete, and writes of its last life could be lost beyond the RPO.
 #[test]

@@ -40,8 +40,8 @@ fn after_an_election_the_positions_of_the_others_are_waited_for() {
         let last = record(0, 1, 1_024);
         let mut desk = Desk::following_by(Replication::Async);
         desk.member(2, 1, None, status(DatabaseRole::Standby, 110));
-        desk.say(Event::Coordination { reachable: false }).wait(election_ms);
-        desk.say(Event::Coordination { reachable: true }).confirm(&last);
+        desk.say(Event::Coordination { reachable: false }).wait(election_ms).confirm(&last);
+        desk.say(Event::Coordination { reachable: true });
         desk.wait(100).regions(0);
         assert_eq!(desk.state(), State::Sealing);
         desk.done(status(DatabaseRole::Standby, 100)).wait(wait_ms);
