@@ -29,6 +29,8 @@ pub(super) use early::before_demotion;
 #[derive(Debug, Clone, Default)]
 pub(super) struct Runner {
     pub(super) current: Option<Run>,
+    /// The run that made this reign, while one that prepares a switchover has its place.
+    set_aside: Option<Run>,
     seen: VecDeque<Run>,
     /// Rises with each change of `current`; the change is in etcd when `written` has reached it.
     version: u64,
@@ -310,6 +312,9 @@ impl Machine {
     pub(super) fn run_orders(&mut self) -> Vec<Command> {
         if !(self.state.holds() && self.state != State::HandingOver) {
             return Vec::new();
+        }
+        if self.state == State::Leading {
+            self.runner.take_up_again(self.at.now);
         }
         self.runner.advance(self.at);
         self.write_what_was_undone();

@@ -166,6 +166,23 @@ fn a_step_before_the_demotion_that_fails_calls_the_switchover_off() {
     assert!(matches!(desk.asked, Some((_, DatabaseAction::PrepareHandover { .. }))), "{:?}", desk.asked);
 }
 
+/// A late copy of an older entry undid the end of the run that had made the reign, and nobody looked after that one any
+/// more.
+#[test]
+fn a_preparation_that_was_called_off_gives_its_place_back() {
+    let mut desk = ordered(early_plan(OnFailure::Pause), "ada");
+    let made = desk.machine.run().expect("the run of this reign").clone();
+    assert!(made.finished() && desk.machine.preparation().is_some());
+    ready_ends(&mut desk, false);
+    journalled(&mut desk);
+    desk.wait(300);
+    assert!(desk.machine.preparation().is_none());
+    let mut older = made.clone();
+    older.steps.last_mut().unwrap().state = StepState::Pending;
+    desk.say(Event::Run(older)).wait(2_000);
+    assert_eq!(journal(&desk).map(|(_, run)| run), Some(made), "{:?}", desk.out);
+}
+
 #[test]
 fn persons_and_what_cannot_wait_end_the_preparation() {
     let mut desk = ordered(early_plan(OnFailure::Pause), "ada");

@@ -40,11 +40,31 @@ impl Runner {
 
     /// Carries `run` out, which nobody has journalled yet.
     fn prepare(&mut self, run: Run, now: Moment) {
-        if let Some(ended) = self.current.take() {
-            self.saw(ended);
-        }
+        let set_aside = match self.current.take() {
+            Some(earlier) if earlier.prepares() => {
+                self.saw(earlier);
+                self.set_aside.take()
+            }
+            made => {
+                made.iter().cloned().for_each(|run| self.saw(run));
+                made
+            }
+        };
         self.begin(run, now);
-        self.version = 1;
+        (self.version, self.set_aside) = (1, set_aside);
+    }
+
+    /// The switchover was called off, and the preparation is over: the run that made this reign is looked after again,
+    /// lest a late copy of an older entry stays in etcd.
+    pub(super) fn take_up_again(&mut self, now: Moment) {
+        if !self.preparation().is_some_and(Run::finished) || !self.is_settled() {
+            return;
+        }
+        let Some(run) = self.set_aside.take() else { return };
+        let preparation = self.current.take();
+        preparation.into_iter().for_each(|run| self.saw(run));
+        self.begin(run, now);
+        self.wrote_at = Some(now);
     }
 
     /// Its run, if that prepares a switchover.
