@@ -55,7 +55,8 @@ pub enum Fault {
         /// Only this part; the network stays up then.
         part: Option<FaultPart>,
     },
-    /// What was killed is started again, what was frozen goes on, the network is back.
+    /// What was killed is started again, what was frozen goes on, the network is back: the region is neither dark
+    /// nor isolated. Partitions between pairs stay.
     Restore {
         /// Where.
         region: RegionName,

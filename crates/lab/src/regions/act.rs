@@ -232,6 +232,9 @@ async fn restore(lab: &Lab, region: &RegionName) -> Result<String, LabError> {
     let before = lab.with_run(i, |run| std::mem::replace(&mut run.condition, Condition::Running));
     lab.0.wan.set_dark(i, false);
     let mut done = Vec::new();
+    if lab.0.wan.rejoin(i) {
+        done.push("is isolated no more".to_owned());
+    }
     let parts = lab.with_run(i, |run| std::mem::take(&mut run.frozen)).unwrap_or_default();
     if before == Some(Condition::Frozen) {
         done.push(many(wake(lab, i, &territory).await, "goes on", "go on"));
@@ -241,6 +244,10 @@ async fn restore(lab: &Lab, region: &RegionName) -> Result<String, LabError> {
     }
     let started = start::start_region(lab, i).await?;
     done.extend(started.into_iter().map(|part| format!("{part} started")));
+    let parted = lab.0.wan.parted_from(i);
+    if !parted.is_empty() {
+        done.push(format!("{region} is still cut off from {}: meridian lab heal", parted.join(" and ")));
+    }
     if done.is_empty() {
         done.push("nothing was to be restored".to_owned());
     }

@@ -79,8 +79,15 @@ async fn etcd_feels_distance_isolation_death_and_return() {
     until_writable(etcd_of(&lab, us)).await;
     let cut_off = put(etcd_of(&lab, eu), Duration::from_secs(2)).await;
     assert!(cut_off.is_err(), "an isolated member took a write: {cut_off:?}");
+    lab.fault(Fault::Partition { from: name(eu), to: name(ap), one_way: false }).await.unwrap();
+    let back = lab.restore(&name(eu)).await.unwrap();
+    assert_eq!(
+        back.detail,
+        "is isolated no more, eu-central-1 is still cut off from ap-southeast-1: meridian lab heal"
+    );
     lab.fault(Fault::Heal).await.unwrap();
     until_writable(etcd_of(&lab, eu)).await;
+    assert_eq!(lab.restore(&name(eu)).await.unwrap().detail, "nothing was to be restored");
 
     let killed = lab.fault(Fault::Kill { region: name(us), part: None }).await.unwrap();
     assert!(killed.detail.starts_with("killed 1 process,"), "{}", killed.detail);
