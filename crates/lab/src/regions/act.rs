@@ -279,10 +279,25 @@ fn on_network(lab: &Lab, fault: &Fault) -> Result<String, LabError> {
         Fault::Slow { from, to, rtt, loss, bandwidth } => {
             wan.slow(index(lab, from)?, index(lab, to)?, *rtt, *loss, *bandwidth);
         }
-        _ => wan.heal(),
+        _ => {
+            wan.heal();
+            return Ok(healed(lab));
+        }
     }
     let now = wan.network_faults();
     Ok(if now.is_empty() { "the network is whole".to_owned() } else { now.join("; ") })
+}
+
+/// What `heal` leaves: regions are dark as long as they are killed or frozen, and only `restore` ends that.
+fn healed(lab: &Lab) -> String {
+    let runs = lab.runs().clone();
+    let off = lab.system().region_names().zip(runs).filter(|(_, run)| run.condition != Condition::Running);
+    let dark = off.map(|(region, run)| {
+        let was = run.condition.word();
+        format!("{region} stays dark because it was {was}: meridian lab restore {region}")
+    });
+    let dark: Vec<String> = dark.collect();
+    if dark.is_empty() { "the network is whole".to_owned() } else { dark.join("; ") }
 }
 
 fn nothing_runs(fault: &Fault, region: &RegionName, part: FaultPart) -> LabError {

@@ -85,7 +85,7 @@ async fn etcd_feels_distance_isolation_death_and_return() {
         back.detail,
         "is isolated no more, eu-central-1 is still cut off from ap-southeast-1: meridian lab heal"
     );
-    lab.fault(Fault::Heal).await.unwrap();
+    assert_eq!(lab.fault(Fault::Heal).await.unwrap().detail, "the network is whole");
     until_writable(etcd_of(&lab, eu)).await;
     assert_eq!(lab.restore(&name(eu)).await.unwrap().detail, "nothing was to be restored");
 
@@ -96,6 +96,8 @@ async fn etcd_feels_distance_isolation_death_and_return() {
     let status = lab.status().await;
     assert_eq!((status.regions[0].condition.as_str(), status.regions[0].processes), ("killed", 0));
     assert_eq!(status.network_faults, ["us-east-1 is dark"]);
+    let healed = lab.fault(Fault::Heal).await.unwrap().detail;
+    assert_eq!(healed, "us-east-1 stays dark because it was killed: meridian lab restore us-east-1");
     lab.restore(&name(us)).await.unwrap();
     lab.wait_healthy(HEALTHY_WITHIN).await.unwrap();
 
