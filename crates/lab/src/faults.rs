@@ -55,7 +55,8 @@ pub enum Fault {
         /// Only this part; the network stays up then.
         part: Option<FaultPart>,
     },
-    /// What was killed is started again, what was frozen goes on, the network is back.
+    /// What was killed is started again, what was frozen goes on, the network is back: the region is neither dark
+    /// nor isolated. Partitions between pairs stay.
     Restore {
         /// Where.
         region: RegionName,
@@ -111,7 +112,7 @@ impl fmt::Display for Fault {
                 write!(f, "slow {from} <-> {to}")?;
                 rtt.iter().try_for_each(|r| write!(f, ", rtt {} ms", r.as_millis()))?;
                 loss.iter().try_for_each(|l| write!(f, ", loss {} %", l * 100.0))?;
-                bandwidth.iter().try_for_each(|b| write!(f, ", {b} bytes/s"))
+                bandwidth.iter().try_for_each(|b| write!(f, ", {}", bandwidth_text(*b)))
             }
             Self::Heal => f.write_str("heal"),
             Self::Switchover { to } => write!(f, "switchover to {to}"),
@@ -156,14 +157,38 @@ pub struct LabEvent {
     pub what: String,
 }
 
+/// The units of a bandwidth, the greatest first, in bytes a second.
+const BANDWIDTH_UNITS: [(&str, f64); 4] =
+    [("GiB/s", 1_073_741_824.0), ("MiB/s", 1_048_576.0), ("KiB/s", 1024.0), ("B/s", 1.0)];
+
 /// `10MiB/s`, `500KiB/s` or `2000B/s`, in bytes a second; `None` when it is anything else.
 #[must_use]
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to be in range")]
 pub fn parse_bandwidth(text: &str) -> Option<u64> {
-    const UNITS: [(&str, f64); 4] =
-        [("GiB/s", 1_073_741_824.0), ("MiB/s", 1_048_576.0), ("KiB/s", 1024.0), ("B/s", 1.0)];
     let (number, factor) =
-        UNITS.iter().find_map(|(unit, factor)| Some((text.strip_suffix(unit)?, factor)))?;
+        BANDWIDTH_UNITS.iter().find_map(|(unit, factor)| Some((text.strip_suffix(unit)?, factor)))?;
     let bytes = number.trim_end().parse::<f64>().ok()? * factor;
     (1.0..1e15).contains(&bytes).then_some(bytes as u64)
+}
+
+/// `10 MiB/s`: so many bytes a second in the greatest unit that fits, to a hundredth of it.
+#[expect(clippy::cast_precision_loss, reason = "bandwidths are below 2^53")]
+pub(crate) fn bandwidth_text(bytes: u64) -> String {
+    let bytes = bytes as f64;
+    let fits = BANDWIDTH_UNITS.iter().find(|(_, factor)| bytes >= *factor);
+    let (unit, factor) = fits.copied().unwrap_or(("B/s", 1.0));
+    format!("{} {unit}", (bytes / factor * 100.0).round() / 100.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bandwidth_is_told_as_it_was_asked() {
+        for text in ["1 MiB/s", "1.5 MiB/s", "500 KiB/s", "2 GiB/s", "1 B/s", "1023 B/s"] {
+            assert_eq!(bandwidth_text(parse_bandwidth(text).unwrap()), text);
+        }
+        assert_eq!(bandwidth_text(1_000_000), "976.56 KiB/s");
+    }
 }

@@ -229,6 +229,9 @@ impl Lab {
             false => status::missing(&self.0.plan.system, &regions, etcd),
         };
         let flap_window = self.0.plan.system.topology.timers.flap_window;
+        let nodes = || regions.iter().filter_map(|r| r.node.as_ref());
+        let waits = status::held_back(nodes(), flap_window);
+        let held_back = status::maintenance(nodes()).into_iter().chain(waits).collect();
         LabStatus {
             name: self.0.plan.system.topology.name.to_string(),
             number: self.number(),
@@ -236,7 +239,7 @@ impl Lab {
             at: clock::wall(),
             healthy: missing.is_empty(),
             missing,
-            held_back: status::held_back(regions.iter().filter_map(|r| r.node.as_ref()), flap_window),
+            held_back,
             regions,
             network_faults: self.0.wan.network_faults(),
         }

@@ -30,7 +30,7 @@ pub struct LabStatus {
     pub healthy: bool,
     /// What is missing, one sentence each, the gravest first.
     pub missing: Vec<String>,
-    /// Failovers that would be held back now, and for how long more, one sentence each.
+    /// What holds failovers back now, and for how long more, one sentence each.
     pub held_back: Vec<String>,
     /// The regions, in the order of the spec.
     pub regions: Vec<RegionStatus>,
@@ -248,6 +248,26 @@ pub fn held_back<'a>(nodes: impl Iterator<Item = &'a Value>, window: Duration) -
     groups.into_iter().map(sentence).collect()
 }
 
+/// The maintenance that holds, as the nodes that reach etcd know it: until its end nothing begins by itself.
+pub(crate) fn maintenance<'a>(nodes: impl Iterator<Item = &'a Value>) -> Option<String> {
+    let holds = |node: &'a Value| {
+        let reachable = node.pointer("/coordination/reachable").and_then(Value::as_bool)?;
+        let now = node.get("at").and_then(Value::as_i64)?;
+        let maintenance = node.get("maintenance")?;
+        let until = maintenance.get("until").and_then(Value::as_i64)?;
+        (reachable && now < until).then_some((until, now, maintenance.get("word")?))
+    };
+    let (until, now, word) = nodes.filter_map(holds).max_by_key(|(until, now, _)| (*until, *now))?;
+    let left = (until - now) / 1000;
+    let reason = Some(text(word, "reason")).filter(|r| !r.is_empty()).map(|r| format!(": {r}"));
+    Some(format!(
+        "maintenance for {left} s more (until {} UTC, by {}{}): no failover begins by itself; end it: meridian maintenance end",
+        clock_time(Timestamp(until)),
+        text(word, "by"),
+        reason.unwrap_or_default(),
+    ))
+}
+
 /// `12:03:04`, UTC.
 fn clock_time(at: Timestamp) -> String {
     jiff::Timestamp::from_millisecond(at.0)
@@ -387,6 +407,22 @@ mod tests {
             ]
         );
         assert!(held_back([node(true)].iter(), Duration::from_secs(300)).is_empty());
+    }
+
+    #[test]
+    fn maintenance_is_told_until_its_end_by_nodes_that_reach_etcd() {
+        let node = |reachable: bool, at: i64| {
+            json!({"at": at, "coordination": {"reachable": reachable}, "maintenance":
+                {"until": 1_700_000_000_000_i64, "word": {"by": "ann", "at": 0, "reason": "new disks"}}})
+        };
+        let before = 1_699_999_940_000;
+        let told = "maintenance for 60 s more (until 22:13:20 UTC, by ann: new disks): no failover begins by itself; \
+                    end it: meridian maintenance end";
+        assert_eq!(maintenance([node(false, 0), node(true, before)].iter()).as_deref(), Some(told));
+        assert_eq!(maintenance([node(false, before)].iter()), None, "what it knows may be over");
+        assert_eq!(maintenance([node(true, 1_700_000_000_000)].iter()), None, "it has ended");
+        let none = json!({"at": before, "coordination": {"reachable": true}, "maintenance": null});
+        assert_eq!(maintenance([none].iter()), None);
     }
 
     #[test]

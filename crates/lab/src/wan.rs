@@ -159,11 +159,28 @@ impl Wan {
         });
     }
 
-    /// Swallows everything between `place` and everybody else, until [`Wan::heal`].
+    /// Swallows everything between `place` and everybody else, until [`Wan::rejoin`] or [`Wan::heal`].
     pub fn isolate(&self, place: usize) {
         self.change(|faults| {
             faults.isolated.insert(place);
         });
+    }
+
+    /// Ends the isolation of `place`, if it was isolated. Partitions between pairs stay.
+    pub fn rejoin(&self, place: usize) -> bool {
+        let mut was = false;
+        self.change(|faults| was = faults.isolated.remove(&place));
+        was
+    }
+
+    /// Who is parted from `place` by a partition between the two, one way or both.
+    #[must_use]
+    pub fn parted_from(&self, place: usize) -> Vec<String> {
+        let faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
+        let between = |a: usize, b: usize| faults.partitions.contains(&(a, b));
+        let places = self.world.places.iter().enumerate();
+        let parted = places.filter(|(i, _)| between(place, *i) || between(*i, place));
+        parted.map(|(_, other)| other.name.clone()).collect()
     }
 
     /// As [`Wan::isolate`], for a place whose machines are off: ended by `set_dark(place, false)` only.

@@ -50,7 +50,9 @@ enum Command {
     Kill(PartArgs),
     /// Make a region (or one part) stand still, as a paused virtual machine, until it is restored.
     Freeze(PartArgs),
-    /// Start again what was killed, let go on what was frozen, bring the network back.
+    /// Start again what was killed, let go on what was frozen, bring an isolated region back on the network.
+    ///
+    /// Partitions between two regions and bad links stay: `meridian lab heal` ends these.
     Restore(RegionArgs),
     /// Swallow the packets between two regions.
     Partition(PartitionArgs),

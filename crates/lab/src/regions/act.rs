@@ -232,6 +232,9 @@ async fn restore(lab: &Lab, region: &RegionName) -> Result<String, LabError> {
     let before = lab.with_run(i, |run| std::mem::replace(&mut run.condition, Condition::Running));
     lab.0.wan.set_dark(i, false);
     let mut done = Vec::new();
+    if lab.0.wan.rejoin(i) {
+        done.push("is isolated no more".to_owned());
+    }
     let parts = lab.with_run(i, |run| std::mem::take(&mut run.frozen)).unwrap_or_default();
     if before == Some(Condition::Frozen) {
         done.push(many(wake(lab, i, &territory).await, "goes on", "go on"));
@@ -241,6 +244,10 @@ async fn restore(lab: &Lab, region: &RegionName) -> Result<String, LabError> {
     }
     let started = start::start_region(lab, i).await?;
     done.extend(started.into_iter().map(|part| format!("{part} started")));
+    let parted = lab.0.wan.parted_from(i);
+    if !parted.is_empty() {
+        done.push(format!("{region} is still cut off from {}: meridian lab heal", parted.join(" and ")));
+    }
     if done.is_empty() {
         done.push("nothing was to be restored".to_owned());
     }
@@ -272,10 +279,25 @@ fn on_network(lab: &Lab, fault: &Fault) -> Result<String, LabError> {
         Fault::Slow { from, to, rtt, loss, bandwidth } => {
             wan.slow(index(lab, from)?, index(lab, to)?, *rtt, *loss, *bandwidth);
         }
-        _ => wan.heal(),
+        _ => {
+            wan.heal();
+            return Ok(healed(lab));
+        }
     }
     let now = wan.network_faults();
     Ok(if now.is_empty() { "the network is whole".to_owned() } else { now.join("; ") })
+}
+
+/// What `heal` leaves: regions are dark as long as they are killed or frozen, and only `restore` ends that.
+fn healed(lab: &Lab) -> String {
+    let runs = lab.runs().clone();
+    let off = lab.system().region_names().zip(runs).filter(|(_, run)| run.condition != Condition::Running);
+    let dark = off.map(|(region, run)| {
+        let was = run.condition.word();
+        format!("{region} stays dark because it was {was}: meridian lab restore {region}")
+    });
+    let dark: Vec<String> = dark.collect();
+    if dark.is_empty() { "the network is whole".to_owned() } else { dark.join("; ") }
 }
 
 fn nothing_runs(fault: &Fault, region: &RegionName, part: FaultPart) -> LabError {

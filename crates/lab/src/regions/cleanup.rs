@@ -71,11 +71,31 @@ pub(crate) async fn remove(dir: &Path, tell: Tell<'_>) -> Result<(), LabError> {
     std::fs::remove_dir(dir).map_err(LabError::file("remove", dir))
 }
 
+/// A removal that goes on; when it is dropped before its end (somebody interrupted it, or it failed) it says what is left.
+struct Removal<'a> {
+    dir: &'a Path,
+    tell: Tell<'a>,
+    done: bool,
+}
+
+impl Drop for Removal<'_> {
+    fn drop(&mut self) {
+        if !self.done {
+            (self.tell)(&format!(
+                "the data in {} is half removed and of no more use: the next `meridian lab up --fresh` goes on with \
+                 its removal",
+                self.dir.display()
+            ));
+        }
+    }
+}
+
 /// Removes what is in a lab's folder, if it is one; `tell` hears how far it is, for it can take many seconds. The
 /// folder stays, for it may be locked. It says until the end that it is a lab's, and at once that its data is of no use.
 pub(crate) async fn clear(dir: &Path, tell: Tell<'_>) -> Result<(), LabError> {
     let Some(made) = MadeFor::read(dir) else { return Ok(()) };
     MadeFor { shape: vec![HALF_REMOVED.to_owned()], ..made }.write(dir)?;
+    let mut removal = Removal { dir, tell, done: false };
     tell(&format!("removing the data of an earlier run in {}", dir.display()));
     shared_memory::release(dir);
     let entries = std::fs::read_dir(dir).map_err(LabError::file("read", dir))?;
@@ -93,6 +113,7 @@ pub(crate) async fn clear(dir: &Path, tell: Tell<'_>) -> Result<(), LabError> {
             tell(&format!("removed {}", name.display()));
         }
     }
+    removal.done = true;
     Ok(())
 }
 
@@ -208,5 +229,39 @@ mod tests {
         assert!(!dir.exists());
         remove(folder.path(), &|_| ()).await.unwrap();
         assert!(folder.path().exists(), "it was no lab's");
+    }
+
+    #[tokio::test]
+    async fn a_removal_that_is_interrupted_says_so_and_the_next_goes_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = folder.path().join("shop-10");
+        let regions = ["us-east-1", "eu-central-1"].map(|region| dir.join(region));
+        regions.iter().for_each(|region| std::fs::create_dir_all(region).unwrap());
+        MadeFor { number: Some(10), ..MadeFor::default() }.write(&dir).unwrap();
+        let seen = Mutex::new(Vec::new());
+        let tell = |line: &str| seen.lock().unwrap().push(line.to_owned());
+        {
+            let mut removing = std::pin::pin!(clear(&dir, &tell));
+            // Files are removed on another thread, so the first look at it finds it waiting.
+            assert!(at_once(removing.as_mut()).is_none());
+        }
+        let last = seen.lock().unwrap().pop().unwrap();
+        assert!(last.contains("is half removed") && last.contains("lab up --fresh` goes on"), "{last}");
+        // That thread ends what it has begun.
+        while regions.iter().all(|region| region.exists()) {
+            tokio::task::yield_now().await;
+        }
+        clear(&dir, &tell).await.unwrap();
+        assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 0);
+        assert!(!seen.lock().unwrap().iter().any(|line| line.contains("half removed")));
+    }
+
+    /// What the future has at once, if it has.
+    fn at_once<T>(future: std::pin::Pin<&mut impl Future<Output = T>>) -> Option<T> {
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        match future.poll(&mut context) {
+            std::task::Poll::Ready(value) => Some(value),
+            std::task::Poll::Pending => None,
+        }
     }
 }

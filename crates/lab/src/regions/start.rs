@@ -49,7 +49,10 @@ fn soon_free(address: SocketAddr) -> Result<(), LabError> {
 /// Starts the whole; `tell` hears what takes time before there is a lab that could tell.
 pub(super) async fn up(system: &System, options: LabOptions, tell: Tell<'_>) -> Result<Lab, LabError> {
     let name = options.own_name.clone().unwrap_or_else(|| system.topology.name.to_string());
-    tell(&format!("starting {name}: looking for a number whose addresses are free"));
+    tell(&match options.number {
+        Some(number) => format!("starting {name} as lab {number}"),
+        None => format!("starting {name}: looking for a number whose addresses are free"),
+    });
     let programs = programs(&options)?;
     let mut number = number(system, &options, &programs, tell).await?;
     let dir = number.folder.dir.clone();

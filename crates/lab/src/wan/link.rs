@@ -8,6 +8,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::faults::bandwidth_text;
+
 /// Payload of one packet: how many a chunk is made of decides how likely one of them is lost.
 const PACKET: usize = 1448;
 /// Linux's least retransmission timeout.
@@ -43,7 +45,7 @@ impl fmt::Display for Shape {
         if self.loss > 0.0 {
             write!(f, ", loss {:.2} %", self.loss * 100.0)?;
         }
-        self.bandwidth.iter().try_for_each(|b| write!(f, ", {b} bytes/s"))
+        self.bandwidth.iter().try_for_each(|b| write!(f, ", {}", bandwidth_text(*b)))
     }
 }
 

@@ -79,8 +79,15 @@ async fn etcd_feels_distance_isolation_death_and_return() {
     until_writable(etcd_of(&lab, us)).await;
     let cut_off = put(etcd_of(&lab, eu), Duration::from_secs(2)).await;
     assert!(cut_off.is_err(), "an isolated member took a write: {cut_off:?}");
-    lab.fault(Fault::Heal).await.unwrap();
+    lab.fault(Fault::Partition { from: name(eu), to: name(ap), one_way: false }).await.unwrap();
+    let back = lab.restore(&name(eu)).await.unwrap();
+    assert_eq!(
+        back.detail,
+        "is isolated no more, eu-central-1 is still cut off from ap-southeast-1: meridian lab heal"
+    );
+    assert_eq!(lab.fault(Fault::Heal).await.unwrap().detail, "the network is whole");
     until_writable(etcd_of(&lab, eu)).await;
+    assert_eq!(lab.restore(&name(eu)).await.unwrap().detail, "nothing was to be restored");
 
     let killed = lab.fault(Fault::Kill { region: name(us), part: None }).await.unwrap();
     assert!(killed.detail.starts_with("killed 1 process,"), "{}", killed.detail);
@@ -89,6 +96,8 @@ async fn etcd_feels_distance_isolation_death_and_return() {
     let status = lab.status().await;
     assert_eq!((status.regions[0].condition.as_str(), status.regions[0].processes), ("killed", 0));
     assert_eq!(status.network_faults, ["us-east-1 is dark"]);
+    let healed = lab.fault(Fault::Heal).await.unwrap().detail;
+    assert_eq!(healed, "us-east-1 stays dark because it was killed: meridian lab restore us-east-1");
     lab.restore(&name(us)).await.unwrap();
     lab.wait_healthy(HEALTHY_WITHIN).await.unwrap();
 

@@ -167,6 +167,24 @@ async fn a_partition_hangs_connections_and_connects_and_heals() {
 }
 
 #[tokio::test]
+async fn a_place_that_rejoins_is_heard_unless_a_partition_stays() {
+    let rig = rig(delayed()).await;
+    let (mut client, mut server) = rig.pair().await;
+    rig.wan.isolate(1);
+    rig.wan.partition(0, 1, false);
+    client.write_all(b"waits").await.unwrap();
+    assert!(rig.wan.rejoin(1));
+    assert!(!rig.wan.rejoin(1), "it was back already");
+    assert_eq!((rig.wan.parted_from(0), rig.wan.parted_from(1)), (vec!["there".into()], vec!["here".into()]));
+    server.write_all(b"passes").await.unwrap();
+    expect(&mut client, b"passes").await;
+    hears_nothing(&mut server).await;
+    rig.wan.heal();
+    expect(&mut server, b"waits").await;
+    assert_eq!(rig.wan.parted_from(1), Vec::<String>::new());
+}
+
+#[tokio::test]
 async fn a_one_way_partition_lets_the_other_way_pass() {
     let rig = rig(delayed()).await;
     let (mut client, mut server) = rig.pair().await;

@@ -3,10 +3,16 @@
 use meridian_lab::control::{self, Holder};
 use meridian_model::System;
 
-/// Before `lab up`: what runs, how it is addressed and ended. Not the lab that it wants to be itself: that is an error.
+/// Before `lab up`: what runs, how it is addressed and ended.
 pub(super) fn notices(system: &System, wanted: Option<u8>) -> Vec<String> {
-    let others = control::running().into_iter().filter(|holder| Some(holder.number) != wanted);
+    let others = beside(control::running(), wanted).into_iter();
     others.map(|holder| notice(&holder, control::is_of(&holder, system), &ending(&holder))).collect()
+}
+
+/// Those that the new lab starts beside: none when its number is taken, for then it does not start.
+fn beside(running: Vec<Holder>, wanted: Option<u8>) -> Vec<Holder> {
+    let taken = running.iter().any(|holder| Some(holder.number) == wanted);
+    if taken { Vec::new() } else { running }
 }
 
 fn notice(holder: &Holder, same: bool, ending: &str) -> String {
@@ -44,6 +50,13 @@ fn ending(holder: &Holder) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_lab_whose_number_is_taken_starts_beside_nobody() {
+        let holder = |number| Holder { number, dir: "/x".into(), name: "shop".to_owned(), pid: 77 };
+        let beside = |wanted| beside(vec![holder(10), holder(150)], wanted).len();
+        assert_eq!((beside(Some(150)), beside(Some(11)), beside(None)), (0, 2, 2));
+    }
 
     #[test]
     fn what_runs_is_named_with_its_folder_and_how_to_end_it() {

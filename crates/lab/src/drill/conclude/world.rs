@@ -127,9 +127,10 @@ fn hit(fault: &Fault) -> Option<(&RegionName, bool)> {
 
 fn mends(later: &Fault, fault: &Fault) -> bool {
     match (later, fault) {
-        (Fault::Restore { region: mended }, Fault::Kill { region, .. } | Fault::Freeze { region, .. }) => {
-            mended == region
-        }
+        (
+            Fault::Restore { region: mended },
+            Fault::Kill { region, .. } | Fault::Freeze { region, .. } | Fault::Isolate { region },
+        ) => mended == region,
         (Fault::Heal, Fault::Isolate { .. }) => true,
         _ => false,
     }

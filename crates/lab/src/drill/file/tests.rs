@@ -187,7 +187,7 @@ fn a_whole_file_is_read() {
             "at 10s kill us-east-1",
             "at 12s freeze postgres of eu-central-1",
             "at 13s partition us-east-1 -> eu-central-1",
-            "at 14s slow us-east-1 <-> eu-central-1, rtt 300 ms, loss 1 %, 2097152 bytes/s",
+            "at 14s slow us-east-1 <-> eu-central-1, rtt 300 ms, loss 1 %, 2 MiB/s",
             "at 15s heal",
             "at 40s restore us-east-1",
         ]
