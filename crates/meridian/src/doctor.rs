@@ -125,11 +125,21 @@ fn table(judged: &Judged) -> String {
     for (region, why) in &judged.silent {
         out.push_str(&format!("FAILS  {:<22} the node of {region} does not answer: {why}\n", "node-silent"));
     }
-    out + &lines(&best.findings)
+    out + &lines(&best.findings, judged.silent.len()) + &age(best)
 }
 
-/// The findings, with what to do, and their number.
-pub(crate) fn lines(findings: &[Found]) -> String {
+/// How old the oldest facts are, when that is more than a few seconds.
+fn age(best: &Diagnosis) -> String {
+    let oldest = best.looked.iter().map(|l| best.at.0.saturating_sub(l.at.0) / 1_000).max().unwrap_or(0);
+    if oldest < 10 {
+        return String::new();
+    }
+    let again = 60_i64.saturating_sub(oldest).max(10);
+    format!("nodes look every 10 to 60 s, and the oldest facts are {oldest} s old: ask again in {again} s\n")
+}
+
+/// The findings, with what to do, and their number; `silent` nodes fail, too, and were told before.
+pub(crate) fn lines(findings: &[Found], silent: usize) -> String {
     let mut out = String::new();
     for found in findings {
         let word = if found.fails { "FAILS" } else { "warns" };
@@ -138,7 +148,7 @@ pub(crate) fn lines(findings: &[Found]) -> String {
         more.for_each(|line| out.push_str(&format!("{:30}{line}\n", "")));
     }
     let (fail, warn): (Vec<_>, Vec<_>) = findings.iter().partition(|f| f.fails);
-    out.push_str(&match (fail.len(), warn.len()) {
+    out.push_str(&match (fail.len() + silent, warn.len()) {
         (0, 0) => "all checks of the running system hold\n".to_owned(),
         (fail, warn) => format!("{fail} checks of the running system fail, {warn} warn\n"),
     });
@@ -185,6 +195,11 @@ mod tests {
         let with_silent = Judged { silent, ..judged(Vec::new()) };
         assert!(!sound(&with_silent));
         assert!(table(&with_silent).contains("the node of ap does not answer"));
+        assert!(table(&with_silent).contains("\n1 checks of the running system fail, 0 warn\n"));
+        let mut late = judged(Vec::new());
+        assert!(!table(&late).contains("ask again"));
+        late.best.at = Timestamp(45_001);
+        assert!(table(&late).contains("the oldest facts are 45 s old: ask again in 15 s"));
         let text = table(&judged(vec![found(true, "version"), found(false, "checksums")]));
         for told in ["us judges", "eu 4 s ago", "FAILS  version", "warns  checksums", "do this", "1 checks"] {
             assert!(text.contains(told), "{told}: {text}");

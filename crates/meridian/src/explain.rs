@@ -44,6 +44,15 @@ pub(crate) fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// How a person agrees to what a rule holds back, if that is for a person to say.
+fn person(rule: &str) -> &'static str {
+    match rule {
+        "FlapWindow" | "Maintenance" => " (a person agrees with: meridian failover)",
+        "ProofOfData" => " (a person agrees with: meridian failover --accept-data-loss)",
+        _ => "",
+    }
+}
+
 fn text(statuses: &[NodeStatus], name: &meridian_model::GroupName) -> String {
     let mut out = String::new();
     for node in statuses {
@@ -55,11 +64,26 @@ fn text(statuses: &[NodeStatus], name: &meridian_model::GroupName) -> String {
         let told = group.rules.iter().filter(|r| !leads || of_orders.contains(&r.rule.as_str()));
         for rule in told {
             let word = if rule.allows { "allows" } else { "blocks" };
-            out.push_str(&format!("    {word}  {:<22} {}\n", rule.rule, rule.evidence));
+            let how = if rule.allows { "" } else { person(&rule.rule) };
+            out.push_str(&format!("    {word}  {:<22} {}{how}\n", rule.rule, rule.evidence));
         }
         if leads && group.rules.iter().all(|r| !of_orders.contains(&r.rule.as_str())) {
             out.push_str("    nothing is ordered, and a writer does not take over from itself\n");
         }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_person_may_agree_to_is_told_with_the_command() {
+        for rule in ["FlapWindow", "Maintenance"] {
+            assert!(person(rule).ends_with("meridian failover)"));
+        }
+        assert!(person("ProofOfData").contains("--accept-data-loss"));
+        assert_eq!(person("HolderDown"), "", "a person cannot overrule safety");
+    }
 }

@@ -80,7 +80,8 @@ pub(crate) fn run(args: &MaintenanceArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn text(maintenance: Option<&Maintenance>) -> String {
+/// What `show` says, and `meridian status` at its top.
+pub(crate) fn text(maintenance: Option<&Maintenance>) -> String {
     let Some(maintenance) = maintenance else { return "there is no maintenance\n".to_owned() };
     let until = jiff::Timestamp::from_millisecond(maintenance.until.0).map(|t| t.to_string());
     let until = until.unwrap_or_else(|_| format!("{} ms", maintenance.until.0));

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::Args;
 use meridian_model::order::{Order, OrderState, Wish};
-use meridian_model::run::{Run, StepState};
+use meridian_model::run::{Run, RunKind, StepState};
 use meridian_model::{Epoch, GroupName, RegionName, Timestamp};
 use meridian_node::status::GroupStatus;
 use meridian_node::{ORDERS, OrderAsked};
@@ -74,13 +74,23 @@ struct How {
     #[arg(long)]
     no_wait: bool,
     /// How long to wait until the group is protected again.
-    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
-    patience: u64,
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = patience)]
+    patience: Duration,
+}
+
+/// `30s`, `5m`; a bare number is seconds, as it was before there were units.
+fn patience(text: &str) -> Result<Duration, String> {
+    text.parse().map(Duration::from_secs).or_else(|_| crate::lab::amounts::duration(text))
 }
 
 pub(crate) fn switchover(args: &SwitchoverArgs) -> anyhow::Result<ExitCode> {
     let to = Some(&args.to);
-    begin(&args.how, true, to, |_, _| Ok(Wish::Switchover { to: args.to.clone() }))
+    begin(&args.how, true, to, |nodes, group| {
+        if nodes.group(group)?.writer.as_ref() == to {
+            return Err(No(format!("{} is the writer of {group} already", args.to)).into());
+        }
+        Ok(Wish::Switchover { to: args.to.clone() })
+    })
 }
 
 pub(crate) fn failback(args: &FailbackArgs) -> anyhow::Result<ExitCode> {
@@ -132,7 +142,7 @@ fn begin(
         }
         return Ok(ExitCode::SUCCESS);
     }
-    let run = follow(&nodes, &order, Duration::from_secs(how.patience))?;
+    let run = follow(&nodes, &order, how.patience)?;
     match how.which.output {
         Output::Json => {
             print(&(serde_json::to_string_pretty(&json!({ "order": order, "run": run }))? + "\n"))
@@ -152,6 +162,7 @@ fn follow(nodes: &Nodes, order: &Order, patience: Duration) -> anyhow::Result<Ru
             refused(group, order)?;
             prepared(group, order).iter().for_each(|run| tell(run, &mut told));
             if let Some(run) = run_of(group, order.epoch) {
+                by_itself(&run)?;
                 tell(&run, &mut told);
                 if run.finished() || run.paused.is_some() {
                     return Ok(run);
@@ -195,6 +206,21 @@ fn run_of(group: &GroupStatus, epoch: Epoch) -> Option<Run> {
     group.runs.iter().filter(|run| run.epoch > epoch).min_by_key(|run| run.epoch).cloned()
 }
 
+/// A reign that no order began: its region went on, or was the first. The order was for the reign before, so nobody
+/// carries it out any more.
+fn by_itself(run: &Run) -> anyhow::Result<()> {
+    let moved = run.from.as_ref().is_none_or(|from| *from != run.to);
+    if moved && !matches!(run.kind, RunKind::Resume | RunKind::Start) {
+        return Ok(());
+    }
+    let (to, epoch, group) = (&run.to, run.epoch, &run.group);
+    Err(No(format!(
+        "{to} has become the writer of {group} by itself in epoch {epoch}, before the order was carried out; the \
+         order was for an earlier epoch and is void: see `meridian status`, and order it again if it is still wanted"
+    ))
+    .into())
+}
+
 /// Steps that have ended since the last look, on standard error.
 fn tell(run: &Run, told: &mut BTreeSet<String>) {
     let mut out = std::io::stderr().lock();
@@ -233,6 +259,32 @@ fn summary(run: &Run) -> String {
 mod tests {
     use super::*;
     use crate::runs::fixture::{group, name};
+
+    #[test]
+    fn a_writer_that_resumed_by_itself_is_not_what_was_ordered() {
+        let us = || name("us-east-1");
+        let run = |kind, from: &str| Run {
+            from: Some(name(from)),
+            ..Run::begin(name("orders-2"), name("orders"), kind, Epoch(2), us(), Timestamp(0))
+        };
+        by_itself(&run(RunKind::Switchover, "eu-central-1")).unwrap();
+        by_itself(&run(RunKind::Failover, "eu-central-1")).unwrap();
+        for other in [run(RunKind::Resume, "us-east-1"), run(RunKind::Failover, "us-east-1")] {
+            let told = by_itself(&other).unwrap_err();
+            assert!(told.is::<No>(), "exit code 1");
+            assert!(
+                told.to_string()
+                    .starts_with("us-east-1 has become the writer of orders by itself in epoch 2")
+            );
+        }
+    }
+
+    #[test]
+    fn patience_has_units_and_a_bare_number_is_seconds() {
+        let read = |text| patience(text).map(|d| d.as_secs());
+        assert_eq!((read("5m"), read("30s"), read("300")), (Ok(300), Ok(30), Ok(300)));
+        assert!(patience("soon").unwrap_err().contains("a time such as"));
+    }
 
     #[test]
     fn an_order_that_is_being_carried_out_is_waited_for_longer_than_it_was_to_last() {

@@ -13,10 +13,11 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use meridian_model::order::RunWords;
 use meridian_model::run::{Run, Step, StepState};
-use meridian_model::{Name, RunId, Timestamp};
+use meridian_model::{Epoch, Name, RunId, Timestamp};
+use meridian_node::status::GroupStatus;
 use meridian_node::{SayWord, WORDS, WordAsked};
 
-use crate::output::{Output, print};
+use crate::output::{No, Output, print};
 use crate::system::{Person, Which};
 use seen::{Expected, Seen, look};
 
@@ -100,15 +101,16 @@ fn list(args: &ListArgs) -> anyhow::Result<ExitCode> {
         Err(code) => return Ok(code),
     };
     let group = args.which.group(&nodes.system)?;
-    let runs = nodes.group(&group)?.runs;
+    let group = nodes.group(&group)?;
+    let runs = &group.runs;
     match args.which.output {
-        Output::Json => print(&(serde_json::to_string_pretty(&runs)? + "\n")),
-        Output::Table => print(&table(&runs)),
+        Output::Json => print(&(serde_json::to_string_pretty(runs)? + "\n")),
+        Output::Table => print(&table(runs, group.epoch)),
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn table(runs: &[Run]) -> String {
+fn table(runs: &[Run], epoch: Epoch) -> String {
     let mut out = String::from(
         "RUN                              KIND        EPOCH  TO                  TOOK       STATE\n",
     );
@@ -120,7 +122,7 @@ fn table(runs: &[Run]) -> String {
             run.id,
             run.epoch,
             run.to,
-            state(run)
+            ended(run, epoch, runs).unwrap_or_else(|| state(run))
         ));
     }
     out
@@ -145,6 +147,19 @@ fn state(run: &Run) -> String {
             let running: Vec<&str> = running(run).collect();
             format!("running: {}", running.join(", "))
         }
+    }
+}
+
+/// A run of an earlier reign that was not finished: nobody does anything for it any more. What a preparation has done
+/// counts in the switchover that takes it over.
+fn ended(run: &Run, epoch: Epoch, runs: &[Run]) -> Option<String> {
+    if run.finished() || run.epoch >= epoch {
+        return None;
+    }
+    match runs.iter().find(|later| later.takes_over.as_ref() == Some(&run.id)) {
+        Some(_) if run.prepares() => None,
+        Some(later) => Some(format!("ended: epoch {epoch} has begun; {} takes it over", later.id)),
+        None => Some(format!("ended: epoch {epoch} has begun")),
     }
 }
 
@@ -184,6 +199,9 @@ fn watch(args: &OneArgs) -> anyhow::Result<ExitCode> {
         }
         // Who watches what is newest watches the switchover, too, that a preparation is for.
         let goes_on = args.run.is_none() && seen.goes_on;
+        if seen.ended.is_some() {
+            return Ok(ExitCode::FAILURE);
+        }
         if seen.run.finished() && (seen.run.aborted.is_some() || !goes_on) {
             return Ok(if seen.run.aborted.is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS });
         }
@@ -197,8 +215,8 @@ fn whole(seen: &Seen) -> String {
     let run = &seen.run;
     let kind = format!("{:?}", run.kind).to_lowercase();
     let from = run.from.as_ref().map(|from| format!(" from {from}")).unwrap_or_default();
-    let mut out =
-        format!("RUN {}: {kind}{from} to {} in epoch {}; {}\n", run.id, run.to, run.epoch, state(run));
+    let state = seen.ended.clone().unwrap_or_else(|| state(run));
+    let mut out = format!("RUN {}: {kind}{from} to {} in epoch {}; {state}\n", run.id, run.to, run.epoch);
     out.push_str(&format!("  why     {}\n", run.cause));
     if let Some(plan) = &run.plan {
         out.push_str(&format!("  plan    {plan}\n"));
@@ -253,6 +271,10 @@ fn say(args: &SayArgs, say: SayWord, step: Option<Name>) -> anyhow::Result<ExitC
         Ok(nodes) => nodes,
         Err(code) => return Ok(code),
     };
+    let groups: Vec<GroupStatus> = nodes.statuses().into_iter().flat_map(|node| node.groups).collect();
+    if let Some(why) = too_late(&groups, &args.run) {
+        return Err(No(format!("nothing was said to run {}: {why}", args.run)).into());
+    }
     let (by, reason) = (args.person.by.clone(), args.person.reason.clone());
     let word = WordAsked { run: args.run.clone(), say, step, by, reason };
     let words: RunWords = nodes.post(WORDS, &word)?;
@@ -261,6 +283,13 @@ fn say(args: &SayArgs, say: SayWord, step: Option<Name>) -> anyhow::Result<ExitC
         Output::Table => print(&format!("said to run {}\n", words.run)),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Why a word to that run changes nothing any more, as the best informed node that knows it tells.
+fn too_late(groups: &[GroupStatus], id: &RunId) -> Option<String> {
+    let known = |group: &'_ GroupStatus| group.runs.iter().find(|run| &run.id == id).cloned();
+    let (group, run) = groups.iter().find_map(|group| Some((group, known(group)?)))?;
+    ended(&run, group.epoch, &group.runs)
 }
 
 #[cfg(test)]

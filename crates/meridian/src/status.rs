@@ -79,7 +79,9 @@ fn all_up(node: &NodeStatus) -> bool {
 // === the table ===
 
 fn table(told: &Told, verbose: bool) -> String {
-    let mut out = String::from("REGION              NODE    SEES (each region as this node judges it)\n");
+    let nodes: Vec<&NodeStatus> = told.answers.iter().filter_map(|a| a.node.as_ref()).collect();
+    let mut out = best_informed(&nodes).map(maintained).unwrap_or_default();
+    out.push_str("REGION              NODE    SEES (each region as this node judges it)\n");
     for answer in &told.answers {
         let sees = match &answer.node {
             Some(node) => node
@@ -93,7 +95,6 @@ fn table(told: &Told, verbose: bool) -> String {
         let state = if answer.node.is_some() { "answers" } else { "silent" };
         out.push_str(&format!("{:<19} {state:<7} {sees}\n", answer.region));
     }
-    let nodes: Vec<&NodeStatus> = told.answers.iter().filter_map(|a| a.node.as_ref()).collect();
     let groups = nodes.iter().flat_map(|n| &n.groups).map(|g| g.group.clone());
     for name in groups.collect::<BTreeSet<_>>() {
         let of_it = |n: &&'_ NodeStatus| n.groups.iter().position(|g| g.group == name);
@@ -104,7 +105,9 @@ fn table(told: &Told, verbose: bool) -> String {
             out.push_str(&group_table(group, &rows, verbose));
         }
     }
-    told.held_back.iter().for_each(|sentence| out.push_str(&format!("{sentence}\n")));
+    for sentence in &told.held_back {
+        out.push_str(&format!("{sentence}; a person can agree to it now: meridian failover\n"));
+    }
     if let Some(node) = best_informed(&nodes) {
         let shares = node.traffic.iter().map(|t| format!("{} {:.0} %", t.region, t.share * 100.0));
         out.push_str(&format!("\nTRAFFIC  {}\n", shares.collect::<Vec<_>>().join(", ")));
@@ -115,6 +118,14 @@ fn table(told: &Told, verbose: bool) -> String {
         }
     }
     out
+}
+
+/// Failovers do not begin by themselves: that is to be read first.
+fn maintained(node: &NodeStatus) -> String {
+    let active = node.maintenance.as_ref().filter(|m| node.at < m.until);
+    active
+        .map(|m| format!("AUTOMATIC FAILOVER IS OFF: {}", crate::maintenance::text(Some(m))))
+        .unwrap_or_default()
 }
 
 /// Of those that reach etcd the one that knows the newest reign, the first of them; else of the others. An
@@ -256,8 +267,30 @@ mod tests {
         let told = Told { answers: answers.into(), held_back: vec!["held back".to_owned()] };
         let text = table(&told, true);
         assert!(text.contains("GROUP orders  epoch 2  writer eu\n"), "{text}");
-        assert!(text.contains("TRAFFIC  eu 100 %") && text.contains("\nheld back\n"), "{text}");
+        assert!(
+            text.contains("TRAFFIC  eu 100 %")
+                && text.contains("\nheld back; a person can agree to it now: meridian failover\n"),
+            "{text}"
+        );
         assert!(text.contains("blocks  HolderDown             us"), "{text}");
         assert!(!text.contains("HolderDown             eu"), "{text}");
+    }
+
+    #[test]
+    fn an_active_maintenance_stands_at_the_top_and_a_past_one_nowhere() {
+        let shown = |at| {
+            let word = meridian_model::order::Word {
+                by: "ana".to_owned(),
+                at: Timestamp(0),
+                reason: "new disks".to_owned(),
+            };
+            let maintenance = Some(meridian_model::order::Maintenance { until: Timestamp(60_000), word });
+            let node = NodeStatus { maintenance, at: Timestamp(at), ..node("eu", true, 2, Some("eu")) };
+            let answers = vec![Answer { region: name("eu"), node: Some(node), problem: None }];
+            table(&Told { answers, held_back: Vec::new() }, false)
+        };
+        let top = "AUTOMATIC FAILOVER IS OFF: maintenance until 1970-01-01T00:01:00Z (ana: new disks)";
+        assert!(shown(59_000).starts_with(top), "{}", shown(59_000));
+        assert!(shown(60_000).starts_with("REGION"), "{}", shown(60_000));
     }
 }

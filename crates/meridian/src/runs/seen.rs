@@ -28,6 +28,9 @@ pub(super) struct Seen {
     pub(super) losses: Option<Vec<Loss>>,
     /// When this was so, by the clock of the node that told it.
     pub(super) at: Timestamp,
+    /// It was not finished when a later reign began: in a sentence.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) ended: Option<String>,
     /// It prepares an order that is still being carried out: the switchover itself is the next run.
     #[serde(skip)]
     pub(super) goes_on: bool,
@@ -74,10 +77,17 @@ pub(super) fn seen(
     at: Timestamp,
 ) -> Seen {
     let earlier = told.runs.iter().filter(|other| other.epoch < run.epoch);
-    let steps = progress(system, run, &past(earlier), at);
+    let ended = super::ended(run, told.epoch, &told.runs);
+    let mut progress: Vec<Expected> =
+        progress(system, run, &past(earlier), at).into_iter().map(Expected::of).collect();
+    if ended.is_some() {
+        // Nothing of it is under way, so nothing is stuck.
+        progress.iter_mut().for_each(|step| step.stuck = None);
+    }
     Seen {
         run: run.clone(),
-        progress: steps.into_iter().map(Expected::of).collect(),
+        progress,
+        ended,
         words: told.words.iter().find(|words| words.run == run.id).cloned(),
         losses: old.map(|old| losses_of(run, &told.runs, &old.losses).into_iter().cloned().collect()),
         goes_on: run.prepares() && told.order.as_ref().is_some_and(|order| order.state == OrderState::Open),

@@ -90,3 +90,44 @@ fn a_preparation_goes_on_while_its_order_is_open() {
     assert!(!goes_on(&run, Done { ended_at: Timestamp(DECIDED) }));
     assert!(!goes_on(&failover(&system), Open));
 }
+
+#[test]
+fn an_unfinished_run_is_over_when_a_later_reign_has_begun() {
+    let system = system();
+    let mut run = failover(&system);
+    let scale = run.steps.iter_mut().find(|s| s.work.name.as_str() == "scale").unwrap();
+    scale.state = StepState::Running { since: Timestamp(DECIDED) };
+    let at = |epoch, later: Vec<Run>| {
+        let runs = [vec![run.clone()], later].concat();
+        GroupStatus { epoch: Epoch(epoch), ..fixture::group(runs, Vec::new()) }
+    };
+    let shown =
+        |group: &GroupStatus| whole(&seen::seen(&system, &run, group, None, Timestamp(DECIDED + 900_000)));
+    let over = "ended: epoch 3 has begun";
+    let now = at(3, Vec::new());
+    assert!(table(&now.runs, now.epoch).contains(over) && shown(&now).contains(over));
+    assert!(!shown(&now).contains("stuck"), "{}", shown(&now));
+    assert_eq!(too_late(std::slice::from_ref(&now), &run.id).as_deref(), Some(over));
+
+    let later = Run { id: name("orders-3"), epoch: Epoch(3), ..failover(&system) };
+    let taken_over = Run { takes_over: Some(run.id.clone()), ..later };
+    let group = at(3, vec![taken_over]);
+    assert!(shown(&group).contains("ended: epoch 3 has begun; orders-3 takes it over"), "{}", shown(&group));
+
+    let group = at(2, Vec::new());
+    assert!(table(&group.runs, group.epoch).contains("running: scale") && shown(&group).contains("stuck"));
+    assert_eq!(too_late(&[group], &run.id), None, "it is of the present reign");
+}
+
+#[test]
+fn a_preparation_that_its_switchover_takes_over_is_not_told_as_ended() {
+    let system = system();
+    let mut run = Run { kind: RunKind::Switchover, ..failover(&system) };
+    run.steps.retain(|step| !step.kind().machines_own());
+    run.paused = Some("not finished".to_owned());
+    let switchover =
+        Run { id: name("orders-3"), epoch: Epoch(3), takes_over: Some(run.id.clone()), ..failover(&system) };
+    assert!(run.prepares());
+    assert!(ended(&run, Epoch(3), &[run.clone()]).is_some());
+    assert_eq!(ended(&run, Epoch(3), &[run.clone(), switchover]), None);
+}
