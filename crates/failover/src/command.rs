@@ -5,6 +5,7 @@
 //! exception: database actions run one at a time, in order, and `Stop` pre-empts the running one (which
 //! then counts as failed; its `Finished` may be left out).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use meridian_model::group::{Announcement, GroupRecord, HoldId, MemberReport, Promise, Quorum, WalPosition};
@@ -30,7 +31,7 @@ pub enum Command {
         /// The number of the attempt.
         attempt: u64,
         /// The run as it now stands.
-        run: Run,
+        run: Arc<Run>,
     },
     /// Publish what this member tells the group (a plain put; its failure needs no event).
     Report(MemberReport),
@@ -91,7 +92,7 @@ pub enum Command {
         /// Its name.
         step: Name,
         /// The run.
-        run: Run,
+        run: Arc<Run>,
     },
     /// End what [`Self::Step`] began, and whatever program it has started: its run was ended. Nothing answers.
     EndStep {

@@ -52,7 +52,7 @@ pub enum Event {
     /// A member's report, from the watch. The own one may be sent too; it is ignored.
     Member(MemberReport),
     /// A run as etcd has it, from the watch: the one whose id the record names matters.
-    Run(Run),
+    Run(Arc<Run>),
     /// The verdicts on all regions, anew after every round (each second).
     Regions(Arc<Vec<RegionHealth>>),
     /// What became of a [`crate::Command::Swap`].

@@ -14,6 +14,8 @@
 //!   raises the epoch (in place, without a stop), and only then does the member follow again. So a
 //!   claimant may trust every report of a seal for the epoch it replaces, however old.
 
+use std::sync::Arc;
+
 use meridian_model::group::GroupRecord;
 use meridian_model::name::RegionName;
 use meridian_model::run::Run;
@@ -55,7 +57,7 @@ use runner::Runner;
 /// The failover machine of one group in one region.
 #[derive(Debug, Clone)]
 pub struct Machine {
-    config: Config,
+    config: Arc<Config>,
     /// The roster without this member.
     others: Vec<RegionName>,
     state: State,
@@ -87,7 +89,8 @@ pub struct Machine {
 impl Machine {
     /// A machine that has seen nothing yet.
     #[must_use]
-    pub fn new(config: Config) -> Self {
+    pub fn new(config: impl Into<Arc<Config>>) -> Self {
+        let config = config.into();
         let others = config.members.iter().filter(|m| **m != config.me).cloned().collect();
         Self {
             config,

@@ -21,4 +21,4 @@ pub mod tracker;
 pub mod verdict;
 
 pub use tracker::Tracker;
-pub use verdict::{Received, verdicts};
+pub use verdict::{Received, bare_verdicts, verdicts};

@@ -1,45 +1,82 @@
 //! What all vantage points together make of every region. The counting rules are in the crate's doc.
 
+use std::borrow::Borrow;
 use std::time::Duration;
 
 use meridian_model::health::{Evidence, Health, Observation, Part, RegionHealth, Report, Target, Verdict};
 use meridian_model::name::RegionName;
 use meridian_model::{Moment, Timers};
 
-/// A report and when it came to be known here.
+/// A report (or one that is shared) and when it came to be known here.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Received {
+pub struct Received<R = Report> {
     /// The report.
-    pub report: Report,
+    pub report: R,
     /// When this node learned of it, by its own clock.
     pub observed_at: Moment,
 }
 
-/// The state of every region of `regions` (all of them are vantage points), in that order.
-///
-/// `roster_here` is the region that judges, `coordination_alive` whether its own report can be shared
-/// with the others now. Of several reports of one vantage the newest counts.
+/// The state of every region of `regions` (all of them are vantage points), in that order, with what each
+/// vantage point said.
 #[must_use]
-pub fn verdicts(
+pub fn verdicts<R: Borrow<Report>>(
     regions: &[RegionName],
     roster_here: &RegionName,
-    reports: &[Received],
+    reports: &[Received<R>],
     coordination_alive: bool,
     now: Moment,
     timers: &Timers,
 ) -> Vec<RegionHealth> {
+    let vantages = vantages(regions, roster_here, reports, coordination_alive, now, timers);
+    let mut judged = judge(regions, &vantages);
+    for verdict in judged.iter_mut().flat_map(|region| &mut region.parts) {
+        verdict.evidence = vantages.iter().map(|v| v.evidence(&verdict.target)).collect();
+    }
+    judged
+}
+
+/// The same without what each vantage point said, for who reads no evidence.
+///
+/// `roster_here` is the region that judges, `coordination_alive` whether its own report can be shared
+/// with the others now. Of several reports of one vantage the newest counts.
+#[must_use]
+pub fn bare_verdicts<R: Borrow<Report>>(
+    regions: &[RegionName],
+    roster_here: &RegionName,
+    reports: &[Received<R>],
+    coordination_alive: bool,
+    now: Moment,
+    timers: &Timers,
+) -> Vec<RegionHealth> {
+    judge(regions, &vantages(regions, roster_here, reports, coordination_alive, now, timers))
+}
+
+fn judge(regions: &[RegionName], vantages: &[Vantage<'_>]) -> Vec<RegionHealth> {
+    regions.iter().map(|region| judge_region(region, vantages)).collect()
+}
+
+/// All vantage points, with what their words are worth now.
+fn vantages<'r, R: Borrow<Report>>(
+    regions: &'r [RegionName],
+    roster_here: &RegionName,
+    reports: &'r [Received<R>],
+    coordination_alive: bool,
+    now: Moment,
+    timers: &Timers,
+) -> Vec<Vantage<'r>> {
     let shared = |region| coordination_alive || region != roster_here;
     let ttl = timers.observation_ttl;
-    let vantages: Vec<Vantage<'_>> = regions
-        .iter()
-        .map(|region| Vantage::new(region, newest(reports, region), shared(region), now, ttl))
-        .collect();
-    regions.iter().map(|region| judge_region(region, &vantages)).collect()
+    let vantage = |region| Vantage::new(region, newest(reports, region), shared(region), now, ttl);
+    regions.iter().map(vantage).collect()
 }
 
 /// The last report of a vantage.
-fn newest<'r>(reports: &'r [Received], vantage: &RegionName) -> Option<&'r Received> {
-    reports.iter().filter(|r| &r.report.vantage == vantage).max_by_key(|r| (r.observed_at, r.report.round))
+fn newest<'r, R: Borrow<Report>>(
+    reports: &'r [Received<R>],
+    vantage: &RegionName,
+) -> Option<(&'r Report, Moment)> {
+    let reports = reports.iter().map(|r| (r.report.borrow(), r.observed_at));
+    reports.filter(|(report, _)| &report.vantage == vantage).max_by_key(|(report, at)| (*at, report.round))
 }
 
 /// More than half of all vantage points, dead ones included.
@@ -62,13 +99,13 @@ struct Vantage<'r> {
 impl<'r> Vantage<'r> {
     fn new(
         region: &'r RegionName,
-        received: Option<&'r Received>,
+        received: Option<(&'r Report, Moment)>,
         shared: bool,
         now: Moment,
         ttl: Duration,
     ) -> Self {
-        let age = received.map(|r| now.since(r.observed_at));
-        let fresh = received.filter(|r| now.since(r.observed_at) <= ttl).map(|r| &r.report);
+        let age = received.map(|(_, at)| now.since(at));
+        let fresh = received.filter(|(_, at)| now.since(*at) <= ttl).map(|(report, _)| report);
         let muted = if fresh.is_some_and(sees_nobody) {
             Some("it sees no other region, so it is itself cut off")
         } else if !shared {
@@ -79,60 +116,49 @@ impl<'r> Vantage<'r> {
         Self { region, fresh, age, muted }
     }
 
-    fn observation(&self, target: &Target) -> Option<&'r Observation> {
-        self.fresh?.observations.iter().find(|o| &o.target == target)
+    fn observation(&self, region: &RegionName, part: Part) -> Option<&'r Observation> {
+        self.fresh?.observations.iter().find(|o| o.target.part == part && &o.target.region == region)
     }
 
-    /// What it says of one part.
-    fn part(&self, target: &Target) -> Evidence {
-        match self.observation(target) {
-            Some(seen) => self.say(&target.region, seen.health, seen.detail.clone()),
-            None => self.silent(),
-        }
+    /// What it says of one part, as far as it counts.
+    fn part(&self, region: &RegionName, part: Part) -> Health {
+        let seen = self.observation(region, part).map_or(Health::Unknown, |o| o.health);
+        if self.not_counted(region, seen).is_some() { Health::Unknown } else { seen }
+    }
+
+    /// The same in its own words.
+    fn evidence(&self, target: &Target) -> Evidence {
+        let health = self.part(&target.region, target.part);
+        let detail = match (self.observation(&target.region, target.part), self.age) {
+            (Some(seen), _) => match self.not_counted(&target.region, seen.health) {
+                Some(why) => format!("not counted: {why} ({})", seen.detail),
+                None => seen.detail.clone(),
+            },
+            (None, _) if self.fresh.is_some() => "it has not looked".to_owned(),
+            (None, Some(age)) => format!("its last report is {:.1} s old", age.as_secs_f64()),
+            (None, None) => "it has not reported yet".to_owned(),
+        };
+        let age_ms = self.age.map_or(0, |age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
+        Evidence { vantage: self.region.clone(), health, detail, age_ms }
     }
 
     /// What it says of a whole region: of its own it says `up` by living.
-    fn whole(&self, region: &RegionName) -> Evidence {
-        if self.fresh.is_none() {
-            return self.silent();
+    fn whole(&self, region: &RegionName) -> Health {
+        if self.fresh.is_some() && region == self.region {
+            return Health::Up;
         }
-        if region == self.region {
-            return self.evidence(Health::Up, "it reports itself".to_owned());
-        }
-        let part = |part| {
-            let target = Target { region: region.clone(), part };
-            self.observation(&target).map_or(Health::Unknown, |o| o.health)
-        };
-        let (node, edge) = (part(Part::Node), part(Part::Edge));
-        let health = match (node, edge) {
+        let part = |part| self.observation(region, part).map_or(Health::Unknown, |o| o.health);
+        let health = match (part(Part::Node), part(Part::Edge)) {
             (Health::Up, _) | (_, Health::Up) => Health::Up,
             (Health::Down, _) => Health::Down,
             _ => Health::Unknown,
         };
-        self.say(region, health, format!("node {node}, edge {edge}"))
+        if self.not_counted(region, health).is_some() { Health::Unknown } else { health }
     }
 
-    fn say(&self, about: &RegionName, health: Health, detail: String) -> Evidence {
-        match self.muted {
-            Some(why) if health == Health::Down && about != self.region => {
-                self.evidence(Health::Unknown, format!("not counted: {why} ({detail})"))
-            }
-            _ => self.evidence(health, detail),
-        }
-    }
-
-    fn silent(&self) -> Evidence {
-        let detail = match (self.fresh, self.age) {
-            (Some(_), _) => "it has not looked".to_owned(),
-            (None, Some(age)) => format!("its last report is {:.1} s old", age.as_secs_f64()),
-            (None, None) => "it has not reported yet".to_owned(),
-        };
-        self.evidence(Health::Unknown, detail)
-    }
-
-    fn evidence(&self, health: Health, detail: String) -> Evidence {
-        let age_ms = self.age.map_or(0, |age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
-        Evidence { vantage: self.region.clone(), health, detail, age_ms }
+    /// Why what it says of that region does not count.
+    fn not_counted(&self, about: &RegionName, health: Health) -> Option<&'static str> {
+        self.muted.filter(|_| health == Health::Down && about != self.region)
     }
 }
 
@@ -149,24 +175,19 @@ fn sees_nobody(report: &Report) -> bool {
 // === all vantage points together ===
 
 fn judge_region(region: &RegionName, vantages: &[Vantage<'_>]) -> RegionHealth {
-    let parts = Part::ALL.into_iter().filter_map(|part| {
-        let target = Target { region: region.clone(), part };
-        let looked = vantages.iter().any(|v| v.observation(&target).is_some());
-        looked.then(|| judge_part(target, vantages))
-    });
+    let looked = |part: &Part| vantages.iter().any(|v| v.observation(region, *part).is_some());
+    let parts = Part::ALL.into_iter().filter(looked).map(|part| judge_part(region, part, vantages));
     let (health, reason) = judge_whole(region, vantages);
     RegionHealth { region: region.clone(), health, reason, parts: parts.collect() }
 }
 
-fn judge_part(target: Target, vantages: &[Vantage<'_>]) -> Verdict {
-    let evidence: Vec<Evidence> = vantages.iter().map(|v| v.part(&target)).collect();
-    let (health, reason) = count(&evidence);
-    Verdict { target, health, reason, evidence }
+fn judge_part(region: &RegionName, part: Part, vantages: &[Vantage<'_>]) -> Verdict {
+    let (health, reason) = count(vantages.iter().map(|v| v.part(region, part)));
+    Verdict { target: Target { region: region.clone(), part }, health, reason, evidence: Vec::new() }
 }
 
 fn judge_whole(region: &RegionName, vantages: &[Vantage<'_>]) -> (Health, String) {
-    let evidence: Vec<Evidence> = vantages.iter().map(|v| v.whole(region)).collect();
-    let (health, votes) = count(&evidence);
+    let (health, votes) = count(vantages.iter().map(|v| v.whole(region)));
     let own = vantages.iter().find(|v| v.region == region);
     let age = own.and_then(|v| v.age);
     match (own.and_then(|v| v.fresh), age) {
@@ -183,9 +204,13 @@ fn judge_whole(region: &RegionName, vantages: &[Vantage<'_>]) -> (Health, String
 }
 
 /// Counts the votes: a majority of all, or `unknown`.
-fn count(evidence: &[Evidence]) -> (Health, String) {
-    let votes = |health| evidence.iter().filter(|e| e.health == health).count();
-    let (all, up, down) = (evidence.len(), votes(Health::Up), votes(Health::Down));
+fn count(votes: impl Iterator<Item = Health>) -> (Health, String) {
+    let (mut all, mut up, mut down) = (0, 0, 0);
+    for vote in votes {
+        all += 1;
+        up += usize::from(vote == Health::Up);
+        down += usize::from(vote == Health::Down);
+    }
     let needed = majority(all);
     if down >= needed {
         (Health::Down, format!("{down} of {all} vantage points say down"))

@@ -236,7 +236,7 @@ fn event_of(learned: Learned) -> Option<(Option<GroupName>, Event)> {
             Some((Some(group), Event::Record { record, revision, asked: None }))
         }
         Learned::Member(group, report) => Some((Some(group), Event::Member(report))),
-        Learned::Run(run) => Some((Some(run.group.clone()), Event::Run(run))),
+        Learned::Run(run) => Some((Some(run.group.clone()), Event::Run(Arc::new(run)))),
         Learned::Order(group, order) => Some((Some(group), Event::Ordered(order))),
         Learned::Words(words) => Some((None, Event::Words(words))),
         Learned::Maintenance(maintenance) => Some((None, Event::Maintenance(maintenance))),

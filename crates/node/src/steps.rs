@@ -44,14 +44,20 @@ pub(crate) struct Steps {
 pub(crate) struct Doing(HashMap<(RunId, Name), JoinSet<()>>);
 
 impl Doing {
-    pub(crate) fn begin(&mut self, step: Name, run: Run, steps: &Arc<Steps>, events: mpsc::Sender<Event>) {
+    pub(crate) fn begin(
+        &mut self,
+        step: Name,
+        run: Arc<Run>,
+        steps: &Arc<Steps>,
+        events: mpsc::Sender<Event>,
+    ) {
         self.0.retain(|_, doing| doing.try_join_next().is_none());
         let (key, steps) = ((run.id.clone(), step.clone()), Arc::clone(steps));
         let mut doing = JoinSet::new();
         doing.spawn(async move {
             let event = match steps.carry_out(&step, &run).await {
-                Ok(detail) => Event::StepDone { run: run.id, step, detail },
-                Err(reason) => Event::StepFailed { run: run.id, step, reason },
+                Ok(detail) => Event::StepDone { run: run.id.clone(), step, detail },
+                Err(reason) => Event::StepFailed { run: run.id.clone(), step, reason },
             };
             let _ = events.send(event).await;
         });

@@ -14,6 +14,9 @@ use meridian_simulation::{Campaign, Shape, shrink, story};
 
 mod timing;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Run the machines under seeded faults.
 #[derive(Parser)]
 struct Arguments {

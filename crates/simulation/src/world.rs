@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use meridian_failover::{Event, Machine};
+use meridian_failover::{Config, Event, Machine};
 use meridian_model::group::HoldId;
 use meridian_model::health::Report;
 use meridian_model::{Epoch, Moment};
@@ -115,6 +115,8 @@ enum Act {
 pub struct World {
     pub(crate) now: Us,
     shape: Shape,
+    /// What the machine of the first region is told: of the others but for their names the same.
+    config: Arc<Config>,
     flap_window: Us,
     /// What the spec says by now, if not what the shape says.
     acknowledgers: Option<u32>,
@@ -157,6 +159,7 @@ impl World {
         let mut world = Self {
             now: 0,
             shape,
+            config: Arc::new(shape.config(0, Duration::from_micros(flap_window))),
             flap_window,
             acknowledgers: None,
             nodes,
@@ -252,7 +255,7 @@ impl World {
             }
             Act::Message { from, to, message } => self.message(from, to, *message),
             Act::Quiet { from, to, hold } => self.quiet(from, to, hold),
-            Act::Request(i, life, request, answers) => self.request_arrives(i, life, *request, answers),
+            Act::Request(i, life, request, answers) => self.request_arrives(i, life, &request, answers),
             Act::Watch(i) => self.watch(i),
             Act::Reach(i) => self.notice_reach(i),
             Act::Probe(i, life) => self.probe(i, life),

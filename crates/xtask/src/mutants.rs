@@ -136,7 +136,10 @@ impl Copy {
             command
                 .current_dir(&self.tree)
                 .env("CARGO_TARGET_DIR", &self.built)
-                .env("CARGO_INCREMENTAL", "1");
+                .env("CARGO_INCREMENTAL", "1")
+                // Every mutant is built, and most of them run for seconds only.
+                .env("CARGO_PROFILE_SIMULATE_LTO", "off")
+                .env("CARGO_PROFILE_SIMULATE_CODEGEN_UNITS", "16");
             command
         };
         ensure!(cargo("build").status().context("cargo build")?.success(), "the copy cannot be built");

@@ -130,8 +130,8 @@ impl Machine {
         thin_out(&mut self.breach.written);
         let lag = self.breach.lag(self.standbys.furthest(), now);
         let most = if self.breach.open.is_some() { rpo / 2 } else { rpo };
-        let (lag_s, rpo_s) = (secs(lag), secs(rpo));
-        (lag > most).then(|| format!("the best standby is {lag_s} behind, at most {rpo_s} may be lost"))
+        (lag > most)
+            .then(|| format!("the best standby is {} behind, at most {} may be lost", secs(lag), secs(rpo)))
     }
 
     /// Quorum replication: too few standbys are left.

@@ -107,7 +107,7 @@ impl Machine {
         let judged = SWITCHOVER_RULES.iter().map(|(rule, judge)| {
             let (allows, evidence) = match judge(self, order, now) {
                 Ok(evidence) => (true, evidence),
-                Err(blocked) => (false, blocked.evidence),
+                Err(blocked) => (false, blocked.evidence.into_owned()),
             };
             RuleState { rule: *rule, allows, evidence }
         });
@@ -124,7 +124,7 @@ impl Machine {
         }
         let refused = SWITCHOVER_RULES.iter().find_map(|(_, judge)| judge(self, &order, self.at.now).err());
         if let Some(blocked) = refused {
-            return self.end_order(&order, Some(blocked.evidence));
+            return self.end_order(&order, Some(blocked.evidence.into_owned()));
         }
         let (early, to) = (self.early_run(&order, to), to.clone());
         if early.is_some() && !self.may_prepare() {
@@ -275,7 +275,7 @@ impl Machine {
         };
         // Without etcd the lease cannot be given to anybody, and a healthy writer goes on.
         if let Some(blocked) = away {
-            hand.failed.get_or_insert(blocked.evidence);
+            hand.failed.get_or_insert_with(|| blocked.evidence.into_owned());
         }
         if let Some(reason) = hand.failed.clone() {
             return self.call_off(reason);

@@ -142,7 +142,7 @@ fn words(quorum: &Quorum) -> String {
 
 impl Machine {
     /// How many standbys must have a commit, by the spec; none under asynchronous replication.
-    pub(super) const fn acknowledgers(&self) -> Option<u32> {
+    pub(super) fn acknowledgers(&self) -> Option<u32> {
         match self.config.replication {
             Replication::Quorum { acknowledgers } => Some(acknowledgers),
             Replication::Async => None,

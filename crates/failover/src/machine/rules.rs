@@ -2,6 +2,7 @@
 //!
 //! The same functions decide and explain, so an explanation can never differ from the decision.
 
+use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ use crate::table::State;
 /// A rule's no.
 #[derive(Debug, Clone)]
 pub(super) struct Blocked {
-    pub(super) evidence: String,
+    pub(super) evidence: Cow<'static, str>,
     /// When the answer may change by time alone, and what happens then.
     pub(super) until: Option<(Moment, &'static str)>,
 }
@@ -70,7 +71,7 @@ impl Machine {
         let rules = SEAL_RULES.iter().chain(&CLAIM_RULES).map(|(rule, judge)| {
             let (allows, evidence) = match judge(self, record, now) {
                 Ok(evidence) => (true, evidence),
-                Err(blocked) => (false, blocked.evidence),
+                Err(blocked) => (false, blocked.evidence.into_owned()),
             };
             RuleState { rule: *rule, allows, evidence }
         });
@@ -87,7 +88,7 @@ impl Machine {
     pub(super) fn may_seal(&self, now: Moment) -> Result<(), Blocked> {
         // By far the most frequent answer, at every event of a standby: known without a word of evidence.
         if let Some(end) = self.facts.record.as_ref().and_then(|record| self.runs_until(record, now)) {
-            return Err(Blocked { evidence: String::new(), until: Some((end, LEASE_EXPIRES)) });
+            return Err(Blocked { evidence: Cow::Borrowed(""), until: Some((end, LEASE_EXPIRES)) });
         }
         self.judge(&SEAL_RULES, now)
     }
@@ -116,7 +117,7 @@ impl Machine {
 
     pub(super) fn coordination_answers(&self) -> Ruling {
         match &self.facts.vanished {
-            Some(why) => Err(no(why)),
+            Some(why) => Err(no(why.clone())),
             None if self.facts.coordination => Ok("etcd answers".to_owned()),
             None => Err(no("etcd cannot be reached from here")),
         }
@@ -163,7 +164,7 @@ impl Machine {
         if let Some(end) = self.runs_until(record, now) {
             let left = end.since(now);
             let text = format!("the lease of {holder} was renewed {} ago, {} left", secs(age), secs(left));
-            return Err(Blocked { evidence: text, until: Some((end, LEASE_EXPIRES)) });
+            return Err(Blocked { evidence: text.into(), until: Some((end, LEASE_EXPIRES)) });
         }
         let end = self.facts.learned_at + self.lease_ttl(record);
         if self.facts.confirmed.is_none_or(|asked| asked + CONFIRM_EARLY < end) || self.lease.stale.is_some()
@@ -210,7 +211,7 @@ impl Machine {
             return Ok("nothing is promised to the holder".to_owned());
         }
         let text = format!("promised to the holder for {} more", secs(until.since(now)));
-        Err(Blocked { evidence: text, until: Some((until, "a promise ends")) })
+        Err(Blocked { evidence: text.into(), until: Some((until, "a promise ends")) })
     }
 
     /// Counted by this clock from when the failover was seen here, or by the wall clock when that is
@@ -234,7 +235,7 @@ impl Machine {
             secs(ago),
             secs(window - ago)
         );
-        Err(Blocked { evidence: text, until: Some((now + (window - ago), "the flap window ends")) })
+        Err(Blocked { evidence: text.into(), until: Some((now + (window - ago), "the flap window ends")) })
     }
 
     fn is_sealed(&self, record: &GroupRecord, _: Moment) -> Ruling {
@@ -294,7 +295,7 @@ impl Machine {
             if now < end {
                 let text = format!("waits {} for the position of {late}", secs(end.since(now)));
                 return Err(Blocked {
-                    evidence: text,
+                    evidence: text.into(),
                     until: Some((end, "positions are waited for no longer")),
                 });
             }
@@ -313,7 +314,7 @@ impl Machine {
                 Ok(format!("no sealed member is further than {}", place(*at)))
             }
             Some((best, at)) => Err(Blocked {
-                evidence: format!("{best} is further ({}) and should claim", place(*at)),
+                evidence: format!("{best} is further ({}) and should claim", place(*at)).into(),
                 until: Some((now + ttl, "whether the most advanced member still lives")),
             }),
             None => Err(no("nobody is sealed")),
@@ -363,7 +364,7 @@ impl Machine {
     }
 }
 
-pub(super) fn no(evidence: impl Into<String>) -> Blocked {
+pub(super) fn no(evidence: impl Into<Cow<'static, str>>) -> Blocked {
     Blocked { evidence: evidence.into(), until: None }
 }
 

@@ -5,6 +5,7 @@
 //! begun and not ended is done again.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use meridian_model::name::{Name, RunId};
 use meridian_model::order::RunWords;
@@ -31,7 +32,7 @@ pub(super) struct Runner {
     pub(super) current: Option<Run>,
     /// The run that made this reign, while one that prepares a switchover has its place.
     set_aside: Option<Run>,
-    seen: VecDeque<Run>,
+    seen: VecDeque<Arc<Run>>,
     /// Rises with each change of `current`; the change is in etcd when `written` has reached it.
     version: u64,
     written: u64,
@@ -81,7 +82,8 @@ impl Runner {
     }
 
     /// A run as etcd has it.
-    pub(super) fn saw(&mut self, run: Run) {
+    pub(super) fn saw(&mut self, run: impl Into<Arc<Run>>) {
+        let run = run.into();
         self.seen.retain(|old| old.id != run.id);
         self.seen.push_back(run);
         if self.seen.len() > RUNS_SEEN_MAX {
@@ -89,11 +91,15 @@ impl Runner {
         }
     }
 
+    fn seen(&self) -> impl Iterator<Item = &Run> {
+        self.seen.iter().map(|run| &**run)
+    }
+
     /// A copy of an older entry came late and undid the newer one in etcd. Whether that is so shows only some
     /// time after the newer one was written: until then the watch may still bring what was before.
     fn undone(&self) -> Option<Moment> {
         let current = self.current.as_ref()?;
-        let shown = self.seen.iter().find(|run| run.id == current.id)?;
+        let shown = self.seen().find(|run| run.id == current.id)?;
         self.wrote_at.filter(|_| over(shown) < over(current))
     }
 
@@ -110,12 +116,12 @@ impl Runner {
 
     /// The run of that name, our own copy first.
     pub(super) fn of(&self, id: &RunId) -> Option<&Run> {
-        self.current.as_ref().filter(|r| &r.id == id).or_else(|| self.seen.iter().find(|r| &r.id == id))
+        self.current.as_ref().filter(|r| &r.id == id).or_else(|| self.seen().find(|r| &r.id == id))
     }
 
     /// The newest run of the group, also one that only prepared a switchover.
     pub(super) fn newest(&self) -> Option<&Run> {
-        self.current.iter().chain(&self.seen).max_by_key(|run| (run.epoch, run.decided_at))
+        self.current.iter().chain(self.seen()).max_by_key(|run| (run.epoch, run.decided_at))
     }
 
     /// What persons have said to that run.
@@ -372,6 +378,6 @@ impl Machine {
         self.runner.next_attempt += 1;
         let attempt = self.runner.next_attempt;
         self.runner.attempt = Some((attempt, self.runner.version, self.at.now));
-        self.runner.current.clone().map(|run| Command::Journal { attempt, run })
+        self.runner.current.clone().map(|run| Command::Journal { attempt, run: Arc::new(run) })
     }
 }

@@ -25,7 +25,7 @@ impl Machine {
             return Ok(format!("{} was handed the lease and has not taken it", token.to));
         }
         let text = format!("the lease was handed to {}, which has {}", token.to, secs(end.since(now)));
-        Err(Blocked { evidence: text, until: Some((end, "the successor's time is over")) })
+        Err(Blocked { evidence: text.into(), until: Some((end, "the successor's time is over")) })
     }
 
     /// When the successor's own time is over, if there is one.

@@ -41,7 +41,7 @@ fn restarted(last: Option<Run>) -> Run {
     let mut desk = Desk::of(recovering(1), DatabaseRole::Stopped, Some(own));
     desk.record(Some(GroupRecord { run: last.as_ref().map(|run| run.id.clone()), ..record(1, 2, 5) }));
     if let Some(run) = last {
-        desk.say(Event::Run(run));
+        desk.say(Event::Run(run.into()));
     }
     desk.wait(1_100);
     let run = desk.swap().expect("a claim").run.expect("its run");

@@ -53,7 +53,7 @@ fn ordered(plan: Plan, by: &str) -> Desk {
 
 pub(crate) fn journal(desk: &Desk) -> Option<(u64, Run)> {
     desk.out.iter().find_map(|c| match c {
-        Command::Journal { attempt, run } => Some((*attempt, run.clone())),
+        Command::Journal { attempt, run } => Some((*attempt, Run::clone(run))),
         _ => None,
     })
 }
@@ -179,7 +179,7 @@ fn a_preparation_that_was_called_off_gives_its_place_back() {
     assert!(desk.machine.preparation().is_none());
     let mut older = made.clone();
     older.steps.last_mut().unwrap().state = StepState::Pending;
-    desk.say(Event::Run(older)).wait(2_000);
+    desk.say(Event::Run(older.into())).wait(2_000);
     assert_eq!(journal(&desk).map(|(_, run)| run), Some(made), "{:?}", desk.out);
 }
 
@@ -243,7 +243,7 @@ fn claimed(prepared: Option<Name>, seen: Option<Run>) -> Run {
     let mut desk = Desk::of(config, DatabaseRole::Stopped, Some(memory));
     desk.record(Some(record(0, 1, 1_024))).done(status(DatabaseRole::Standby, 100));
     if let Some(run) = seen {
-        desk.say(Event::Run(run));
+        desk.say(Event::Run(run.into()));
     }
     let token = Handover {
         order: name("order-1"),
@@ -312,7 +312,7 @@ fn the_next_run_takes_over_a_preparation_that_is_not_over() {
     let over = Run { aborted: Some("called off".to_owned()), ..prepared.clone() };
     for (seen, taken) in [(prepared.clone(), Some(prepared.id)), (over, None)] {
         let mut desk = Desk::following();
-        desk.say(Event::Run(seen));
+        desk.say(Event::Run(seen.into()));
         let mut desk = desk.sealing_after(record(0, 1, 1_024));
         desk.done(status(DatabaseRole::Standby, 120));
         desk.member(2, 1, Some(1), status(DatabaseRole::Standby, 110));

@@ -404,7 +404,7 @@ fn a_restart_that_takes_too_long_is_left_to_a_standby_if_there_is_one() {
 fn a_run_that_is_seen_older_than_it_is_is_written_again() {
     let journal = |desk: &Desk| {
         desk.out.iter().find_map(|c| match c {
-            Command::Journal { attempt, run } => Some((*attempt, run.clone())),
+            Command::Journal { attempt, run } => Some((*attempt, (**run).clone())),
             _ => None,
         })
     };
@@ -419,9 +419,9 @@ fn a_run_that_is_seen_older_than_it_is_is_written_again() {
         promote.state = StepState::Running { since: Timestamp(0) };
         let acknowledged = Event::Journalled { attempt, outcome: Outcome::Done(50) };
         let shown = if shown_late {
-            [acknowledged, Event::Run(run), Event::Run(older)].to_vec()
+            [acknowledged, Event::Run(run.into()), Event::Run(older.into())].to_vec()
         } else {
-            [Event::Run(older), acknowledged].to_vec()
+            [Event::Run(older.into()), acknowledged].to_vec()
         };
         for event in shown {
             desk.say(event);

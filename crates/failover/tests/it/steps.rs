@@ -59,7 +59,7 @@ fn of_the_run(desk: &Desk, step: &str) -> StepState {
 
 fn commanded(desk: &Desk) -> Option<(Run, Name)> {
     desk.out.iter().find_map(|c| match c {
-        Command::Step { step, run } => Some((run.clone(), step.clone())),
+        Command::Step { step, run } => Some((Run::clone(run), step.clone())),
         _ => None,
     })
 }

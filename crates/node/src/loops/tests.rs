@@ -66,7 +66,8 @@ async fn write(store: &Memory, keys: &Keys, run: &Run) {
 
 /// Takes events until one of them is that run.
 async fn hears(events: &mut mpsc::Receiver<Event>, wanted: &Run) {
-    let heard = async { while events.recv().await != Some(Event::Run(wanted.clone())) {} };
+    let wanted = Event::Run(Arc::new(wanted.clone()));
+    let heard = async { while events.recv().await.as_ref() != Some(&wanted) {} };
     tokio::time::timeout(PATIENCE, heard).await.unwrap();
 }
 

@@ -131,7 +131,7 @@ async fn a_step_that_is_ended_leaves_no_process() {
     // Itself and one that it leaves in the background: both keep the pipe open.
     let work = shell("exec 9>alive; sleep 60 & echo begun >&9; wait");
     let run = run_of(&work);
-    doing.begin(work.name.clone(), run.clone(), &steps, events);
+    doing.begin(work.name.clone(), run.clone().into(), &steps, events);
     let mut words = [0; 6];
     let all = async {
         let mut alive = tokio::fs::File::open(&pipe).await.unwrap();

@@ -12,11 +12,12 @@ impl Watcher {
     pub(crate) fn journalled(&mut self, run: &Run) {
         let prepared = self.prepared.clone().filter(|p| run.takes_over.as_ref() == Some(&p.id));
         let runs = prepared.into_iter().chain([run.clone()]).collect();
-        self.ask(laws::run_in_order::check, &Seen { runs, ..Seen::default() });
+        let mut seen = Seen { runs, ..Seen::default() };
+        self.ask(laws::run_in_order::check, &seen);
         self.remember_preparation(run);
         // An older entry that comes late is written over again by its owner: what came to its end, did.
         if !self.runs.get(&run.epoch).is_some_and(Run::finished) {
-            self.runs.insert(run.epoch, run.clone());
+            self.runs.extend(seen.runs.pop().map(|run| (run.epoch, run)));
         }
     }
 

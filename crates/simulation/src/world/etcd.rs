@@ -23,7 +23,7 @@ pub(super) enum Request {
     /// Read it.
     Read { asked: Moment },
     /// Write a run.
-    Journal { attempt: u64, run: Run },
+    Journal { attempt: u64, run: Arc<Run> },
     /// Publish what a member says of itself.
     Member(MemberReport),
     /// Publish what a vantage point has seen.
@@ -39,7 +39,7 @@ pub(crate) struct Etcd {
     pub(super) renewal_sent: Us,
     /// The epoch key: journal entries compare it.
     pub(crate) epoch: Epoch,
-    pub(crate) runs: BTreeMap<RunId, (Run, i64)>,
+    pub(crate) runs: BTreeMap<RunId, (Arc<Run>, i64)>,
     pub(super) members: [Option<(MemberReport, i64)>; REGIONS_MAX],
     pub(super) sights: [Option<(Arc<Report>, i64)>; REGIONS_MAX],
     /// The region of the leader, and until when a new one is being elected.
@@ -210,27 +210,33 @@ impl World {
         let anew = std::mem::take(&mut self.nodes[i].watch.anew);
         let seen = if anew { 0 } else { self.nodes[i].watch.seen };
         self.nodes[i].watch.seen = self.etcd.revision;
-        let etcd = &self.etcd;
-        let mut events = Vec::new();
-        match &etcd.record {
-            Some((record, revision)) if *revision > seen => {
-                events.push(Event::Record { record: Some(record.clone()), revision: *revision, asked: None });
-            }
-            None if anew => events.push(Event::Record { record: None, revision: etcd.revision, asked: None }),
-            _ => {}
-        }
-        let runs = etcd.runs.values().filter(|(_, revision)| *revision > seen);
-        events.extend(runs.map(|(run, _)| Event::Run(run.clone())));
-        let members = etcd.members.iter().flatten().filter(|(_, revision)| *revision > seen);
-        events.extend(members.map(|(report, _)| Event::Member(report.clone())));
         for vantage in 0..self.nodes.len() {
             let new = self.etcd.sights[vantage].as_ref().filter(|(_, revision)| *revision > seen);
             if let Some(report) = new.map(|(report, _)| Arc::clone(report)) {
                 self.hear_report(i, vantage, report);
             }
         }
-        for event in events {
-            self.deliver(i, event);
+        // No machine changes etcd at once, so each event is made when it is its turn.
+        match &self.etcd.record {
+            Some((record, revision)) if *revision > seen => {
+                let (record, revision) = (Some(record.clone()), *revision);
+                self.deliver(i, Event::Record { record, revision, asked: None });
+            }
+            None if anew => {
+                let revision = self.etcd.revision;
+                self.deliver(i, Event::Record { record: None, revision, asked: None });
+            }
+            _ => {}
+        }
+        let runs = self.etcd.runs.values().filter(|(_, revision)| *revision > seen);
+        for run in runs.map(|(run, _)| Arc::clone(run)).collect::<Vec<_>>() {
+            self.deliver(i, Event::Run(run));
+        }
+        for member in 0..self.shape.members() {
+            let new = self.etcd.members[member].as_ref().filter(|(_, revision)| *revision > seen);
+            if let Some(report) = new.map(|(report, _)| report.clone()) {
+                self.deliver(i, Event::Member(report));
+            }
         }
     }
 }

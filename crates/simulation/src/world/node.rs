@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use meridian_failover::{Event, Machine, Memory};
+use meridian_failover::{Config, Event, Machine, Memory};
 use meridian_model::database::Replication;
 use meridian_model::group::HoldId;
 use meridian_model::{Epoch, Moment, Snapshot, System};
@@ -106,7 +106,7 @@ impl World {
         if self.nodes[i].machine.is_some() || self.harm.dead[i] {
             return;
         }
-        let mut config = self.shape.config(i, std::time::Duration::from_micros(self.flap_window));
+        let mut config = Config { me: region(i), ..Config::clone(&self.config) };
         if let Some(acknowledgers) = self.acknowledgers {
             config.replication = Replication::Quorum { acknowledgers };
         }

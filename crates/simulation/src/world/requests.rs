@@ -79,14 +79,14 @@ impl World {
         }
     }
 
-    pub(super) fn request_arrives(&mut self, i: usize, life: u32, request: Request, answers: bool) {
+    pub(super) fn request_arrives(&mut self, i: usize, life: u32, request: &Request, answers: bool) {
         if !self.etcd_works() {
             if answers {
-                self.no_answer(i, life, &request);
+                self.no_answer(i, life, request);
             }
             return;
         }
-        let event = match &request {
+        let event = match request {
             Request::Swap(swap, sent) => {
                 Some(Event::Swapped { attempt: swap.attempt, outcome: self.commit(i, swap, *sent) })
             }
@@ -119,7 +119,7 @@ impl World {
             let takes = self.etcd_takes();
             self.after(takes, Act::Deliver(i, life, Box::new(event)));
         } else {
-            self.no_answer(i, life, &request);
+            self.no_answer(i, life, request);
         }
     }
 
@@ -142,7 +142,7 @@ impl World {
             self.etcd.epoch = swap.record.epoch;
             if let Some(run) = &swap.run {
                 self.watcher.journalled(run);
-                self.etcd.runs.insert(run.id.clone(), (run.clone(), revision));
+                self.etcd.runs.insert(run.id.clone(), (Arc::new(run.clone()), revision));
             }
         }
         self.watcher.recorded(&swap.record, self.now);
@@ -173,13 +173,13 @@ impl World {
         self.watcher.claimed(claim, self.now);
     }
 
-    fn journal(&mut self, run: &Run) -> Outcome {
+    fn journal(&mut self, run: &Arc<Run>) -> Outcome {
         if self.etcd.epoch != run.epoch {
             return Outcome::Lost;
         }
         self.etcd.revision += 1;
         self.watcher.journalled(run);
-        self.etcd.runs.insert(run.id.clone(), (run.clone(), self.etcd.revision));
+        self.etcd.runs.insert(run.id.clone(), (Arc::clone(run), self.etcd.revision));
         Outcome::Done(self.written())
     }
 
@@ -192,7 +192,7 @@ impl World {
     /// The run of that epoch, as etcd has it.
     #[must_use]
     pub fn run_of(&self, epoch: Epoch) -> Option<&Run> {
-        self.etcd.runs.values().map(|(run, _)| run).find(|run| run.epoch == epoch)
+        self.etcd.runs.values().map(|(run, _)| &**run).find(|run| run.epoch == epoch)
     }
 
     /// All that etcd knew is gone.

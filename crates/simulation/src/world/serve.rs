@@ -37,8 +37,8 @@ const MESSAGE_TAKES: Us = 120 * MS;
 impl World {
     /// One event, and what follows from it at once.
     pub(super) fn turn(&mut self, i: usize, event: Event) {
-        let mut next = Some(event);
-        while let Some(event) = next.take() {
+        let mut next = self.step(i, event);
+        while let Some(event) = next {
             next = self.step(i, event);
         }
         let wake = self.nodes[i].machine.as_ref().and_then(|m| m.wake_at());
@@ -117,7 +117,7 @@ impl World {
             }
             Command::DatabaseFence { at } => self.arm(i, at),
             Command::Database { id, action } => self.ask_database(i, id, action),
-            Command::Step { step, run } => self.begin_step(i, step, run),
+            Command::Step { step, run } => self.begin_step(i, step, &run),
             // What it still says is not listened to.
             Command::EndStep { .. } => {}
             Command::Hold { hold, until, .. } => {
@@ -138,7 +138,7 @@ impl World {
     }
 
     /// A step of a run that is the node's to carry out.
-    fn begin_step(&mut self, i: usize, step: Name, run: Run) {
+    fn begin_step(&mut self, i: usize, step: Name, run: &Run) {
         let kind = run.step(&step).map(Step::kind);
         let holder = self.etcd.record.as_ref().map(|(record, _)| index(&record.holder));
         self.watcher.step(i, holder, run.epoch, self.etcd.epoch);
@@ -150,9 +150,12 @@ impl World {
         let unlucky = self.draws.steps.percent(self.harm.etcd_trouble / 2);
         let (wait, event) = if done && !unlucky {
             let takes = self.draws.steps.between(5 * MS, STEP_TAKES);
-            (takes, Event::StepDone { run: run.id, step, detail: "done".to_owned() })
+            (takes, Event::StepDone { run: run.id.clone(), step, detail: "done".to_owned() })
         } else {
-            (STEP_WITHIN, Event::StepFailed { run: run.id, step, reason: "not within 5 s".to_owned() })
+            (
+                STEP_WITHIN,
+                Event::StepFailed { run: run.id.clone(), step, reason: "not within 5 s".to_owned() },
+            )
         };
         let life = self.nodes[i].life;
         self.after(wait, Act::Deliver(i, life, Box::new(event)));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use meridian_failover::Event;
-use meridian_health::{Received, Tracker, verdicts};
+use meridian_health::{Received, Tracker, bare_verdicts};
 use meridian_model::health::{Health, Observation, Part, RegionHealth, Report, Target};
 use meridian_model::name::RegionName;
 use meridian_model::{Moment, Timers};
@@ -28,8 +28,9 @@ pub(super) struct Sight {
     /// What the verdicts were made from, and the verdicts.
     made_from: Option<Ground>,
     verdicts: Arc<Vec<RegionHealth>>,
-    /// What DNS, edge and gateway hold.
+    /// What DNS, edge and gateway hold, and the verdicts that it was made from.
     pub(super) view: Arc<View>,
+    published: Arc<Vec<RegionHealth>>,
     /// What the state of the group was made from.
     pub(super) shown: Option<Shown>,
 }
@@ -76,6 +77,7 @@ impl Sight {
             made_from: None,
             verdicts: Arc::default(),
             view,
+            published: Arc::default(),
             shown: None,
         }
     }
@@ -110,9 +112,9 @@ impl Sight {
     }
 
     /// The reports, as `health` takes them.
-    fn received(&self) -> Vec<Received> {
+    fn received(&self) -> Vec<Received<Arc<Report>>> {
         let reports = self.reports.iter().flatten();
-        reports.map(|(report, at)| Received { report: (**report).clone(), observed_at: *at }).collect()
+        reports.map(|(report, at)| Received { report: Arc::clone(report), observed_at: *at }).collect()
     }
 
     /// Who the data planes here take for the writer.
@@ -211,7 +213,7 @@ impl World {
         }
         let received = self.nodes[i].sight.received();
         let regions: Vec<RegionName> = (0..self.nodes.len()).map(region).collect();
-        let new = Arc::new(verdicts(&regions, &region(i), &received, shared, now, &timers));
+        let new = Arc::new(bare_verdicts(&regions, &region(i), &received, shared, now, &timers));
         let votes = votes(i, self.nodes.len(), &ground, &received);
         self.watcher.judged(i, self.nodes.len(), &new, &votes);
         let sight = &mut self.nodes[i].sight;
@@ -238,6 +240,11 @@ impl World {
         let groups = vec![machine.group_state(now)];
         let sight = &mut self.nodes[i].sight;
         let old = Arc::clone(&sight.view.snapshot);
+        // The same once more is no news, and that is what it mostly is.
+        if Arc::ptr_eq(&sight.published, &sight.verdicts) && old.groups == groups {
+            return;
+        }
+        sight.published = Arc::clone(&sight.verdicts);
         let Some(snapshot) = sight.view.next_snapshot(&sight.verdicts, groups, None, wall).snapshot else {
             return;
         };
@@ -257,7 +264,12 @@ impl World {
 
 /// For each region how many fresh reports say that it is up, how many that it is down, and whether its own is
 /// silent: counted by the words of the law, not by the code of `health`.
-fn votes(here: usize, regions: usize, ground: &Ground, received: &[Received]) -> Vec<(usize, usize, bool)> {
+fn votes(
+    here: usize,
+    regions: usize,
+    ground: &Ground,
+    received: &[Received<Arc<Report>>],
+) -> Vec<(usize, usize, bool)> {
     let mut votes = vec![(0, 0, true); regions];
     for report in received.iter().map(|received| &received.report) {
         let vantage = index(&report.vantage);
@@ -267,7 +279,7 @@ fn votes(here: usize, regions: usize, ground: &Ground, received: &[Received]) ->
         votes[vantage].0 += 1;
         votes[vantage].2 = false;
         let of = |region: usize, part| {
-            let target = |o: &&Observation| index(&o.target.region) == region && o.target.part == part;
+            let target = |o: &&Observation| o.target.part == part && index(&o.target.region) == region;
             report.observations.iter().find(target).map_or(Health::Unknown, |o| o.health)
         };
         let others = || (0..regions).filter(|other| *other != vantage);

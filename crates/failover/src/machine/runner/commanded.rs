@@ -1,6 +1,7 @@
 //! What the runtime is told to carry out, and what it is told to end: a step ends with its run.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use meridian_model::name::{Name, RunId};
@@ -25,9 +26,7 @@ impl Runner {
             let step = current.filter(|current| &current.id == run).and_then(|run| run.step(step));
             step.is_some_and(|step| matches!(step.state, StepState::Running { .. }))
         };
-        let (kept, unwanted) = std::mem::take(&mut self.commanded).into_iter().partition(wanted);
-        self.commanded = kept;
-        unwanted
+        self.commanded.extract_if(.., |commanded| !wanted(commanded)).collect()
     }
 }
 
@@ -47,7 +46,7 @@ impl Machine {
             return None;
         }
         self.runner.acts.insert(name.clone(), Act { asked: Some(self.at.now), again: None, ..act });
-        let run = self.runner.current.clone()?;
+        let run = Arc::new(self.runner.current.clone()?);
         self.runner.commanded.insert((run.id.clone(), name.clone()));
         Some(Command::Step { step: name, run })
     }

@@ -74,7 +74,7 @@ impl Runner {
 
     /// A preparation in that reign that is not over, as etcd has it.
     pub(in crate::machine) fn open_preparation(&self, epoch: Epoch) -> Option<&Run> {
-        self.seen.iter().find(|run| run.epoch == epoch && run.prepares() && !run.finished())
+        self.seen().find(|run| run.epoch == epoch && run.prepares() && !run.finished())
     }
 
     fn early_steps(&self) -> Early {
@@ -155,7 +155,7 @@ impl Machine {
     /// Why the switchover must not go on, after steps that may have taken long.
     fn successor_has_become_unwell(&self) -> Option<String> {
         let hand = self.handing.now.as_ref()?;
-        self.successor_well(&hand.order, self.at.now).err().map(|blocked| blocked.evidence)
+        self.successor_well(&hand.order, self.at.now).err().map(|blocked| blocked.evidence.into_owned())
     }
 
     /// The person who ordered the switchover that this run prepares; none if nobody in person did.
