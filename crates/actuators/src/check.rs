@@ -10,11 +10,12 @@ use futures_util::Stream;
 use http::Method;
 use meridian_model::plan::Check;
 use serde::Deserialize;
+use tokio::task::JoinSet;
 use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage};
 
 use crate::error::ActuatorError;
 use crate::postgres::reason;
-use crate::web::{AbortOnDrop, Address, Message, Web, secret};
+use crate::web::{Address, Message, Web, secret};
 
 /// The ports of one database's gateway in a region, and as whom one goes through them.
 #[derive(Debug, Clone)]
@@ -57,7 +58,9 @@ impl Access {
             reason: reason(&e),
         };
         let (client, connection) = config.connect(NoTls).await.map_err(failed)?;
-        let _driver = AbortOnDrop(tokio::spawn(connection).abort_handle());
+        // It is driven as long as this is awaited.
+        let mut driver = JoinSet::new();
+        driver.spawn(connection);
         work(&client).await.map_err(failed)
     }
 }

@@ -18,13 +18,14 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1::handshake;
 use hyper_util::rt::TokioIo;
 use meridian_model::plan::Secretive;
+use meridian_telemetry::with_causes;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::task::AbortHandle;
+use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 
 use crate::error::ActuatorError;
@@ -144,9 +145,11 @@ impl Web {
     pub(crate) async fn send(&self, to: &Address, message: Message) -> Result<Answer, ActuatorError> {
         let request = request(to, message)?;
         let io = TokioIo::new(self.connect(to).await?);
-        let broken = |e: hyper::Error| to.failed(chain(&e));
+        let broken = |e: hyper::Error| to.failed(with_causes(e.to_string(), &e));
         let (mut sender, connection) = handshake(io).await.map_err(broken)?;
-        let _driver = AbortOnDrop(tokio::spawn(connection).abort_handle());
+        // It is driven as long as this is awaited.
+        let mut driver = JoinSet::new();
+        driver.spawn(connection);
         let answer = sender.send_request(request).await.map_err(broken)?;
         let status = answer.status();
         let (body, whole) = beginning(answer.into_body()).await.map_err(broken)?;
@@ -182,15 +185,6 @@ pub(crate) async fn secret(path: PathBuf) -> Result<String, ActuatorError> {
 /// What a connection may be.
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
-
-/// What drives a connection ends with who uses it.
-pub(crate) struct AbortOnDrop(pub(crate) AbortHandle);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
 
 fn named(host: &str, port: Option<u16>) -> String {
     port.map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
@@ -248,16 +242,6 @@ fn connector(bundles: &[PathBuf]) -> Result<TlsConnector, String> {
         .with_safe_default_protocol_versions()
         .map_err(|e| e.to_string())?;
     Ok(TlsConnector::from(Arc::new(config.with_root_certificates(roots).with_no_client_auth())))
-}
-
-fn chain(error: &hyper::Error) -> String {
-    let mut text = error.to_string();
-    let mut inner = std::error::Error::source(error);
-    while let Some(cause) = inner {
-        text = format!("{text}: {cause}");
-        inner = cause.source();
-    }
-    text
 }
 
 /// More of an answer is not read.

@@ -162,7 +162,7 @@ impl Machine {
         self.runner.of(record.run.as_ref()?)
     }
 
-    /// The run by which this member prepares a switchover, or did so last in this reign.
+    /// The run by which this member prepares a switchover; after one that was called off, until its end is journalled.
     #[must_use]
     pub fn preparation(&self) -> Option<&Run> {
         self.runner.preparation()

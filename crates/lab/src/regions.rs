@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use meridian_model::{RegionName, System};
+use meridian_node::status::STATUS;
 use meridian_telemetry::clock;
 use tokio::sync::broadcast;
 use tokio::task::JoinSet;
@@ -326,7 +327,7 @@ impl Lab {
         let with_node = !self.0.options.without_nodes;
         let answers = run.condition == Condition::Running && run.node.is_some() && with_node;
         let node = match self.addresses().regions.get(i).filter(|_| answers) {
-            Some(addresses) => status::ask(addresses.control, "/v1/status", &self.0.secret).await.ok(),
+            Some(addresses) => status::ask(addresses.control, STATUS, &self.0.secret).await.ok(),
             None => None,
         };
         let processes = self.territory(i)?.processes().len();

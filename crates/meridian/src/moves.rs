@@ -78,7 +78,7 @@ struct How {
     patience: Duration,
 }
 
-/// `30s`, `5m`; a bare number is seconds, as it was before there were units.
+/// `30s`, `5m`; a bare number is seconds.
 fn patience(text: &str) -> Result<Duration, String> {
     text.parse().map(Duration::from_secs).or_else(|_| crate::lab::amounts::duration(text))
 }

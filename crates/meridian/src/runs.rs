@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use meridian_model::order::RunWords;
-use meridian_model::run::{Run, Step, StepState};
+use meridian_model::run::{Run, RunKind, Step, StepState};
 use meridian_model::{Epoch, Name, RunId, Timestamp};
 use meridian_node::status::GroupStatus;
 use meridian_node::{SayWord, WORDS, WordAsked};
@@ -116,7 +116,7 @@ fn table(runs: &[Run], epoch: Epoch) -> String {
     );
     for run in runs {
         let took = took(run).map_or_else(|| "-".to_owned(), |ms| format!("{:.1} s", ms as f64 / 1_000.0));
-        let kind = format!("{:?}", run.kind).to_lowercase();
+        let kind = run.kind;
         out.push_str(&format!(
             "{:<32} {kind:<11} {:<6} {:<19} {took:<10} {}\n",
             run.id,
@@ -157,7 +157,7 @@ fn ended(run: &Run, epoch: Epoch, runs: &[Run]) -> Option<String> {
         return None;
     }
     match runs.iter().find(|later| later.takes_over.as_ref() == Some(&run.id)) {
-        Some(_) if run.prepares() => None,
+        Some(later) if run.prepares() && later.kind == RunKind::Switchover => None,
         Some(later) => Some(format!("ended: epoch {epoch} has begun; {} takes it over", later.id)),
         None => Some(format!("ended: epoch {epoch} has begun")),
     }
@@ -213,7 +213,7 @@ fn watch(args: &OneArgs) -> anyhow::Result<ExitCode> {
 /// A run and its steps, times counted from the decision.
 fn whole(seen: &Seen) -> String {
     let run = &seen.run;
-    let kind = format!("{:?}", run.kind).to_lowercase();
+    let kind = run.kind;
     let from = run.from.as_ref().map(|from| format!(" from {from}")).unwrap_or_default();
     let state = seen.ended.clone().unwrap_or_else(|| state(run));
     let mut out = format!("RUN {}: {kind}{from} to {} in epoch {}; {state}\n", run.id, run.to, run.epoch);

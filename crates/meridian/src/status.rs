@@ -7,7 +7,7 @@ use clap::Args;
 use meridian_model::RegionName;
 use meridian_model::health::{Health, RegionHealth};
 use meridian_model::run::{Run, StepState};
-use meridian_node::status::{GroupStatus, NodeStatus};
+use meridian_node::status::{GroupStatus, NodeStatus, STATUS};
 use serde::Serialize;
 
 use crate::output::{Output, print};
@@ -59,7 +59,7 @@ pub(crate) fn run(args: &StatusArgs) -> anyhow::Result<ExitCode> {
         }
         Err(problem) => Answer { region, node: None, problem: Some(problem) },
     };
-    let answers: Vec<Answer> = nodes.get("/v1/status").into_iter().map(answer).collect();
+    let answers: Vec<Answer> = nodes.get(STATUS).into_iter().map(answer).collect();
     let values = answers.iter().filter_map(|a| serde_json::to_value(a.node.as_ref()?).ok());
     let values: Vec<serde_json::Value> = values.collect();
     let held_back = meridian_lab::status::held_back(values.iter(), nodes.system.topology.timers.flap_window);

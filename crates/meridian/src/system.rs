@@ -13,7 +13,7 @@ use meridian_model::topology::Region;
 use meridian_model::{GroupName, RegionName, System};
 use meridian_node::peer::{Question, ask};
 use meridian_node::secret::Secret;
-use meridian_node::status::{GroupStatus, NodeStatus};
+use meridian_node::status::{GroupStatus, NodeStatus, STATUS};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -189,7 +189,7 @@ impl Nodes {
     /// What every node that answers knows, the best informed first: those that reach etcd, and of these the
     /// ones that know the newest reign.
     pub(crate) fn statuses(&self) -> Vec<NodeStatus> {
-        let answers = self.get("/v1/status").into_iter();
+        let answers = self.get(STATUS).into_iter();
         let mut nodes: Vec<NodeStatus> = answers.filter_map(|(_, answer)| answer.ok()).collect();
         let epoch = |n: &NodeStatus| n.groups.iter().map(|g| g.epoch).max();
         nodes.sort_by_key(|n| std::cmp::Reverse((n.coordination.reachable, epoch(n))));

@@ -58,6 +58,29 @@ const fn made() -> bool {
     true
 }
 
+impl GroupRecord {
+    /// A record of a group that has a database, of which nothing more is known, to be filled in.
+    #[must_use]
+    pub fn begin(group: GroupName, epoch: Epoch, holder: RegionName, renewed_at: Timestamp) -> Self {
+        Self {
+            group,
+            epoch,
+            holder,
+            renewal: 0,
+            released: false,
+            wal: WalPosition::default(),
+            wal_age_ms: 0,
+            terms: None,
+            quorum: None,
+            renewed_at,
+            made: true,
+            run: None,
+            last_failover_at: None,
+            handover: None,
+        }
+    }
+}
+
 /// Whose acknowledgements count. In a record: every write that a client was told of is in the logs of at
 /// least so many of the candidates. As a setting of PostgreSQL: a commit waits for so many of them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

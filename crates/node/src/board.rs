@@ -144,25 +144,15 @@ mod tests {
     fn run(url: &str) -> Run {
         let to = Notify::Webhook { url: Secretive::Open(url.to_owned()) };
         let work = Work::new(name("tell"), Task::Notify { to, text: String::new() }, Duration::from_secs(1));
-        Run {
-            evidence: Box::default(),
-            id: name("orders-2-failover"),
-            group: name("orders"),
-            kind: RunKind::Failover,
-            epoch: Epoch(2),
-            from: None,
-            to: here(),
-            cause: String::new(),
-            detected_at: None,
-            decided_at: Timestamp(0),
-            proof: String::new(),
-            plan: None,
-            steps: vec![Step::pending(work)],
-            paused: None,
-            aborted: None,
-            resumed: 0,
-            takes_over: None,
-        }
+        let begun = Run::begin(
+            name("orders-2-failover"),
+            name("orders"),
+            RunKind::Failover,
+            Epoch(2),
+            here(),
+            Timestamp(0),
+        );
+        Run { steps: vec![Step::pending(work)], ..begun }
     }
 
     #[test]

@@ -34,6 +34,7 @@ use crate::board::Board;
 use crate::doctor::{DOCTOR, diagnose};
 use crate::rehearse::{REHEARSALS, Rehearser};
 use crate::secret::Secret;
+use crate::status::STATUS;
 
 /// Control connections at once. When all of them have proven the secret, the next ones wait in the
 /// kernel's queue.
@@ -194,7 +195,7 @@ async fn answer(
     }
     proven.store(true, Ordering::Relaxed);
     Ok(match (&head.method, head.uri.path()) {
-        (&Method::GET, "/v1/status") => json(&control.board.status()),
+        (&Method::GET, STATUS) => json(&control.board.status()),
         (&Method::GET, DOCTOR) => json(&diagnose(&control.system, &control.board)),
         (&Method::GET, REHEARSALS) => json(&control.board.rehearsals()),
         (&Method::POST, REHEARSALS) => asks::rehearse(body, &control).await,

@@ -15,6 +15,7 @@ use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use crate::secret::Secret;
 
@@ -119,15 +120,7 @@ impl Asker {
 struct Connection {
     address: SocketAddr,
     sender: SendRequest<Full<Bytes>>,
-    _driver: AbortOnDrop,
-}
-
-struct AbortOnDrop(tokio::task::AbortHandle);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
+    _driver: JoinSet<Result<(), hyper::Error>>,
 }
 
 impl Connection {
@@ -138,8 +131,9 @@ impl Connection {
         let io = TokioIo::new(stream);
         let (sender, connection) =
             hyper::client::conn::http1::handshake(io).await.map_err(|e| broken(e.to_string()))?;
-        let _driver = AbortOnDrop(tokio::spawn(connection).abort_handle());
-        Ok(Self { address, sender, _driver })
+        let mut driver = JoinSet::new();
+        driver.spawn(connection);
+        Ok(Self { address, sender, _driver: driver })
     }
 
     async fn exchange(

@@ -10,6 +10,9 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::losses::{Loss, losses_of};
 
+/// The path of it.
+pub const STATUS: &str = "/v1/status";
+
 /// All that one node knows.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct NodeStatus {

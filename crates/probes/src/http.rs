@@ -8,9 +8,9 @@ use http::{Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
-use meridian_telemetry::clock;
+use meridian_telemetry::{clock, with_causes};
 use tokio::net::TcpStream;
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 
 use crate::probe::Outcome;
 
@@ -24,13 +24,7 @@ pub(crate) struct Page {
 
 struct Kept {
     requests: SendRequest<Empty<Bytes>>,
-    pump: JoinHandle<()>,
-}
-
-impl Drop for Kept {
-    fn drop(&mut self) {
-        self.pump.abort();
-    }
+    _driver: JoinSet<Result<(), hyper::Error>>,
 }
 
 impl Page {
@@ -59,7 +53,7 @@ impl Page {
 
     /// The outer error is a lost connection, the inner a wrong answer.
     async fn by(&mut self, mut kept: Kept) -> Result<Outcome, Lost> {
-        let lost = |what: &str, e: hyper::Error| Lost(format!("{what}: {}", chain(&e)));
+        let lost = |what: &str, e: hyper::Error| Lost(with_causes(format!("{what}: {e}"), &e));
         let request = Request::get(&self.path)
             .header(header::HOST, &self.host)
             .header(header::USER_AGENT, "meridian-probe")
@@ -80,12 +74,12 @@ impl Page {
     async fn connect(&self) -> Result<Kept, String> {
         let stream = TcpStream::connect(self.address).await.map_err(|e| format!("{}: {e}", self.address))?;
         let _only_slower_without = stream.set_nodelay(true);
-        let (requests, connection) =
-            handshake(TokioIo::new(stream)).await.map_err(|e| format!("{}: {}", self.address, chain(&e)))?;
-        let pump = tokio::spawn(async move {
-            let _seen_by_the_next_request = connection.await;
-        });
-        Ok(Kept { requests, pump })
+        let failed = |e: hyper::Error| with_causes(format!("{}: {e}", self.address), &e);
+        let (requests, connection) = handshake(TokioIo::new(stream)).await.map_err(failed)?;
+        let mut driver = JoinSet::new();
+        // How it ended shows in the next request.
+        driver.spawn(connection);
+        Ok(Kept { requests, _driver: driver })
     }
 }
 
@@ -94,16 +88,6 @@ struct Lost(String);
 
 fn judge(status: StatusCode, took: Duration) -> Outcome {
     if status == StatusCode::OK { Ok(took) } else { Err(format!("it answered {status}")) }
-}
-
-fn chain(error: &hyper::Error) -> String {
-    let mut text = error.to_string();
-    let mut inner = std::error::Error::source(error);
-    while let Some(cause) = inner {
-        text = format!("{text}: {cause}");
-        inner = cause.source();
-    }
-    text
 }
 
 /// A health page that says more than this is read no further, and its connection not kept.

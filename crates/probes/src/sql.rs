@@ -7,8 +7,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use meridian_telemetry::clock;
-use tokio::task::JoinHandle;
+use meridian_telemetry::{clock, with_causes};
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 use tokio_postgres::{Client, Config, NoTls};
 
@@ -33,15 +33,9 @@ impl Drop for Opening {
 
 struct Kept {
     client: Client,
-    pump: JoinHandle<()>,
+    _driver: JoinSet<()>,
     /// Statements in a row without an answer within their round.
     unanswered: u8,
-}
-
-impl Drop for Kept {
-    fn drop(&mut self) {
-        self.pump.abort();
-    }
 }
 
 impl Sql {
@@ -99,10 +93,11 @@ impl Kept {
 
 async fn connect(address: SocketAddr, config: Config) -> Result<Kept, String> {
     let (client, connection) = config.connect(NoTls).await.map_err(|e| words(address, &e))?;
-    let pump = tokio::spawn(async move {
+    let mut driver = JoinSet::new();
+    driver.spawn(async move {
         let _seen_by_the_client = connection.await;
     });
-    Ok(Kept { client, pump, unanswered: 0 })
+    Ok(Kept { client, _driver: driver, unanswered: 0 })
 }
 
 /// The server's own words, or the whole chain of causes.
@@ -110,13 +105,7 @@ fn words(address: SocketAddr, error: &tokio_postgres::Error) -> String {
     if let Some(db) = error.as_db_error() {
         return format!("{}: {} ({})", db.severity(), db.message(), db.code().code());
     }
-    let mut text = format!("{address}: {error}");
-    let mut inner = std::error::Error::source(error);
-    while let Some(cause) = inner {
-        text = format!("{text}: {cause}");
-        inner = cause.source();
-    }
-    text
+    with_causes(format!("{address}: {error}"), error)
 }
 
 /// A session that was silent in so many rounds hangs, and a new one is opened.

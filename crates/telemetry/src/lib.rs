@@ -1,5 +1,6 @@
 //! Telemetry: every event, metric and span of Meridian, declared once.
 //!
+//! - [`with_causes`]: an error in words, with what caused it.
 //! - [`clock`]: the boot-time clock that decisions are made by, and the wall clock.
 //! - [`events`]: one struct a thing that can happen; `emit` writes its log line and counts it, so
 //!   that names are declared in one place and a log line and its counter cannot drift apart.
@@ -16,10 +17,12 @@ pub mod events;
 pub mod metrics;
 pub mod spans;
 
+mod causes;
 mod format;
 mod init;
 mod otlp;
 mod stderr;
 
+pub use causes::with_causes;
 pub use init::{Error, FLUSH_LIMIT, Format, Guard, Options, init};
 pub use metrics::{CONTENT_TYPE, Metrics};

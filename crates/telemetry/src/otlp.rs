@@ -30,6 +30,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tonic::transport::{Channel, Endpoint};
 
+use crate::causes::with_causes;
 use crate::clock;
 use crate::events::own::{ExportDone, ExportFailed};
 use crate::init::Error;
@@ -215,14 +216,7 @@ type Answer = Result<Result<(), tonic::Status>, tokio::time::error::Elapsed>;
 
 /// The status with its cause: `transport error` alone would not say that the connection was refused.
 fn describe(status: &tonic::Status) -> String {
-    let mut text = format!("{:?}: {}", status.code(), status.message());
-    let mut source = std::error::Error::source(status);
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
+    with_causes(format!("{:?}: {}", status.code(), status.message()), status)
 }
 
 /// Says how often a lasting failure is told: at once, then after 1, 2, 4 ... minutes, at most hourly.

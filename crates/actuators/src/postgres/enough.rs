@@ -91,8 +91,8 @@ fn lacking(needs: &Needs, has: impl Fn(&str) -> Option<u64>) -> Needs {
 
 /// What the files of a member set: the last line that `alter system` wrote beats `meridian.conf`.
 fn set_to(config: &PostgresConfig, auto_conf: &str, name: &str) -> Option<u64> {
-    let lines = auto_conf.lines().rev().filter_map(line_of);
-    let by_hand = lines.into_iter().find(|(set, _)| set.eq_ignore_ascii_case(name)).map(|(_, value)| value);
+    let mut lines = auto_conf.lines().rev().filter_map(line_of);
+    let by_hand = lines.find(|(set, _)| set.eq_ignore_ascii_case(name)).map(|(_, value)| value);
     let default = || NEEDED.iter().find(|(_, needed, _)| *needed == name).map(|(.., value)| *value);
     match by_hand.or_else(|| conf_value(config, name)) {
         Some(value) => value.parse().ok(),

@@ -8,8 +8,8 @@ use etcd_client::{Client, Error};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use meridian_model::Moment;
-use meridian_telemetry::clock;
 use meridian_telemetry::events::CoordinationCalled;
+use meridian_telemetry::{clock, with_causes};
 use tokio::time::{sleep, timeout};
 
 use super::member::Member;
@@ -232,17 +232,7 @@ pub(super) fn advice(attempts: &[Attempt]) -> &'static str {
 /// An error of the client with its causes, on one line.
 pub(super) fn describe(error: &Error) -> String {
     let Error::GRpcStatus(status) = error else { return error.to_string() };
-    let mut text = format!("{:?}: {}", status.code(), status.message());
-    let mut source = std::error::Error::source(status);
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.ends_with(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
+    with_causes(format!("{:?}: {}", status.code(), status.message()), status)
 }
 
 /// What is said of a lost compare after another member was asked too.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use meridian_coordination::asks::{AskError, Asks};
 use meridian_coordination::{Keys, Memory, Store, decode, txns};
-use meridian_model::group::{GroupRecord, WalPosition};
+use meridian_model::group::GroupRecord;
 use meridian_model::order::Word;
 use meridian_model::run::{Run, RunKind};
 use meridian_model::traffic::{Turn, TurnedDial};
@@ -42,22 +42,7 @@ fn turned(region: &str, turn: Turn, run: Option<&Run>) -> TurnedDial {
 }
 
 pub(super) async fn claim(store: &dyn Store, seen: Option<i64>, run: &Run) -> i64 {
-    let record = GroupRecord {
-        group: name("orders"),
-        epoch: run.epoch,
-        holder: run.to.clone(),
-        renewal: 0,
-        released: false,
-        wal: WalPosition::default(),
-        wal_age_ms: 0,
-        terms: None,
-        quorum: None,
-        renewed_at: Timestamp(0),
-        made: true,
-        run: None,
-        last_failover_at: None,
-        handover: None,
-    };
+    let record = GroupRecord::begin(name("orders"), run.epoch, run.to.clone(), Timestamp(0));
     done(store, txns::claim(&keys(), seen, &record, Some(run))).await
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use meridian_coordination::asks::{Asks, Say};
 use meridian_coordination::journal::RUNS_KEPT;
 use meridian_coordination::{Commit, Faults, Journal, JournalError, Keys, Memory, Store, encode, txns};
-use meridian_model::group::{GroupRecord, WalPosition};
+use meridian_model::group::GroupRecord;
 use meridian_model::order::Word;
 use meridian_model::run::{Run, RunKind, Step, StepKind, StepState};
 use meridian_model::{Epoch, Name, Timestamp};
@@ -39,22 +39,8 @@ fn finished(epoch: u64) -> Run {
 }
 
 fn record(epoch: u64, renewal: u64) -> GroupRecord {
-    GroupRecord {
-        group: name("orders"),
-        epoch: Epoch(epoch),
-        holder: name("eu-central-1"),
-        renewal,
-        released: false,
-        wal: WalPosition::default(),
-        wal_age_ms: 0,
-        terms: None,
-        quorum: None,
-        renewed_at: Timestamp(0),
-        made: true,
-        run: None,
-        last_failover_at: None,
-        handover: None,
-    }
+    let begun = GroupRecord::begin(name("orders"), Epoch(epoch), name("eu-central-1"), Timestamp(0));
+    GroupRecord { renewal, ..begun }
 }
 
 fn keys() -> Keys {

@@ -213,7 +213,6 @@ fn carry_over(run: &mut Run, before: &Run) {
 
 /// Unique: group, epoch and kind. A group whose name is too long for that is left out.
 fn run_id(group: &GroupName, epoch: Epoch, kind: RunKind) -> RunId {
-    let kind = format!("{kind:?}").to_lowercase();
     Name::new(&format!("{group}-{epoch}-{kind}"))
         .or_else(|_| Name::new(&format!("run-{epoch}-{kind}")))
         .unwrap_or_else(|_| group.clone())

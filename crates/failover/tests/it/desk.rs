@@ -45,20 +45,9 @@ pub(crate) fn status(role: DatabaseRole, lsn: u64) -> DatabaseStatus {
 
 pub(crate) fn record(holder: usize, epoch: u64, renewal: u64) -> GroupRecord {
     GroupRecord {
-        group: Name::new("shop").unwrap(),
-        epoch: Epoch(epoch),
-        holder: region(holder),
         renewal,
-        released: false,
         wal: WalPosition { timeline: 1, lsn: Lsn(100) },
-        wal_age_ms: 0,
-        terms: None,
-        quorum: None,
-        renewed_at: Timestamp(0),
-        made: true,
-        run: None,
-        last_failover_at: None,
-        handover: None,
+        ..GroupRecord::begin(Name::new("shop").unwrap(), Epoch(epoch), region(holder), Timestamp(0))
     }
 }
 

@@ -147,6 +147,19 @@ fn an_order_does_not_expire_while_it_is_carried_out() {
     }
 }
 
+/// The sum of all their tries was beyond what a time can hold, and the writer's loop ended with a panic.
+#[test]
+fn steps_before_the_demotion_may_take_as_long_as_a_spec_can_say() {
+    let mut plan = early_plan(OnFailure::Pause);
+    for work in plan.graceful.iter_mut().filter(|w| !w.task.kind().machines_own()) {
+        (work.timeout_ms, work.retries) = (u64::MAX, Some(u32::MAX));
+    }
+    let mut desk = ordered(plan, "ada");
+    journalled(&mut desk);
+    desk.wait(1_000);
+    assert_eq!(desk.state(), State::Preparing);
+}
+
 #[test]
 fn a_step_before_the_demotion_that_fails_calls_the_switchover_off() {
     for on_failure in [OnFailure::Pause, OnFailure::Abort] {

@@ -146,7 +146,6 @@ async fn last_words_to_an_idle_session_are_kept_from_the_client() {
     }
 }
 
-/// The same words to a session that is busy, or whose answer has not been passed on, are for the client.
 /// The client has heard why: it does not go on elsewhere behind its back.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_that_its_server_ends_for_a_reason_of_its_own_is_over() {
@@ -160,6 +159,7 @@ async fn a_session_that_its_server_ends_for_a_reason_of_its_own_is_over() {
     rig.stopped().await;
 }
 
+/// The same words to a session that is busy, or whose answer has not been passed on, are for the client.
 #[tokio::test(flavor = "multi_thread")]
 async fn last_words_to_a_busy_session_pass() {
     let (rig, first, _second) = played().await;
@@ -177,9 +177,8 @@ async fn last_words_to_a_busy_session_pass() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_breaks_off_or_is_full_is_tried_again_and_one_that_refuses_is_not() {
     let (rig, first, second) = played().await;
-    let (mut client, _old, _) = logged_in(&rig, &first).await;
-    client.write_all(&[frame(b'Q', b"set a = 1\0")].concat()).await.unwrap();
-    let mut old = _old;
+    let (mut client, mut old, _) = logged_in(&rig, &first).await;
+    client.write_all(&frame(b'Q', b"set a = 1\0")).await.unwrap();
     expect(&mut old, b'Q', b"set a = 1\0").await;
     old.write_all(&[frame(b'C', b"SET\0"), frame(b'Z', b"I")].concat()).await.unwrap();
     expect(&mut client, b'C', b"SET\0").await;

@@ -14,7 +14,7 @@ use meridian_model::run::Run;
 use meridian_model::{Moment, Name, RegionName, Timestamp};
 use meridian_node::peer::{self, Question};
 use meridian_node::secret::Secret;
-use meridian_node::status::NodeStatus;
+use meridian_node::status::{NodeStatus, STATUS};
 use meridian_telemetry::clock;
 
 use super::DrillError;
@@ -76,7 +76,7 @@ pub(super) async fn kill_between_steps(
 /// The run that a node is carrying out now, or has just ended, by its own word.
 async fn acting(regions: &[&RegionAddresses], secret: &Secret, since: Timestamp) -> Option<Run> {
     for region in regions {
-        let question = Question { method: Method::GET, path: "/v1/status", body: Vec::new() };
+        let question = Question { method: Method::GET, path: STATUS, body: Vec::new() };
         let Ok((_, body)) = peer::ask(region.control, secret, question, ANSWER_WITHIN).await else {
             continue;
         };

@@ -14,7 +14,7 @@ use meridian_model::run::{Run, RunKind, StepState};
 use meridian_model::{Epoch, GroupName, Moment, RegionName, RunId};
 use meridian_node::peer::{self, Question as PeerQuestion};
 use meridian_node::secret::Secret;
-use meridian_node::status::NodeStatus;
+use meridian_node::status::{NodeStatus, STATUS};
 use meridian_telemetry::clock;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -253,7 +253,7 @@ impl StatusWatch {
         every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         while !*stopped.borrow() {
             every.tick().await;
-            let question = PeerQuestion { method: Method::GET, path: "/v1/status", body: Vec::new() };
+            let question = PeerQuestion { method: Method::GET, path: STATUS, body: Vec::new() };
             let answer = peer::ask(self.address, &self.secret, question, STATUS_WITHIN).await;
             let status = answer.ok().and_then(|(_, body)| serde_json::from_slice::<NodeStatus>(&body).ok());
             let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);

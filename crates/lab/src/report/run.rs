@@ -66,7 +66,7 @@ impl RunFact {
         Self {
             id: run.id.to_string(),
             group: run.group.to_string(),
-            kind: format!("{:?}", run.kind).to_lowercase(),
+            kind: run.kind.to_string(),
             epoch: run.epoch.0,
             from: text(&run.from),
             to: run.to.to_string(),

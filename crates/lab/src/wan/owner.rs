@@ -174,13 +174,15 @@ mod tests {
             let (owners, client) = (owners.clone(), client.local_addr().unwrap());
             tokio::spawn(async move { owners.place_of(client, server).await })
         };
-        let asking: Vec<_> = clients.iter().map(ask).collect();
+        let mut asking: Vec<_> = clients.iter().map(ask).collect();
         tokio::task::yield_now().await; // each of them has come
         drop(held);
+        assert_eq!(asking.remove(0).await.unwrap(), Some(1));
+        let asked = owners.seen.lock().await.asked;
         for place in asking {
             assert_eq!(place.await.unwrap(), Some(1));
         }
-        let asked = owners.seen.lock().await.asked;
+        assert_eq!(owners.seen.lock().await.asked, asked, "the kernel is asked once for all of them");
         assert_eq!(owners.place_of(clients[0].local_addr().unwrap(), server).await, Some(1));
         assert_ne!(owners.seen.lock().await.asked, asked, "one who came later is not answered from it");
     }

@@ -28,7 +28,7 @@ use facts::Facts;
     after_help = "The report holds who, what, when and why: every rule that was asked with its evidence, \
 each step against what was to be expected, the recovery against the objectives, and how much was lost. The page \
 is one file that needs nothing else. No user's data is in it: `meridian run lost` has that. Each node keeps the
-reports of runs that have ended in `reports` of its data folder, the newest 200.
+reports of runs that have ended in `reports` of its data folder, at least the newest 200.
 
   meridian run report --to run.html                 the newest run
   meridian run report orders-2-failover --output json"

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use meridian_model::order::{OrderState, RunWords};
 use meridian_model::run::{Missing, Run, RunKind};
-use meridian_model::{RunId, System, Timestamp};
+use meridian_model::{RegionName, RunId, System, Timestamp};
 use meridian_node::status::{GroupStatus, Loss, NodeStatus, losses_of};
 use meridian_planner::{StepProgress, Stuck, progress};
 use serde::Serialize;
@@ -130,12 +130,7 @@ impl Seen {
 
     /// What the run cost, in sentences; nothing when it took the writer from nobody.
     pub(super) fn cost(&self) -> Vec<String> {
-        let Some(from) = self.run.from.as_ref().filter(|from| **from != self.run.to) else {
-            return Vec::new();
-        };
-        if !matches!(self.run.kind, RunKind::Failover | RunKind::Switchover) || self.run.prepares() {
-            return Vec::new();
-        }
+        let Some(from) = loser(&self.run) else { return Vec::new() };
         match self.losses.as_deref() {
             Some([]) => {
                 vec![format!("{from} has not come back with its log: {}", missing(self.run.evidence.missing))]
@@ -146,6 +141,12 @@ impl Seen {
             Some(losses) => losses.iter().map(Loss::sentence).collect(),
         }
     }
+}
+
+/// Whom a run took the writer from: that region knows what it had lost.
+pub(super) fn loser(run: &Run) -> Option<&RegionName> {
+    let recovers = matches!(run.kind, RunKind::Failover | RunKind::Switchover) && !run.prepares();
+    run.from.as_ref().filter(|from| recovers && **from != run.to)
 }
 
 /// What was known when it was decided.

@@ -2,7 +2,6 @@
 
 use super::fixture::{DECIDED, failover, loss, name, system, told};
 use meridian_model::Epoch;
-use meridian_model::run::RunKind;
 
 use super::*;
 
@@ -125,9 +124,13 @@ fn a_preparation_that_its_switchover_takes_over_is_not_told_as_ended() {
     let mut run = Run { kind: RunKind::Switchover, ..failover(&system) };
     run.steps.retain(|step| !step.kind().machines_own());
     run.paused = Some("not finished".to_owned());
-    let switchover =
+    let lost =
         Run { id: name("orders-3"), epoch: Epoch(3), takes_over: Some(run.id.clone()), ..failover(&system) };
+    let switchover = Run { kind: RunKind::Switchover, ..lost.clone() };
     assert!(run.prepares());
     assert!(ended(&run, Epoch(3), &[run.clone()]).is_some());
     assert_eq!(ended(&run, Epoch(3), &[run.clone(), switchover]), None);
+    // A failover does nothing of it: who watched it waited for ever.
+    let told = ended(&run, Epoch(3), &[run.clone(), lost]);
+    assert_eq!(told.as_deref(), Some("ended: epoch 3 has begun; orders-3 takes it over"));
 }

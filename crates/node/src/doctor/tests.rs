@@ -2,6 +2,7 @@
 
 use meridian_coordination::{Faults, Memory as Twin, decode};
 use meridian_model::facts::{DatabaseFacts, RoleFacts, SlotFacts};
+use meridian_model::group::GroupRecord;
 use meridian_model::service::{HealthCheck, Retries, Service};
 
 use super::*;
@@ -123,23 +124,8 @@ fn what_goes_on_failing_is_not_looked_at_more_often_than_what_is_well() {
     assert_eq!(pauses, [10, 20, 40, 60, 60, 60, 10, 20, 60, 60]);
 }
 
-fn record() -> meridian_model::group::GroupRecord {
-    meridian_model::group::GroupRecord {
-        group: name("orders"),
-        epoch: meridian_model::Epoch(1),
-        holder: name("eu-central-1"),
-        renewal: 1,
-        released: false,
-        wal: meridian_model::group::WalPosition::default(),
-        wal_age_ms: 0,
-        terms: None,
-        quorum: None,
-        renewed_at: Timestamp(0),
-        made: true,
-        run: None,
-        last_failover_at: None,
-        handover: None,
-    }
+fn record() -> GroupRecord {
+    GroupRecord::begin(name("orders"), meridian_model::Epoch(1), name("eu-central-1"), Timestamp(0))
 }
 
 fn region_of(member: meridian_model::facts::MemberFacts) -> RegionFacts {

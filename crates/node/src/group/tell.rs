@@ -216,7 +216,11 @@ impl Teller {
         };
         let same = self.run.as_ref().is_some_and(|told| told.run.id == run.id);
         if !same {
-            let span = spans::run(&run.id, &self.group, run.kind, run.epoch);
+            // One that is over takes no more time.
+            let span = match run.finished() {
+                true => Span::none(),
+                false => spans::run(&run.id, &self.group, run.kind, run.epoch),
+            };
             // The run of an earlier life of this node, or one that has just been made: nothing was told.
             let fresh = !run.of_kind(StepKind::Promote).is_some_and(Step::done);
             let mut told = run.clone();

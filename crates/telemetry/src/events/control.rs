@@ -5,7 +5,6 @@ use std::time::Duration;
 use meridian_model::run::RunKind;
 use meridian_model::{Epoch, GroupName, RegionName, RunId};
 
-use super::runs::kind_word;
 use crate::metrics::Metrics;
 
 /// The holder renewed its lease.
@@ -250,8 +249,8 @@ impl EpochClaimed<'_> {
     /// Tells it: `info`.
     pub fn emit(self, metrics: &Metrics) {
         let Self { group, epoch, kind, run, cause } = self;
-        metrics.reign().epochs_claimed.at([group.into(), kind_word(kind)]).inc();
-        tracing::info!(target: "meridian::failover", event = "epoch-claimed", %group, %epoch, kind = %kind_word(kind), %run, cause, "the epoch is ours");
+        metrics.reign().epochs_claimed.at([group.into(), kind.word().into()]).inc();
+        tracing::info!(target: "meridian::failover", event = "epoch-claimed", %group, %epoch, %kind, %run, cause, "the epoch is ours");
     }
 }
 

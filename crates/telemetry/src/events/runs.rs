@@ -5,7 +5,7 @@ use std::time::Duration;
 use meridian_model::run::{RunKind, StepKind};
 use meridian_model::{Epoch, GroupName, RunId};
 
-use crate::metrics::{Metrics, Word};
+use crate::metrics::Metrics;
 
 /// A step of a run began: it was journalled, its first action comes next.
 #[derive(Debug)]
@@ -24,7 +24,7 @@ impl StepStarted<'_> {
     /// Tells it: `info`.
     pub fn emit(self, metrics: &Metrics) {
         let Self { group, run, epoch, step } = self;
-        metrics.runs().steps.at([group.into(), step_word(step), "started".into()]).inc();
+        metrics.runs().steps.at([group.into(), step.word().into(), "started".into()]).inc();
         tracing::info!(target: "meridian::failover", event = "step-started", %group, %run, %epoch, %step, "step started");
     }
 }
@@ -51,10 +51,14 @@ impl StepFinished<'_> {
     pub fn emit(self, metrics: &Metrics) {
         let Self { group, run, epoch, step, took, outcome } = self;
         let word = if outcome.is_ok() { "done" } else { "failed" };
-        metrics.runs().steps.at([group.into(), step_word(step), word.into()]).inc();
+        metrics.runs().steps.at([group.into(), step.word().into(), word.into()]).inc();
         match outcome {
             Ok(detail) => {
-                metrics.runs().step_seconds.at([group.into(), step_word(step)]).observe(took.as_secs_f64());
+                metrics
+                    .runs()
+                    .step_seconds
+                    .at([group.into(), step.word().into()])
+                    .observe(took.as_secs_f64());
                 tracing::info!(target: "meridian::failover", event = "step-finished", %group, %run, %epoch, %step, ?took, detail, "step done");
             }
             Err(reason) => {
@@ -83,13 +87,14 @@ impl RunFinished<'_> {
     /// Tells it: `info`.
     pub fn emit(self, metrics: &Metrics) {
         let Self { group, run, kind, epoch, took } = self;
-        metrics.runs().runs.at([group.into(), kind_word(kind)]).inc();
-        metrics.runs().run_seconds.at([group.into(), kind_word(kind)]).observe(took.as_secs_f64());
-        tracing::info!(target: "meridian::failover", event = "run-finished", %group, %run, kind = %kind_word(kind), %epoch, ?took, "protected again");
+        metrics.runs().runs.at([group.into(), kind.word().into()]).inc();
+        metrics.runs().run_seconds.at([group.into(), kind.word().into()]).observe(took.as_secs_f64());
+        tracing::info!(target: "meridian::failover", event = "run-finished", %group, %run, %kind, %epoch, ?took, "protected again");
     }
 }
 
-/// A run ended before its end: somebody ended it, a step failed for good, or the next reign goes on with it.
+/// A run ended before its end: somebody ended it, a step failed for good, or the switchover that it prepares was
+/// called off.
 #[derive(Debug)]
 pub struct RunEnded<'a> {
     /// Of which group.
@@ -108,31 +113,4 @@ impl RunEnded<'_> {
         let Self { group, run, epoch, reason } = self;
         tracing::info!(target: "meridian::failover", event = "run-ended", %group, %run, %epoch, reason, "the run ended before its end");
     }
-}
-
-fn step_word(step: StepKind) -> Word {
-    Word::Fixed(match step {
-        StepKind::Approve => "approve",
-        StepKind::Demote => "demote",
-        StepKind::Fence => "fence",
-        StepKind::Promote => "promote",
-        StepKind::Repoint => "repoint",
-        StepKind::Scale => "scale",
-        StepKind::Shift => "shift",
-        StepKind::Dns => "dns",
-        StepKind::Verify => "verify",
-        StepKind::Protect => "protect",
-        StepKind::Wait => "wait",
-        StepKind::Notify => "notify",
-        StepKind::Exec => "exec",
-    })
-}
-
-pub(super) fn kind_word(kind: RunKind) -> Word {
-    Word::Fixed(match kind {
-        RunKind::Start => "start",
-        RunKind::Failover => "failover",
-        RunKind::Switchover => "switchover",
-        RunKind::Resume => "resume",
-    })
 }

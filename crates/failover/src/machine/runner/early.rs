@@ -92,7 +92,8 @@ impl Runner {
 
     /// For how long these steps are waited for: the sum of all their tries.
     fn early_takes_at_most(&self) -> Duration {
-        self.preparation().iter().flat_map(|run| &run.steps).map(|s| takes_at_most(&s.work)).sum()
+        let each = self.preparation().into_iter().flat_map(|run| &run.steps).map(|s| takes_at_most(&s.work));
+        each.fold(Duration::ZERO, Duration::saturating_add)
     }
 
     /// Nothing more of it begins.
