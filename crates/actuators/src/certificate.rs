@@ -3,7 +3,8 @@
 use meridian_model::Timestamp;
 
 /// The earliest end of the certificates in a PEM file; none if there is none that can be read.
-pub(crate) fn earliest_end(pem: &str) -> Option<Timestamp> {
+#[must_use]
+pub fn earliest_end(pem: &str) -> Option<Timestamp> {
     let bodies = pem.split(BEGIN).skip(1).filter_map(|rest| rest.split(END).next());
     bodies.filter_map(|body| end_of(&base64(body)?)).min()
 }

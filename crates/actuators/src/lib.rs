@@ -26,6 +26,7 @@ pub mod rehearsal;
 pub mod watchdog;
 mod web;
 
+pub use certificate::earliest_end;
 pub use check::Access;
 pub use compute::{ComputeConfig, ProcessInstances};
 pub use error::{ActuatorError, Blame, Retry};

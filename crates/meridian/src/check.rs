@@ -19,6 +19,10 @@ use crate::output::{Output, print};
 ///
 /// They are read as `meridian run`, the lab and `meridian drill run` would, without running anything.
 ///
+/// All that is named is one spec, in one file or in several, with one Topology. Files with a Topology each are specs of
+/// their own: that is told, with their names, and each is checked by a command of its own. Drills are always checked each
+/// by itself.
+///
 /// All errors are told at once. A file that cannot be understood hides none of the others', and what they refer to
 /// may be in it: that is not missed.
 ///
@@ -26,7 +30,7 @@ use crate::output::{Output, print};
 #[derive(Args)]
 pub(crate) struct CheckArgs {
     /// The files of one spec, or drill files; folders stand for the .yaml and .yml files in them. `-` is standard
-    /// input.
+    /// input. Several specs: `for spec in examples/*.yaml; do meridian check "$spec"; done`.
     #[arg(required = true, value_name = "SPEC")]
     specs: Vec<PathBuf>,
     /// How to answer.
@@ -247,11 +251,8 @@ fn as_json(inspection: &Inspection, drills: &[Drill]) -> Value {
     let (errors, warnings) = counts(inspection);
     let plan = inspection.system.as_ref().map(|system| {
         let plan = timeline(system);
-        let step = |s: &meridian_planner::TimelineStep| {
-            json!({ "what": s.what, "begins_seconds": s.starts.as_secs_f64(), "seconds": s.takes.as_secs_f64(), "why": s.why })
-        };
         json!({
-            "steps": plan.steps.iter().map(step).collect::<Vec<_>>(),
+            "steps": crate::plan::rows(&plan, &[]),
             "total_seconds": plan.total().as_secs_f64(),
             "rto_seconds": system.topology.objectives.rto.as_secs_f64(),
         })

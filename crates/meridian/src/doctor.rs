@@ -14,8 +14,9 @@ use crate::system::{Nodes, Which, known};
 /// Would a recovery that began now fail by something that can be seen now?
 ///
 /// The node of every region looks at what it has at home, at its start and then every minute: versions,
-/// extensions, settings, roles, certificates, free disk, replication slots and the log that they keep, instances,
-/// the answers of its name server, open files. They share that through etcd, and each of them judges the whole, so
+/// extensions, settings, roles, certificates (also the edge's), free disk, replication slots and the log that they keep,
+/// instances, the answers of its name server, open files. A member that has become something else (a primary, a
+/// standby, stopped) is looked at again within seconds; until then it is `member-unknown`, a warning. They share that through etcd, and each of them judges the whole, so
 /// that a region that is away is judged by the others.
 ///
 /// FAILS is what a recovery would fail by, or lose by; `warns` is what it may. What is not known is a warning.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 use meridian_model::plan::{RecoveryPlan, Work};
-use meridian_model::run::{Run, RunKind, StepState};
+use meridian_model::run::{Run, RunKind, StepKind, StepState};
 use meridian_model::{GroupName, Name, System};
 use meridian_node::Found;
 use meridian_planner::{Timeline, TimelineStep, freeze, lint, predict};
@@ -27,6 +27,10 @@ pub(crate) struct PlanArgs {
 #[derive(Subcommand)]
 enum PlanCommand {
     /// The steps of a plan, with their predicted times.
+    ///
+    /// Times count from the loss of the writer's region (of a switchover: from the order), so that the rows before the
+    /// first step say what passes until the run begins: detection, the lease, the decision. The last lines say which
+    /// rows add up to the sum; as JSON they are those of `timeline` with `in_sum`.
     ///
     /// A spec is enough: nothing need run, and no secret is needed. Where nodes answer, the times of earlier runs
     /// count too.
@@ -147,24 +151,17 @@ pub(crate) fn past<'r>(runs: impl IntoIterator<Item = &'r Run>) -> Vec<(Name, Ve
 
 /// `seen`: how many recoveries the times are from, or why nobody told any.
 fn table(plan: &RecoveryPlan, works: &[Work], timeline: &Timeline, seen: &Result<usize, String>) -> String {
-    let mut out = format!("PLAN {} of {}\n", plan.name, plan.group);
-    out.push_str("  STEP         BEGINS    TAKES     AFTER                 WHAT IS DONE\n");
-    let seconds = |d: Duration| format!("{:.2} s", d.as_secs_f64());
-    let mut line = |name: &str, step: Option<&TimelineStep>, after: &[Name], what: &str| {
-        let (begins, takes) = step.map_or_else(Default::default, |s| (seconds(s.starts), seconds(s.takes)));
-        let after = after.iter().map(Name::as_str).collect::<Vec<_>>().join(", ");
-        out.push_str(&format!("  {name:<12} {begins:<9} {takes:<9} {after:<21} {what}\n"));
-    };
+    let mut out = format!("PLAN {} of {}; times count from {}\n", plan.name, plan.group, beginning(works));
+    out.push_str("  STEP         BEGINS      TAKES       AFTER                 WHAT IS DONE\n");
+    // Whole milliseconds, as they are: rounded, the rows would not add up.
+    let seconds = |d: Duration| format!("{:.3} s", d.as_secs_f64());
     // What is waited for before and after the steps is part of the sum.
     for step in &timeline.steps {
-        match works.iter().find(|work| work.name.as_str() == step.what) {
-            Some(work) => line(&step.what, Some(step), &work.after, &does(work)),
-            None => line(&step.what, Some(step), &[], &step.why),
-        }
-    }
-    let foretold = |work: &&Work| timeline.steps.iter().any(|step| step.what == work.name.as_str());
-    for work in works.iter().filter(|work| !foretold(work)) {
-        line(work.name.as_str(), None, &work.after, &does(work));
+        let work = work_of(step, works);
+        let what = work.map_or_else(|| step.why.clone(), does);
+        let (begins, takes, after) = (seconds(step.starts), seconds(step.takes), after(step, work, timeline));
+        let after = after.join(", ");
+        out.push_str(&format!("  {:<12} {begins:<11} {takes:<11} {after:<21} {what}\n", step.what));
     }
     let source = match seen {
         Ok(0) => "from the spec and from constants: no recovery has been seen",
@@ -172,8 +169,51 @@ fn table(plan: &RecoveryPlan, works: &[Work], timeline: &Timeline, seen: &Result
         Ok(n) => &format!("from the spec and from {n} past runs"),
         Err(_) => "from the spec and from constants only",
     };
-    out.push_str(&format!("  sum          {:.2} s   ({source})\n", timeline.total().as_secs_f64()));
+    let terms = timeline.sum_text(|d| format!("{:.3}", d.as_secs_f64()));
+    out.push_str(&format!("  sum          {} = {terms}\n", seconds(timeline.total())));
+    let sum: Vec<&str> = timeline.sum().into_iter().map(|s| s.what.as_str()).collect();
+    let beside = timeline.steps.iter().map(|s| s.what.as_str()).filter(|what| !sum.contains(what));
+    let beside = beside.collect::<Vec<_>>().join(", ");
+    if !beside.is_empty() {
+        out.push_str(&format!(
+            "  not in it    {beside}: beside it or after it, users do not wait for them\n"
+        ));
+    }
+    out.push_str(&format!("  ({source})\n"));
     out + &seen.as_ref().err().map(|why| offline(why)).unwrap_or_default()
+}
+
+/// What all times count from.
+fn beginning(works: &[Work]) -> &'static str {
+    let planned = works.iter().any(|work| work.task.kind() == StepKind::Demote);
+    if planned { "the order" } else { "the loss of the writer's region" }
+}
+
+/// The step of the plan; none for what comes before and after the run.
+fn work_of<'w>(step: &TimelineStep, works: &'w [Work]) -> Option<&'w Work> {
+    step.kind.and_then(|_| works.iter().find(|work| work.name.as_str() == step.what))
+}
+
+/// What it waits for: the steps that the plan names, else the one at whose end it begins.
+fn after<'t>(step: &TimelineStep, work: Option<&'t Work>, timeline: &'t Timeline) -> Vec<&'t str> {
+    let named: Vec<&str> = work.iter().flat_map(|work| &work.after).map(Name::as_str).collect();
+    if !named.is_empty() {
+        return named;
+    }
+    step.after.and_then(|at| timeline.steps.get(at)).map(|step| step.what.as_str()).into_iter().collect()
+}
+
+/// The timeline for programs: all rows of the table, with what comes before and after the run.
+pub(crate) fn rows(timeline: &Timeline, works: &[Work]) -> Vec<serde_json::Value> {
+    let sum = timeline.sum();
+    let row = |s: &TimelineStep| {
+        json!({
+            "what": s.what, "begins_seconds": s.starts.as_secs_f64(), "seconds": s.takes.as_secs_f64(),
+            "after": after(s, work_of(s, works), timeline), "why": s.why,
+            "in_sum": sum.iter().any(|of_sum| std::ptr::eq(*of_sum, s)),
+        })
+    };
+    timeline.steps.iter().map(row).collect()
 }
 
 /// Nobody was asked, or nobody has answered.
@@ -188,7 +228,7 @@ fn as_json(
     seen: &Result<usize, String>,
 ) -> serde_json::Value {
     let steps = works.iter().map(|work| {
-        let step = timeline.steps.iter().find(|s| s.what == work.name.as_str());
+        let step = timeline.steps.iter().find(|s| s.kind.is_some() && s.what == work.name.as_str());
         json!({
             "work": work.shown(), "does": does(work),
             "begins_seconds": step.map(|s| s.starts.as_secs_f64()),
@@ -198,6 +238,7 @@ fn as_json(
     });
     json!({
         "plan": plan.name, "group": plan.group, "steps": steps.collect::<Vec<_>>(),
+        "timeline": rows(timeline, works), "times_count_from": beginning(works),
         "total_seconds": timeline.total().as_secs_f64(),
         "past_runs": seen.as_ref().ok(), "offline": seen.as_ref().err(),
     })
@@ -240,6 +281,43 @@ fn check(
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+
+    const SPEC: &str = include_str!("../../../examples/three-regions.yaml");
+
+    /// The rows were rounded, the sum was another one than theirs, and the JSON began at 5.876 s without a word.
+    #[test]
+    fn the_rows_begin_at_nothing_and_add_up_to_the_sum() {
+        let file = meridian_spec::SourceFile { name: "x.yaml".to_owned(), text: SPEC.to_owned() };
+        let system = meridian_spec::read(&[file]).unwrap();
+        for (graceful, first, from) in
+            [(false, "detect", "the loss of the writer's region"), (true, "demote", "the order")]
+        {
+            let plan = plan_of(&system, &system.databases[0].name).unwrap();
+            let works = freeze(&plan, graceful);
+            let timeline = predict(&system, &works, &[]);
+            let told = as_json(&plan, &works, &timeline, &Ok(0));
+            let rows = told["timeline"].as_array().unwrap();
+            assert_eq!(
+                (rows[0]["what"].as_str(), rows[0]["begins_seconds"].as_f64()),
+                (Some(first), Some(0.0))
+            );
+            assert_eq!(told["times_count_from"], from);
+            let sum: f64 =
+                rows.iter().filter(|r| r["in_sum"] == true).map(|r| r["seconds"].as_f64().unwrap()).sum();
+            assert!((sum - told["total_seconds"].as_f64().unwrap()).abs() < 1e-9, "{told}");
+            let waits = |r: &serde_json::Value| r["after"].as_array().is_some_and(|after| !after.is_empty());
+            assert!(rows[1..].iter().all(waits), "each says what it waits for: {told}");
+
+            let text = table(&plan, &works, &timeline, &Ok(0));
+            let line = text.lines().find(|l| l.starts_with("  sum ")).unwrap();
+            let numbers: Vec<f64> =
+                line.split([' ', '+', '=']).filter_map(|word| word.parse().ok()).collect();
+            let (total, terms) = numbers.split_first().unwrap();
+            assert!(terms.len() > 2 && (terms.iter().sum::<f64>() - total).abs() < 1e-9, "{line}");
+            assert!(text.lines().next().unwrap().ends_with(from), "{text}");
+            assert!(text.lines().nth(2).unwrap().starts_with(&format!("  {first}")), "{text}");
+        }
+    }
 
     /// Both forms in which a plan is printed.
     pub(crate) fn printed(system: &System, plan: &RecoveryPlan) -> String {

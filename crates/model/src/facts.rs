@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::group::DatabaseRole;
 use crate::moment::Timestamp;
 use crate::name::{GroupName, RegionName, ServiceName};
 use crate::units::Lsn;
@@ -30,8 +31,23 @@ pub struct RegionFacts {
 pub struct MemberSeen {
     /// Of which group.
     pub group: GroupName,
+    /// What its node took it for just before; none: it did not know yet.
+    #[serde(default)]
+    pub role: Option<DatabaseRole>,
     /// What is true of it, or what went wrong.
     pub facts: Result<MemberFacts, String>,
+}
+
+impl MemberSeen {
+    /// As what it was looked at: as what it said of itself, or was taken for.
+    #[must_use]
+    pub fn looked_as(&self) -> Option<DatabaseRole> {
+        match &self.facts {
+            Ok(facts) if facts.standby => Some(DatabaseRole::Standby),
+            Ok(_) => Some(DatabaseRole::Primary),
+            Err(_) => self.role,
+        }
+    }
 }
 
 /// One service in one region.
@@ -45,6 +61,9 @@ pub struct ServiceFacts {
     pub wanted: u32,
     /// What is wrong with the answer of the region's own name server for its name; none: it answers.
     pub dns: Option<String>,
+    /// The certificate that the region's edge shows for it; none: it shows none.
+    #[serde(default)]
+    pub certificate: Option<CertificateFacts>,
 }
 
 /// Files that a node may have open.

@@ -129,6 +129,16 @@ pub enum DatabaseRole {
     Primary,
 }
 
+impl DatabaseRole {
+    /// A look at it as `looked_as` (none: nobody knew what it was) tells nothing of what it is now. What starts is
+    /// not anything else yet.
+    #[must_use]
+    pub fn outdates(self, looked_as: Option<Self>) -> bool {
+        let runs = |role: &Self| matches!(role, Self::Standby | Self::Primary);
+        self != Self::Starting && Some(self).filter(runs) != looked_as.filter(runs)
+    }
+}
+
 /// The state of one member's database, as its own node sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DatabaseStatus {

@@ -26,7 +26,7 @@ use crate::board::Board;
 use crate::compute::{Compute, Instances};
 use crate::control::{self, Control};
 use crate::descriptors;
-use crate::doctor::Doctor;
+use crate::doctor::{self, Doctor, Patient};
 use crate::drain::Running;
 use crate::group::{Group, GroupEnds, Tools};
 use crate::knowledge::Knowledge;

@@ -8,16 +8,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use meridian_actuators::DatabaseActuator;
+use meridian_actuators::{DatabaseActuator, earliest_end};
 use meridian_coordination::{Keys, Store, encode, txns};
-use meridian_model::facts::{MemberSeen, OpenFiles, RegionFacts, ServiceFacts};
-use meridian_model::{GroupName, Name, RegionName, System, Timestamp};
-use meridian_planner::{Finding, Live, Severity, Subject, examine};
+use meridian_model::facts::{CertificateFacts, MemberSeen, OpenFiles, RegionFacts, ServiceFacts};
+use meridian_model::group::DatabaseRole;
+use meridian_model::{GroupName, Name, RegionName, ServiceName, System, Timestamp};
+use meridian_planner::{Finding, LOOK_AFTER_CHANGE, Live, Severity, Subject, examine};
 use meridian_telemetry::events::CheckChanged;
 use meridian_telemetry::{Metrics, clock};
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 
-use crate::board::Board;
+use crate::board::{Board, GroupFacts};
 use crate::compute::Compute;
 use crate::knowledge::Knowledge;
 
@@ -27,7 +30,8 @@ mod dns;
 pub const DOCTOR: &str = "/v1/doctor";
 
 /// How often a node looks. What is looked for changes by people's hands and over hours, and a look opens a
-/// connection to each database of the server; a person who mends something waits no longer than this.
+/// connection to each database of the server; a person who mends something waits no longer than this. A member that
+/// has become something else is looked at sooner ([`LOOK_AFTER_CHANGE`]).
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 /// How soon it looks again when something at home fails, or could not be looked at, that did not before: at the
 /// start, PostgreSQL is not there yet, and whoever mends something wants to see it. While the same goes on failing
@@ -110,27 +114,52 @@ fn told(finding: Finding, here: &RegionName) -> Found {
 }
 
 fn judge(system: &System, knowledge: &Mutex<Knowledge>, now: Timestamp) -> (Vec<RegionFacts>, Vec<Finding>) {
-    let (facts, writers) = {
+    let (facts, writers, members) = {
         let known = knowledge.lock().unwrap_or_else(PoisonError::into_inner);
         let records = system.databases.iter().filter_map(|d| known.record(&d.name));
         let writers = records.filter(|r| !r.released).map(|r| (r.group, r.holder));
-        (known.facts(), writers.collect::<BTreeMap<_, _>>())
+        let members = system.databases.iter().map(|d| (d.name.clone(), known.members(&d.name)));
+        (known.facts(), writers.collect::<BTreeMap<_, _>>(), members.collect::<BTreeMap<_, _>>())
     };
-    let findings = examine(system, &Live { now, facts: &facts, writers: &writers });
+    let findings = examine(system, &Live { now, facts: &facts, writers: &writers, members: &members });
     (facts, findings)
+}
+
+/// A member at home.
+pub(crate) struct Patient {
+    pub(crate) group: GroupName,
+    pub(crate) database: Arc<dyn DatabaseActuator>,
+    /// What its group's loop says of it.
+    pub(crate) facts: watch::Receiver<GroupFacts>,
 }
 
 /// Looks, shares, judges.
 pub(crate) struct Doctor {
     pub(crate) system: Arc<System>,
     pub(crate) here: RegionName,
-    pub(crate) databases: Vec<(GroupName, Arc<dyn DatabaseActuator>)>,
+    pub(crate) members: Vec<Patient>,
     pub(crate) compute: Arc<Compute>,
+    /// Those that the edge shows.
+    pub(crate) certificates: BTreeMap<ServiceName, CertificateFacts>,
     pub(crate) open_files: OpenFiles,
     pub(crate) knowledge: Arc<Mutex<Knowledge>>,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) keys: Keys,
     pub(crate) metrics: Metrics,
+}
+
+fn role_of(facts: &GroupFacts) -> Option<DatabaseRole> {
+    facts.database.as_ref().map(|database| database.role)
+}
+
+/// When the certificates end that the edge shows in this region. It has read them just now, and never does again.
+pub(crate) fn certificates(system: &System) -> BTreeMap<ServiceName, CertificateFacts> {
+    let of_service = |service: &meridian_model::service::Service| {
+        let path = &service.tls.as_ref()?.certificate_file;
+        let expires_at = std::fs::read_to_string(path).ok().and_then(|pem| earliest_end(&pem))?;
+        Some((service.name.clone(), CertificateFacts { file: path.display().to_string(), expires_at }))
+    };
+    system.services.iter().filter_map(of_service).collect()
 }
 
 /// How often each check finds something, by subject and severity.
@@ -148,17 +177,39 @@ impl Doctor {
             counts = self.count(&findings, counts);
             let before = std::mem::replace(&mut failing, fails_at(&self.here, findings));
             last = pause(&failing, &before, last);
-            tokio::time::sleep(last).await;
+            let looked: Vec<_> = facts.members.iter().map(MemberSeen::looked_as).collect();
+            tokio::select! {
+                () = tokio::time::sleep(last) => {}
+                () = self.changed(&looked) => tokio::time::sleep(LOOK_AFTER_CHANGE).await,
+            }
         }
+    }
+
+    /// Ends when a member is something else than it was looked at as.
+    async fn changed(&self, looked: &[Option<DatabaseRole>]) {
+        let mut waits = JoinSet::new();
+        for (member, looked_as) in self.members.iter().zip(looked.iter().copied()) {
+            let mut facts = member.facts.clone();
+            let news = move |facts: &GroupFacts| role_of(facts).is_some_and(|is| is.outdates(looked_as));
+            waits.spawn(async move { facts.wait_for(news).await.is_ok() });
+        }
+        while let Some(ended) = waits.join_next().await {
+            if matches!(ended, Ok(true)) {
+                return;
+            }
+        }
+        // Without members, or when their loops have ended.
+        std::future::pending().await
     }
 
     async fn look(&self) -> RegionFacts {
         let mut members = Vec::new();
-        for (group, database) in &self.databases {
+        for Patient { group, database, facts } in &self.members {
+            let role = role_of(&facts.borrow());
             let late = || Err(format!("it did not answer within {LOOK_WITHIN:?}"));
             let looked = tokio::time::timeout(LOOK_WITHIN, database.inspect()).await;
             let facts = looked.map_or_else(|_| late(), |facts| facts.map_err(|e| e.to_string()));
-            members.push(MemberSeen { group: group.clone(), facts });
+            members.push(MemberSeen { group: group.clone(), role, facts });
         }
         let services = self.services().await;
         let (region, at, open_files) = (self.here.clone(), clock::wall(), self.open_files);
@@ -179,6 +230,7 @@ impl Doctor {
                 running: status.map_or(0, |s| s.running),
                 wanted: status.map_or(0, |s| s.wanted),
                 dns,
+                certificate: self.certificates.get(&service.name).cloned(),
             });
         }
         all

@@ -9,8 +9,10 @@ mod alike;
 mod alone;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use meridian_model::facts::{MemberFacts, RegionFacts, ServiceFacts};
+use meridian_model::facts::{MemberFacts, MemberSeen, RegionFacts, ServiceFacts};
+use meridian_model::group::{DatabaseRole, DatabaseStatus, MemberReport};
 use meridian_model::{Database, GroupName, RegionName, System, Timestamp};
 
 use crate::finding::{Finding, Subject};
@@ -24,6 +26,8 @@ pub struct Live<'a> {
     pub facts: &'a [RegionFacts],
     /// Who writes each group, where somebody does.
     pub writers: &'a BTreeMap<GroupName, RegionName>,
+    /// What the members of each group say of themselves, several times a second.
+    pub members: &'a BTreeMap<GroupName, Vec<MemberReport>>,
 }
 
 /// All that is wrong with a running system, worst first; empty when a recovery could begin now.
@@ -38,12 +42,21 @@ pub fn examine(system: &System, live: &Live<'_>) -> Vec<Finding> {
 
 /// Facts of this age say nothing any more: nodes look every minute, and again soon when something was amiss.
 pub(crate) const FACTS_LAST_MS: i64 = 5 * 60 * 1_000;
+/// A node looks again so long after a member of its own has become something else than it was looked at: by then
+/// what comes with the change, such as a standby's connection to its upstream, has mostly come.
+pub const LOOK_AFTER_CHANGE: Duration = Duration::from_secs(3);
 
 impl<'a> Live<'a> {
     /// What is known of that region, unless it is too old.
     fn of(&self, region: &RegionName) -> Option<&'a RegionFacts> {
         let facts = self.facts.iter().find(|f| &f.region == region)?;
         (self.now.0.saturating_sub(facts.at.0) <= FACTS_LAST_MS).then_some(facts)
+    }
+
+    /// What a member has said of itself after that look, by the clock of its own node.
+    fn since(&self, group: &GroupName, look: &RegionFacts) -> Option<&'a DatabaseStatus> {
+        let report = self.members.get(group)?.iter().find(|m| m.region == look.region)?;
+        (report.reported_at > look.at).then_some(&report.database)
     }
 }
 
@@ -53,6 +66,10 @@ pub(crate) struct Seen<'a> {
     pub(crate) group: &'a GroupName,
     pub(crate) region: &'a RegionName,
     pub(crate) facts: &'a MemberFacts,
+    /// What it has said of itself since.
+    pub(crate) says: Option<&'a DatabaseStatus>,
+    /// It has become something else since: the facts tell nothing of what comes with its role.
+    pub(crate) outdated: bool,
 }
 
 impl Seen<'_> {
@@ -105,11 +122,11 @@ fn region(system: &System, region: &RegionName, live: &Live<'_>) -> Vec<Finding>
             "raise the hard limit (LimitNOFILE= of its systemd unit), or lower `gateway.maxSessions`",
         )
     });
-    let services = facts.services.iter().flat_map(|s| service(system, region, s));
+    let services = facts.services.iter().flat_map(|s| service(system, region, s, facts.at));
     few.into_iter().chain(services).collect()
 }
 
-fn service(system: &System, region: &RegionName, facts: &ServiceFacts) -> Vec<Finding> {
+fn service(system: &System, region: &RegionName, facts: &ServiceFacts, at: Timestamp) -> Vec<Finding> {
     let subject = || Subject::Instances(facts.service.clone(), region.clone());
     let service = system.services.iter().find(|s| s.name == facts.service);
     let backend = service.and_then(|s| s.backends.iter().find(|b| &b.region == region));
@@ -138,7 +155,13 @@ fn service(system: &System, region: &RegionName, facts: &ServiceFacts) -> Vec<Fi
                 .suggest("list more `endpoints`, or lower `compute.instances.primary`")
         })
     });
-    [dns, few, room].into_iter().flatten().collect()
+    let certificate = facts.certificate.as_ref().and_then(|certificate| {
+        let (severity, message) = alone::ends_soon(certificate, at, region)?;
+        let hint =
+            format!("replace the file and restart the node of {region}: its edge reads it at its start");
+        Some(Finding { severity, ..Finding::error("certificate", subject(), message) }.suggest(hint))
+    });
+    [dns, few, room, certificate].into_iter().flatten().collect()
 }
 
 // === databases ===
@@ -147,12 +170,20 @@ fn database(database: &Database, live: &Live<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
     let mut seen = Vec::new();
     for member in &database.members {
-        let Some(facts) = live.of(&member.region) else { continue };
-        match facts.members.iter().find(|m| m.group == database.name).map(|m| &m.facts) {
-            Some(Ok(facts)) => seen.push(Seen { group: &database.name, region: &member.region, facts }),
-            Some(Err(problem)) => found.push(unseen(database, &member.region, problem)),
-            None => found.push(unseen(database, &member.region, "its node knows of no such member")),
+        let (group, region) = (&database.name, &member.region);
+        let Some(at_home) = live.of(region) else { continue };
+        let Some(look) = at_home.members.iter().find(|m| m.group == *group) else {
+            found.push(unseen(database, region, "its node knows of no such member"));
+            continue;
+        };
+        let says = live.since(group, at_home);
+        let unknown = says.and_then(|says| outdated(look, says.role, (live.now, at_home)));
+        match &look.facts {
+            Ok(facts) => seen.push(Seen { group, region, facts, says, outdated: unknown.is_some() }),
+            Err(problem) if unknown.is_none() => found.push(unseen(database, region, problem)),
+            Err(_) => {}
         }
+        found.extend(unknown);
     }
     let writer = live.writers.get(&database.name);
     let Some(writer) = writer else {
@@ -161,10 +192,10 @@ fn database(database: &Database, live: &Live<'_>) -> Vec<Finding> {
             Finding::warning("no-writer", Subject::Members(database.name.clone()), message)
                 .suggest("`meridian explain` says why there is none"),
         );
-        found.extend(seen.iter().flat_map(alone::check));
+        found.extend(seen.iter().flat_map(|member| alone::check(member, database)));
         return found;
     };
-    found.extend(seen.iter().flat_map(alone::check));
+    found.extend(seen.iter().flat_map(|member| alone::check(member, database)));
     let (writers, others): (Vec<_>, Vec<_>) = seen.iter().partition(|m| m.region == writer);
     if let Some(writer) = writers.first() {
         found.extend(alone::slots(writer, database));
@@ -179,6 +210,41 @@ fn unseen(database: &Database, region: &RegionName, problem: &str) -> Finding {
     let message = format!("the member of {} in {region} cannot be looked at: {problem}", database.name);
     Finding::error("member-unseen", subject, message)
         .suggest("look at the node's log and at `postgres.log` in its folder")
+}
+
+/// A look from before a member became what it is now is no proof that it is well, nor that it is not.
+fn outdated(
+    look: &MemberSeen,
+    is: DatabaseRole,
+    (now, at_home): (Timestamp, &RegionFacts),
+) -> Option<Finding> {
+    let was = look.looked_as();
+    is.outdates(was).then(|| {
+        let ago = now.0.saturating_sub(at_home.at.0).max(0) / 1_000;
+        let (group, region) = (&look.group, &at_home.region);
+        let message = format!(
+            "the member of {group} in {region} was looked at {ago} s ago, when it {}; now it {}",
+            was.map_or("was not known yet", |was| word(was, "was a standby", "was a primary", "did not run")),
+            word(is, "is a standby", "is a primary", "does not run")
+        );
+        let soon = LOOK_AFTER_CHANGE.as_secs();
+        Finding::warning("member-unknown", Subject::Member(group.clone(), region.clone()), message).suggest(
+            format!("the next look is within {soon} s of such a change: ask again; if it stays so, look at its node's log"),
+        )
+    })
+}
+
+const fn word(
+    role: DatabaseRole,
+    standby: &'static str,
+    primary: &'static str,
+    no: &'static str,
+) -> &'static str {
+    match role {
+        DatabaseRole::Standby => standby,
+        DatabaseRole::Primary => primary,
+        DatabaseRole::Absent | DatabaseRole::Stopped | DatabaseRole::Starting => no,
+    }
 }
 
 /// A size as PostgreSQL shows it, such as `256MB`; none for `-1`, which is no limit.

@@ -24,6 +24,8 @@ pub struct TimelineStep {
     pub what: String,
     /// When it begins, from the loss; of a switchover, from the order.
     pub starts: Duration,
+    /// The step, by its place in the timeline, at whose end it begins; none: it begins at the very beginning.
+    pub after: Option<usize>,
     /// How long at most, in the usual case.
     pub takes: Duration,
     /// After this long it is stuck: the p75 of earlier runs, else its timeout. None outside the run.
@@ -39,6 +41,12 @@ impl TimelineStep {
     #[must_use]
     pub fn ends(&self) -> Duration {
         self.starts.saturating_add(self.takes)
+    }
+
+    /// The same, begun when `after` has ended.
+    fn at_the_end_of(self, after: Option<usize>, steps: &[Self]) -> Self {
+        let ends = after.and_then(|at| steps.get(at)).map_or(Duration::ZERO, Self::ends);
+        Self { starts: ends, after, ..self }
     }
 
     /// Users are not served again before it has ended.
@@ -63,6 +71,27 @@ impl Timeline {
         self.steps.iter().filter(|s| s.is_waited_for()).map(TimelineStep::ends).max().unwrap_or_default()
     }
 
+    /// What the total is the sum of: the steps, each of which begins when the one before it has ended, that end
+    /// last of those that users wait for.
+    #[must_use]
+    pub fn sum(&self) -> Vec<&TimelineStep> {
+        let mut last = self.steps.iter().filter(|s| s.is_waited_for()).max_by_key(|s| s.ends());
+        let mut sum = Vec::new();
+        while let Some(step) = last {
+            sum.push(step);
+            last = step.after.and_then(|at| self.steps.get(at));
+        }
+        sum.reverse();
+        sum
+    }
+
+    /// The sum in words, without what takes no time; `told` says how long.
+    #[must_use]
+    pub fn sum_text(&self, told: impl Fn(Duration) -> String) -> String {
+        let terms = self.sum().into_iter().filter(|s| !s.takes.is_zero());
+        terms.map(|s| format!("{} {}", s.what, told(s.takes))).collect::<Vec<_>>().join(" + ")
+    }
+
     /// Until the new writer takes writes.
     #[must_use]
     pub fn until_writable(&self) -> Duration {
@@ -83,7 +112,8 @@ impl Timeline {
         let row =
             |s: &TimelineStep| [s.what.clone(), in_seconds(s.starts), in_seconds(s.takes), s.why.clone()];
         let head = ["step", "begins", "takes", "why"].map(str::to_owned);
-        let whole = ["recovered".to_owned(), String::new(), in_seconds(self.total()), String::new()];
+        let sum = self.sum_text(in_seconds);
+        let whole = ["recovered".to_owned(), String::new(), in_seconds(self.total()), sum];
         let rows: Vec<[String; 4]> =
             [head].into_iter().chain(self.steps.iter().map(row)).chain([whole]).collect();
         let width = |cell: fn(&[String; 4]) -> &String| rows.iter().map(|r| cell(r).len()).max().unwrap_or(0);
@@ -124,19 +154,24 @@ pub fn predict(system: &System, works: &[Work], past: &[(Name, Vec<Duration>)]) 
     let rtt = millis_up(longest_rtt(system));
     let planned = works.iter().any(|w| w.task.kind() == StepKind::Demote);
     let mut steps = if planned { Vec::new() } else { before_the_run(system, rtt) };
-    let begins = steps.last().map_or(Duration::ZERO, TimelineStep::ends);
-    let mut ended: Vec<(&Name, Duration)> = Vec::new();
+    let begins = steps.len().checked_sub(1);
+    let mut laid: Vec<(&Name, usize)> = Vec::new();
     for work in works {
-        let over = |name: &Name| ended.iter().find(|(n, _)| *n == name).map(|(_, at)| *at);
-        let starts = work.after.iter().filter_map(over).max().unwrap_or(begins);
-        let made = run_step(system, work, starts, (rtt, planned), past);
-        ended.push((&work.name, made.ends()));
-        steps.push(made);
+        let place = |name: &Name| laid.iter().find(|(n, _)| *n == name).map(|(_, at)| *at);
+        let after = last_of(&steps, work.after.iter().filter_map(place)).or(begins);
+        let made = run_step(system, work, (rtt, planned), past);
+        laid.push((&work.name, steps.len()));
+        steps.push(made.at_the_end_of(after, &steps));
     }
     if !planned {
         steps.extend(old_answers(system, &steps, begins));
     }
     Timeline { steps }
+}
+
+/// Which of these ends last.
+fn last_of(steps: &[TimelineStep], places: impl Iterator<Item = usize>) -> Option<usize> {
+    places.max_by_key(|at| steps.get(*at).map(TimelineStep::ends))
 }
 
 /// What passes from the loss until the run begins.
@@ -164,13 +199,12 @@ fn before_the_run(system: &System, rtt: Duration) -> Vec<TimelineStep> {
         ),
         ("decide", rtt.saturating_mul(DECIDE_ROUND_TRIPS), decided(rtt)),
     ];
-    let mut begins = Duration::ZERO;
-    let laid = parts.into_iter().map(|(what, takes, why)| {
-        let step = outside(what, begins, takes, why);
-        begins = step.ends();
-        step
-    });
-    laid.collect()
+    let mut laid: Vec<TimelineStep> = Vec::new();
+    for (what, takes, why) in parts {
+        let before = laid.len().checked_sub(1);
+        laid.push(outside(what, takes, why).at_the_end_of(before, &laid));
+    }
+    laid
 }
 
 fn decided(rtt: Duration) -> String {
@@ -179,23 +213,24 @@ fn decided(rtt: Duration) -> String {
 }
 
 /// After the name server answers by the new state, clients go on with what they were told before.
-fn old_answers(system: &System, steps: &[TimelineStep], begins: Duration) -> Option<TimelineStep> {
+fn old_answers(system: &System, steps: &[TimelineStep], begins: Option<usize>) -> Option<TimelineStep> {
     let slowest = system.services.iter().max_by_key(|s| s.dns_ttl)?;
-    let steered = steps.iter().filter(|s| matches!(s.kind, Some(StepKind::Shift | StepKind::Dns)));
-    let from = steered.map(TimelineStep::ends).max().unwrap_or(begins);
+    let steers = |(_, s): &(usize, &TimelineStep)| matches!(s.kind, Some(StepKind::Shift | StepKind::Dns));
+    let steered = steps.iter().enumerate().filter(steers).map(|(at, _)| at);
+    let after = last_of(steps, steered).or(begins);
     let why = format!("clients keep the lost region's address: ttl of service {}", slowest.name);
-    Some(outside("ttl", from, slowest.dns_ttl, why))
+    Some(outside("ttl", slowest.dns_ttl, why).at_the_end_of(after, steps))
 }
 
 /// What is no step of the run.
-fn outside(what: &str, starts: Duration, takes: Duration, why: String) -> TimelineStep {
-    TimelineStep { what: what.to_owned(), starts, takes, stuck_after: None, why, kind: None }
+fn outside(what: &str, takes: Duration, why: String) -> TimelineStep {
+    let (starts, after) = (Duration::ZERO, None);
+    TimelineStep { what: what.to_owned(), starts, after, takes, stuck_after: None, why, kind: None }
 }
 
 fn run_step(
     system: &System,
     work: &Work,
-    starts: Duration,
     (rtt, planned): (Duration, bool),
     past: &[(Name, Vec<Duration>)],
 ) -> TimelineStep {
@@ -209,7 +244,8 @@ fn run_step(
     let p75 = took.get((took.len() * 3).div_ceil(4).saturating_sub(1)).filter(|_| took.len() >= PAST_MIN);
     TimelineStep {
         what: work.name.to_string(),
-        starts,
+        starts: Duration::ZERO,
+        after: None,
         takes,
         stuck_after: Some(p75.copied().unwrap_or(Duration::from_millis(work.timeout_ms))),
         why,

@@ -81,23 +81,27 @@ pub(crate) fn resource(node: &Node, problems: &mut Problems) -> Option<Resource>
     let kind: Option<At<String>> = reader.field("kind", true, problems);
     let metadata: Option<Metadata> = reader.field("metadata", true, problems);
     let kind = kind?;
-    let body = match kind.value.as_str() {
+    // One that is misspelt is read as what it was meant to be, so that all other faults are told too.
+    let known = KINDS.into_iter().find(|k| *k == kind.value).or_else(|| unknown_kind(&kind, problems));
+    if let Some(group) = group {
+        check_group(&group, known, problems);
+    }
+    let body = match known? {
         "Topology" => Body::Topology(reader.field("spec", true, problems).map(Box::new)),
         "Service" => Body::Service(reader.field("spec", true, problems).map(Box::new)),
         "Database" => Body::Database(reader.field("spec", true, problems).map(Box::new)),
         "DataResidencyPolicy" => Body::Policy(reader.field("spec", true, problems).map(Box::new)),
         "RecoveryPlan" => Body::Plan(reader.field("spec", true, problems).map(Box::new)),
-        _ => return unknown_kind(&kind, problems),
+        _ => return None,
     };
-    if let Some(group) = group {
-        check_group(&group, &kind.value, problems);
-    }
     let placeholder = Name::new(&format!("unnamed-{}", kind.place.line)).ok()?;
     let unnamed = At { value: placeholder, place: kind.place };
     Some(Resource { place: kind.place, name: metadata.and_then(|m| m.name).unwrap_or(unnamed), body })
 }
 
-fn unknown_kind(kind: &At<String>, problems: &mut Problems) -> Option<Resource> {
+/// Tells that there is no such kind; gives the one that was meant, if it is spelt much like it. Without that nothing is
+/// known of what its `spec` may hold.
+fn unknown_kind(kind: &At<String>, problems: &mut Problems) -> Option<&'static str> {
     let word = crate::form::clip(&kind.value);
     if kind.value == "Drill" {
         let hint =
@@ -110,18 +114,26 @@ fn unknown_kind(kind: &At<String>, problems: &mut Problems) -> Option<Resource> 
         problems.error(kind.place, message, format!("known kinds: {}", KINDS.join(", ")));
         return None;
     }
-    let hint = match closest(&kind.value, KINDS) {
-        Some(near) => format!("did you mean `{near}`?"),
-        None => format!("known kinds: {}", KINDS.join(", ")),
+    let near = closest(&kind.value, KINDS.into_iter().chain(["Drill"]));
+    let meant = KINDS.into_iter().find(|k| Some(*k) == near);
+    let hint = match (near, meant) {
+        (Some(near), Some(_)) => format!("did you mean `{near}`? What it holds is read as that"),
+        (Some(near), None) => format!("did you mean `{near}`?"),
+        (None, _) => format!("known kinds: {}", KINDS.join(", ")),
     };
     problems.error(kind.place, format!("unknown kind `{word}`"), hint);
-    None
+    meant
 }
 
-fn check_group(group: &At<String>, kind: &str, problems: &mut Problems) {
-    let fits = group.value == GROUP || (kind == "DataResidencyPolicy" && group.value == POLICY_GROUP);
-    if !fits {
-        let message = format!("kind {kind} is not in group `{}`", crate::form::clip(&group.value));
+/// `kind`: none that is known.
+fn check_group(group: &At<String>, kind: Option<&str>, problems: &mut Problems) {
+    let of_policies = kind.is_none_or(|kind| kind == "DataResidencyPolicy") && group.value == POLICY_GROUP;
+    if group.value != GROUP && !of_policies {
+        let word = crate::form::clip(&group.value);
+        let message = match kind {
+            Some(kind) => format!("kind {kind} is not in group `{word}`"),
+            None => format!("unknown group `{word}`"),
+        };
         problems.error(group.place, message, format!("write `{GROUP}`"));
     }
 }

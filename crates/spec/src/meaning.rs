@@ -23,9 +23,10 @@ use meridian_model::topology::Role;
 use meridian_model::{Name, System};
 use meridian_planner::Subject;
 
+use crate::diagnostic::Severity;
 use crate::form::At;
 use crate::kinds::{Body, Resource, ServiceForm, TopologyForm};
-use crate::source::{Place, Problems};
+use crate::source::{Place, Problem, Problems};
 use regions::Known;
 pub(crate) use regions::provider_word;
 
@@ -151,6 +152,36 @@ pub(crate) fn meant(resources: &[Resource], folders: &[PathBuf], problems: &mut 
     system.plans = plan::one_each(written, &system);
     let World { places, fields, .. } = world;
     Some(Meant { system, places, fields, place })
+}
+
+/// Several files with a Topology each are specs of their own. Tells that, and is true then: what they have in common,
+/// and what one lacks that another has, is no fault.
+pub(crate) fn are_separate(resources: &[Resource], problems: &mut Problems) -> bool {
+    let mut firsts: Vec<&Resource> = Vec::new();
+    for resource in resources.iter().filter(|r| matches!(r.body, Body::Topology(_))) {
+        if firsts.iter().all(|first| first.place.file != resource.place.file) {
+            firsts.push(resource);
+        }
+    }
+    let [_, second, ..] = firsts.as_slice() else { return false };
+    let file = |resource: &Resource| problems.file(resource.place.file).to_owned();
+    let line = |r: &&Resource| format!("{}:{}: Topology {}", file(r), r.place.line, r.name.value);
+    let problem = Problem {
+        severity: Severity::Error,
+        place: second.place,
+        message: format!(
+            "these are {} separate specs, each with a Topology of its own: none of them was checked as a whole",
+            firsts.len()
+        ),
+        details: firsts.iter().map(line).collect(),
+        suggestion: Some(format!(
+            "name the files of one of them only, as in `meridian check {}`; a spec in several files has its Topology in \
+             one of them",
+            file(second)
+        )),
+    };
+    problems.push(problem);
+    true
 }
 
 fn service_form(resource: &Resource) -> Option<&ServiceForm> {

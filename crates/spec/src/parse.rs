@@ -54,6 +54,9 @@ fn system(files: &[SourceFile], all: bool, problems: &mut Problems) -> Option<Sy
     if !whole {
         problems.some_is_unread();
     }
+    if meaning::are_separate(&resources, problems) {
+        return None;
+    }
     let folders: Vec<PathBuf> = files.iter().map(|f| folder(&f.name)).collect();
     let meant = meaning::meant(&resources, &folders, problems).filter(|_| whole)?;
     if !problems.refused() {

@@ -38,6 +38,11 @@ impl Problems {
         Self { names: files.iter().map(|f| f.name.clone()).collect(), ..Self::default() }
     }
 
+    /// The name of a file, by its number.
+    pub(crate) fn file(&self, number: usize) -> &str {
+        self.names.get(number).map_or("", String::as_str)
+    }
+
     /// `line 12`, with the file if it is another than that of `from`.
     pub(crate) fn line(&self, place: Place, from: Place) -> String {
         match self.names.get(place.file).filter(|_| place.file != from.file) {

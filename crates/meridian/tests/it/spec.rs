@@ -35,6 +35,20 @@ fn a_plan_is_shown_and_checked_without_a_lab_and_without_a_secret() {
     let told: Value = serde_json::from_str(&told).unwrap();
     assert!(told["past_runs"].is_null() && told["offline"].as_str().unwrap().contains("lab up"), "{told}");
     assert!(told["total_seconds"].as_f64().unwrap() > 0.0);
+    assert_eq!(told["timeline"][0]["what"], "detect", "the time before the first step is told");
+}
+
+#[test]
+fn a_folder_of_separate_specs_is_told_as_that() {
+    let told = printed(&meridian(&["check", "examples/"]), 1);
+    assert!(
+        told.contains("separate specs, each with a Topology of its own") && told.ends_with("\n1 error\n"),
+        "{told}"
+    );
+    assert!(
+        told.contains("examples/production.yaml:") && told.contains("`meridian check examples/"),
+        "{told}"
+    );
 }
 
 #[test]

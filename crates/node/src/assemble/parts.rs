@@ -74,8 +74,9 @@ impl Parts<'_> {
         Doctor {
             system: Arc::clone(self.system),
             here: self.region.name.clone(),
-            databases: self.databases(groups),
+            members: self.patients(groups),
             compute: Arc::clone(compute),
+            certificates: doctor::certificates(self.system),
             open_files: descriptors::facts(self.system),
             knowledge: Arc::clone(knowledge),
             store: Arc::clone(etcd) as Arc<dyn Store>,
@@ -108,6 +109,15 @@ impl Parts<'_> {
     fn databases(&self, groups: &[GroupEnds]) -> Vec<(GroupName, Arc<dyn DatabaseActuator>)> {
         let named = self.system.databases.iter().map(|d| d.name.clone()).zip(groups);
         named.filter_map(|(name, ends)| Some((name, ends.database.clone()?))).collect()
+    }
+
+    /// The same, each with what its group's loop says of it.
+    fn patients(&self, groups: &[GroupEnds]) -> Vec<Patient> {
+        let named = self.system.databases.iter().map(|d| d.name.clone()).zip(groups);
+        let patient = |(group, ends): (GroupName, &GroupEnds)| {
+            Some(Patient { group, database: ends.database.clone()?, facts: ends.facts.clone() })
+        };
+        named.filter_map(patient).collect()
     }
 
     fn config(&self, database: &Database) -> meridian_failover::Config {

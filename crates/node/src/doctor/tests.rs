@@ -2,8 +2,9 @@
 
 use meridian_coordination::{Faults, Memory as Twin, decode};
 use meridian_model::facts::{DatabaseFacts, RoleFacts, SlotFacts};
-use meridian_model::group::GroupRecord;
-use meridian_model::service::{HealthCheck, Retries, Service};
+use meridian_model::group::{DatabaseStatus, GroupRecord};
+use meridian_model::service::{HealthCheck, Retries, Service, TlsFiles};
+use meridian_model::snapshot::GroupState;
 
 use super::*;
 use crate::testing::{Says, facts, here, name, system};
@@ -21,14 +22,41 @@ fn service(host: &str) -> Service {
     }
 }
 
+/// What the loop of a group says whose database is that.
+fn loop_says(role: DatabaseRole) -> GroupFacts {
+    let explanation = meridian_failover::Explanation {
+        state: meridian_failover::State::Following,
+        doing: String::new(),
+        would_act: false,
+        rules: Vec::new(),
+    };
+    let state = GroupState {
+        group: name("orders"),
+        epoch: meridian_model::Epoch(1),
+        writer: None,
+        reason: String::new(),
+        readers: Vec::new(),
+    };
+    GroupFacts { state, explanation, database: Some(DatabaseStatus::stopped(role)) }
+}
+
 fn doctor(store: &Twin, says: &Arc<Says>) -> Doctor {
+    doctor_of(store, says, watch::channel(loop_says(DatabaseRole::Standby)).1)
+}
+
+fn doctor_of(store: &Twin, says: &Arc<Says>, facts: watch::Receiver<GroupFacts>) -> Doctor {
     let mut system = system();
     // No name server is asked: its name cannot be.
     system.services = vec![service("a..b")];
     Doctor {
         system: Arc::new(system),
         here: here(),
-        databases: vec![(name("orders"), Arc::clone(says) as Arc<dyn DatabaseActuator>)],
+        members: vec![Patient {
+            group: name("orders"),
+            database: Arc::clone(says) as Arc<dyn DatabaseActuator>,
+            facts,
+        }],
+        certificates: BTreeMap::new(),
         compute: Arc::new(Compute::new(here(), Vec::new())),
         open_files: OpenFiles { limit: None, needed: 0 },
         knowledge: Arc::new(Mutex::new(Knowledge::new(&name("shop"), vec![name("orders")]))),
@@ -101,6 +129,56 @@ async fn a_failing_check_is_a_metric_until_it_is_mended() {
     assert!(problem.contains("it does not run"), "{problem}");
 }
 
+/// After a switchover, a look from before stood for a minute.
+#[tokio::test]
+async fn a_member_that_has_become_something_else_is_looked_at_anew_and_no_other() {
+    let (store, says) = (Twin::new(), Arc::new(Says::standby()));
+    let (told, facts) = watch::channel(loop_says(DatabaseRole::Standby));
+    let mut doctor = doctor_of(&store, &says, facts);
+    // Nothing that fails, so that it looks every minute.
+    Arc::get_mut(&mut doctor.system).unwrap().services.clear();
+    let known = Arc::clone(&doctor.knowledge);
+    let looked_as = || known.lock().unwrap().facts().first().and_then(|f| f.members[0].looked_as());
+    let until = async |role| {
+        let seen = async {
+            while looked_as() != Some(role) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(LOOK_EVERY / 2, seen).await.unwrap();
+    };
+    for same in [DatabaseRole::Standby, DatabaseRole::Starting, DatabaseRole::Standby] {
+        told.send_replace(loop_says(same));
+        let waits =
+            tokio::time::timeout(Duration::ZERO, doctor.changed(&[Some(DatabaseRole::Standby)])).await;
+        assert!(waits.is_err(), "{same:?} is no news of a standby");
+    }
+    let running = tokio::spawn(doctor.run());
+    until(DatabaseRole::Standby).await;
+    says.facts.lock().unwrap().as_mut().unwrap().standby = false;
+    told.send_replace(loop_says(DatabaseRole::Primary));
+    until(DatabaseRole::Primary).await;
+    // It does not run any more.
+    *says.facts.lock().unwrap() = Err("it does not run".to_owned());
+    told.send_replace(loop_says(DatabaseRole::Stopped));
+    until(DatabaseRole::Stopped).await;
+    running.abort();
+}
+
+#[test]
+fn the_certificate_of_the_edge_is_told_with_its_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name);
+    let mut system = system();
+    let tls = TlsFiles { certificate_file: file("shop.pem"), key_file: file("shop.key") };
+    system.services = vec![Service { tls: Some(tls), ..service("shop.example.com") }];
+    assert_eq!(certificates(&system), BTreeMap::new(), "the edge says what is wrong, and does not start");
+    std::fs::write(file("shop.pem"), CERTIFICATE).unwrap();
+    let told = certificates(&system);
+    assert_eq!(told[&name("shop")].expires_at, CERTIFICATE_ENDS);
+    assert!(told[&name("shop")].file.ends_with("shop.pem"));
+}
+
 /// A look opens connections and counts files: what is lastingly wrong is no reason to do that all the time.
 #[test]
 fn what_goes_on_failing_is_not_looked_at_more_often_than_what_is_well() {
@@ -132,7 +210,7 @@ fn region_of(member: meridian_model::facts::MemberFacts) -> RegionFacts {
     RegionFacts {
         region: here(),
         at: clock::wall(),
-        members: vec![MemberSeen { group: name("orders"), facts: Ok(member) }],
+        members: vec![MemberSeen { group: name("orders"), role: None, facts: Ok(member) }],
         services: Vec::new(),
         open_files: OpenFiles { limit: None, needed: 0 },
     }
@@ -179,3 +257,17 @@ fn what_is_too_much_to_share_is_left_out_and_named() {
     assert!(encode(&shared).len() <= SHARED_MAX);
     assert!(shared.members[0].facts.is_err(), "it is not told as if there were nothing");
 }
+
+/// Of shop.example.com; its end by `openssl x509 -noout -enddate` and `date -u +%s`.
+const CERTIFICATE: &str = "\
+-----BEGIN CERTIFICATE-----
+MIIBSjCB/aADAgECAhRINFXW9tXuUujMZZRG0YEKTTsdCjAFBgMrZXAwGzEZMBcG
+A1UEAwwQc2hvcC5leGFtcGxlLmNvbTAeFw0yNjExMjUyMTU4NDlaFw0zNjExMjIy
+MTU4NDlaMBsxGTAXBgNVBAMMEHNob3AuZXhhbXBsZS5jb20wKjAFBgMrZXADIQAf
+Tl2UuUNGHm6V20ldp3TUHwBvwxgUn3TseRyiS2AcFqNTMFEwHQYDVR0OBBYEFCEc
+4YIWMTa/S0bynr71rd3URhXHMB8GA1UdIwQYMBaAFCEc4YIWMTa/S0bynr71rd3U
+RhXHMA8GA1UdEwEB/wQFMAMBAf8wBQYDK2VwA0EAeVuQ5vt87P20PqUDW91N+AR8
+zcmCv3T6nPVkg/9rIUuIhtJkChsI6Qj8q31Jq6Wrj6elAYYqSEUn3+riAFxpCQ==
+-----END CERTIFICATE-----
+";
+const CERTIFICATE_ENDS: Timestamp = Timestamp(2_111_003_929_000);

@@ -1,18 +1,19 @@
 //! What one member needs by itself: files of extensions, room on the disk, slots, certificates, an upstream.
 
-use meridian_model::Database;
-use meridian_model::facts::SlotFacts;
+use meridian_model::facts::{CertificateFacts, SlotFacts};
+use meridian_model::{Database, RegionName, Timestamp};
 
 use super::{Seen, size_text};
-use crate::finding::Finding;
+use crate::finding::{Finding, Severity};
 
 /// What holds for every member.
-pub(super) fn check(member: &Seen<'_>) -> Vec<Finding> {
+pub(super) fn check(member: &Seen<'_>, database: &Database) -> Vec<Finding> {
     let mut found = missing(member);
     found.extend(extensions(member));
     found.extend(collation(member));
     found.extend(certificates(member));
     found.extend(disk(member));
+    found.extend(room_for_others(member, database));
     found
 }
 
@@ -60,21 +61,47 @@ fn collation(member: &Seen<'_>) -> Vec<Finding> {
 
 fn certificates(member: &Seen<'_>) -> Vec<Finding> {
     let soon = member.facts.certificates.iter().filter_map(|certificate| {
-        let left = certificate.expires_at.0.saturating_sub(member.facts.at.0);
-        let (file, here) = (&certificate.file, member.region);
-        let message = if left <= 0 {
-            format!("the certificate {file} in {here} has expired")
-        } else {
-            format!("the certificate {file} in {here} expires in {} days", left / DAY_MS)
-        };
-        let hint = "replace the file and reload: `select pg_reload_conf()`";
-        match left {
-            left if left < EXPIRY_ERROR_MS => Some(member.error("certificate", message).suggest(hint)),
-            left if left < EXPIRY_WARNING_MS => Some(member.warning("certificate", message).suggest(hint)),
-            _ => None,
-        }
+        let (severity, message) = ends_soon(certificate, member.facts.at, member.region)?;
+        let finding = Finding { severity, ..member.error("certificate", message) };
+        Some(finding.suggest("replace the file and reload: `select pg_reload_conf()`"))
     });
     soon.collect()
+}
+
+/// How bad it is that the certificate ends so soon after `at`, and the words for it.
+pub(super) fn ends_soon(
+    certificate: &CertificateFacts,
+    at: Timestamp,
+    here: &RegionName,
+) -> Option<(Severity, String)> {
+    let left = certificate.expires_at.0.saturating_sub(at.0);
+    let file = &certificate.file;
+    let message = if left <= 0 {
+        format!("the certificate {file} in {here} has expired")
+    } else {
+        format!("the certificate {file} in {here} expires in {} days", left / DAY_MS)
+    };
+    match left {
+        left if left < EXPIRY_ERROR_MS => Some((Severity::Error, message)),
+        left if left < EXPIRY_WARNING_MS => Some((Severity::Warning, message)),
+        _ => None,
+    }
+}
+
+/// Once it is the writer it sends log to each other member and keeps it for each in a slot; what the actuator
+/// decodes losses from takes one more.
+fn room_for_others(member: &Seen<'_>, database: &Database) -> Vec<Finding> {
+    let others = u64::try_from(database.members.len().saturating_sub(1)).unwrap_or(u64::MAX);
+    let needs = [("max_replication_slots", others + 1), ("max_wal_senders", others + 1)];
+    let few = needs.into_iter().filter_map(|(name, needed)| {
+        let here = member.setting(name)?.parse::<u64>().ok().filter(|here| *here < needed)?;
+        let message = format!(
+            "{name} is {here} in {}, and a writer of {} needs {needed}: one for each of the {others} others, and one more",
+            member.region, database.name
+        );
+        Some(member.error("target-room", message).suggest(format!("set `{name}` of that member to {needed} at least")))
+    });
+    few.collect()
 }
 
 /// Whoever may be the writer keeps log for members that are away, up to a limit; that must fit beside what
@@ -120,9 +147,10 @@ fn disk(member: &Seen<'_>) -> Vec<Finding> {
 }
 
 /// A member that is not the writer should receive from it. One that was a primary when it was looked at may
-/// have been the writer until just now.
+/// have been the writer until just now; and one may have begun to receive since.
 pub(super) fn streaming(member: &Seen<'_>) -> Option<Finding> {
-    (member.facts.standby && !member.facts.streaming).then(|| {
+    let comes = member.outdated || member.says.is_some_and(|says| says.streaming);
+    (member.facts.standby && !member.facts.streaming && !comes).then(|| {
         let message = format!("the standby in {} does not receive from its upstream", member.region);
         member
             .error("not-streaming", message)
@@ -132,8 +160,11 @@ pub(super) fn streaming(member: &Seen<'_>) -> Option<Finding> {
 
 /// The slots of the writer: one for each other member, read from, and with all the log that it needs.
 pub(super) fn slots(writer: &Seen<'_>, database: &Database) -> Vec<Finding> {
+    if writer.outdated {
+        return Vec::new();
+    }
     let others = database.members.iter().map(|m| &m.region).filter(|region| *region != writer.region);
-    let slot_of = |region: &meridian_model::RegionName| region.as_str().replace('-', "_");
+    let slot_of = |region: &RegionName| region.as_str().replace('-', "_");
     let without = others.filter(|region| !writer.facts.slots.iter().any(|s| s.name == slot_of(region)));
     let missing = without.map(|region| {
         let message = format!("the writer in {} keeps no log for {region}: it has no slot", writer.region);

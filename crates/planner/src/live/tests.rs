@@ -8,6 +8,8 @@ use super::*;
 use crate::finding::Severity;
 use crate::tests::{name, sound};
 
+mod looks;
+
 const NOW: Timestamp = Timestamp(1_000_000_000_000);
 const WRITER: &str = "us-east-1";
 const STANDBY: &str = "eu-central-1";
@@ -73,11 +75,11 @@ fn member(region: &str) -> MemberFacts {
 }
 
 fn region_facts(region: &str) -> RegionFacts {
-    let service = ServiceFacts { service: name("shop"), running: 1, wanted: 1, dns: None };
+    let service = ServiceFacts { service: name("shop"), running: 1, wanted: 1, dns: None, certificate: None };
     RegionFacts {
         region: name(region),
         at: NOW,
-        members: vec![MemberSeen { group: name("orders"), facts: Ok(member(region)) }],
+        members: vec![MemberSeen { group: name("orders"), role: None, facts: Ok(member(region)) }],
         services: vec![service],
         open_files: OpenFiles { limit: Some(4_096), needed: 1_256 },
     }
@@ -88,6 +90,7 @@ struct World {
     system: System,
     facts: Vec<RegionFacts>,
     writers: BTreeMap<GroupName, RegionName>,
+    members: BTreeMap<GroupName, Vec<MemberReport>>,
 }
 
 impl World {
@@ -97,7 +100,8 @@ impl World {
             vec!["10.0.0.1:1".parse().unwrap(), "10.0.0.1:2".parse().unwrap()];
         system.services[0].backends.iter_mut().for_each(|b| b.endpoints.clone_from(&room));
         let facts = [WRITER, STANDBY, OTHER].map(region_facts).to_vec();
-        Self { system, facts, writers: [(name("orders"), name(WRITER))].into() }
+        let members = [(name("orders"), Vec::new())].into();
+        Self { system, facts, writers: [(name("orders"), name(WRITER))].into(), members }
     }
 
     fn region(&mut self, region: &str) -> &mut RegionFacts {
@@ -109,7 +113,8 @@ impl World {
     }
 
     fn findings(&self) -> Vec<Finding> {
-        examine(&self.system, &Live { now: NOW, facts: &self.facts, writers: &self.writers })
+        let (facts, writers, members) = (&self.facts, &self.writers, &self.members);
+        examine(&self.system, &Live { now: NOW, facts, writers, members })
     }
 }
 
@@ -274,6 +279,35 @@ fn regions_are_judged_by_what_they_have_and_not_when_they_are_away() {
     warning("open-files", OTHER, |w| w.region(OTHER).open_files.limit = Some(1_024));
     assert_eq!(found(|w| w.region(OTHER).open_files.limit = None), []);
     warning("no-writer", "", |w| w.writers.clear());
+}
+
+#[test]
+fn a_target_has_room_for_what_a_writer_needs() {
+    for setting in ["max_replication_slots", "max_wal_senders"] {
+        let few = |w: &mut World| {
+            [WRITER, STANDBY, OTHER].iter().for_each(|region| set(w.member(region), setting, "2"));
+        };
+        let all = [WRITER, STANDBY, OTHER].map(|r| (Severity::Error, "target-room", r.to_owned()));
+        let mut told = found(few);
+        told.sort_by_key(|(_, _, region)| all.iter().position(|(_, _, r)| r == region));
+        assert_eq!(told, all, "{setting}");
+    }
+    assert_eq!(found(|w| set(w.member(WRITER), "max_replication_slots", "3")), []);
+}
+
+#[test]
+fn the_certificate_of_an_edge_is_judged_by_its_end() {
+    let ends = |days: i64| {
+        move |w: &mut World| {
+            let expires_at = Timestamp(NOW.0 + days * 86_400_000);
+            let file = "/etc/meridian/shop.pem".to_owned();
+            w.region(OTHER).services[0].certificate = Some(CertificateFacts { file, expires_at });
+        }
+    };
+    error("certificate", OTHER, ends(-1));
+    error("certificate", OTHER, ends(6));
+    warning("certificate", OTHER, ends(29));
+    assert_eq!(found(ends(31)), []);
 }
 
 #[test]

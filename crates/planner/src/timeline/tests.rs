@@ -31,6 +31,28 @@ fn the_timeline_of_the_readme_keeps_its_objective() {
     assert_eq!(timeline.longest(), "ttl");
 }
 
+/// The rows were told to a hundredth of a second and did not add up to the sum; nor was it said which of them are in it.
+#[test]
+fn the_total_is_the_sum_of_the_steps_that_are_named_with_it() {
+    for graceful in [false, true] {
+        let (system, mut works) = derived(graceful);
+        // Two that end at the same time, and one that users wait for after one that they do not.
+        let scale = works.iter().position(|w| w.name.as_str() == "scale").unwrap();
+        works[scale].after = vec![name("repoint"), name("promote")];
+        let timeline = predict(&system, &works, &[]);
+        let sum = timeline.sum();
+        assert_eq!(sum.iter().map(|s| s.takes).sum::<Duration>(), timeline.total());
+        assert_eq!(sum[0].starts, Duration::ZERO, "nothing comes before it");
+        assert!(sum.windows(2).all(|pair| pair[0].ends() == pair[1].starts), "{sum:?}");
+        assert!(sum.iter().any(|s| s.what == "repoint"), "scale waits for it: {sum:?}");
+    }
+    let timeline = timeline(&sound());
+    let told = timeline.sum_text(in_seconds);
+    assert!(told.starts_with("detect 4s + lease ") && told.ends_with(" + ttl 30s"), "{told}");
+    assert!(!told.contains("protect") && !told.contains("fence"), "beside, or without time: {told}");
+    assert!(timeline.table().last().unwrap().ends_with(&told), "{:?}", timeline.table());
+}
+
 #[test]
 fn steps_begin_when_what_they_wait_for_has_ended() {
     let (system, works) = derived(false);

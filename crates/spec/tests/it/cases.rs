@@ -47,6 +47,39 @@ fn a_spec_with_ten_faults_names_all_ten() {
     assert!(inspection.diagnostics.iter().all(|d| d.suggestion.is_some()), "each says what to do");
 }
 
+/// They were told as one spec, with duplicates that are none.
+#[test]
+fn files_with_a_topology_each_are_told_as_separate_specs_and_as_nothing_else() {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
+    let read = |name: &str| SourceFile {
+        name: format!("examples/{name}"),
+        text: fs::read_to_string(examples.join(name)).expect("an example"),
+    };
+    let names = ["three-regions.yaml", "follow-the-sun.yaml", "two-regions-witness.yaml"];
+    let all: Vec<SourceFile> = names.iter().map(|name| read(name)).collect();
+    let told = inspect(&all);
+    assert!(told.system.is_none());
+    let [only] = told.diagnostics.as_slice() else { panic!("{:?}", told.diagnostics) };
+    assert!(only.message.starts_with("these are 3 separate specs"), "{only}");
+    assert_eq!(only.details.len(), 3);
+    for (name, detail) in names.iter().zip(&only.details) {
+        assert!(detail.starts_with(&format!("examples/{name}:")), "{detail}");
+    }
+    assert!(
+        only.suggestion.as_ref().is_some_and(|s| s.contains("check examples/follow-the-sun.yaml`")),
+        "{only}"
+    );
+
+    // A fault that each has by itself is told all the same, and one spec in two files is one.
+    let mut faulty = all;
+    faulty[0].text = faulty[0].text.replace("ttl: 30s", "tttl: 30s");
+    assert_eq!(inspect(&faulty).diagnostics.len(), 2);
+    let whole = read("three-regions.yaml").text;
+    let (topology, rest) = whole.split_once("\n---\n").expect("several documents");
+    let part = |name: &str, text: &str| SourceFile { name: name.to_owned(), text: text.to_owned() };
+    assert!(inspect(&[part("a.yaml", topology), part("b.yaml", rest)]).system.is_some());
+}
+
 #[test]
 fn a_place_in_another_file_is_told_with_the_file() {
     let database = |file: &str| SourceFile {
