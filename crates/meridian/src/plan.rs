@@ -13,8 +13,9 @@ use meridian_node::Found;
 use meridian_planner::{Timeline, TimelineStep, freeze, lint, predict};
 use serde_json::json;
 
-use crate::output::{Output, print};
+use crate::output::{Output, json, print};
 use crate::system::{Nodes, Which};
+use crate::table::{self, Column};
 use does::does;
 
 /// Plans: what is done when a region is lost or the writer moves.
@@ -32,6 +33,7 @@ enum PlanCommand {
     /// count too.
     ///
     /// Exit code: 0 the plan was shown; 1 the spec has errors; 2 bad use.
+    #[command(after_help = table::help("Columns", &PLANNED))]
     Show(ShowArgs),
     /// Is the plan sound, and does the running system have what it needs?
     ///
@@ -44,6 +46,15 @@ enum PlanCommand {
     // Its help stands at its arguments.
     Rehearse(crate::rehearse::RehearseArgs),
 }
+
+/// The steps.
+pub(crate) const PLANNED: [Column; 5] = [
+    Column("STEP", "its name; also what is waited for before and after the steps"),
+    Column("BEGINS", "when it is expected to, counted from the loss of the writer or from the order"),
+    Column("TAKES", "how long it is expected to take"),
+    Column("AFTER", "the steps that have to be over before it"),
+    Column("WHAT IS DONE", "the command, whom it tells, what it asks; of a wait: what its time rests on"),
+];
 
 #[derive(Args)]
 struct ShowArgs {
@@ -117,7 +128,7 @@ pub(crate) fn foretell(
     let seen = runs.map(|runs| runs.len());
     match output {
         Output::Json => {
-            print(&(serde_json::to_string_pretty(&as_json(&plan, &works, &timeline, &seen))? + "\n"))
+            print(&json(&as_json(&plan, &works, &timeline, &seen))?);
         }
         Output::Table => print(&table(&plan, &works, &timeline, &seen)),
     }
@@ -148,24 +159,22 @@ pub(crate) fn past<'r>(runs: impl IntoIterator<Item = &'r Run>) -> Vec<(Name, Ve
 /// `seen`: how many recoveries the times are from, or why nobody told any.
 fn table(plan: &RecoveryPlan, works: &[Work], timeline: &Timeline, seen: &Result<usize, String>) -> String {
     let mut out = format!("PLAN {} of {}\n", plan.name, plan.group);
-    out.push_str("  STEP         BEGINS    TAKES     AFTER                 WHAT IS DONE\n");
     let seconds = |d: Duration| format!("{:.2} s", d.as_secs_f64());
-    let mut line = |name: &str, step: Option<&TimelineStep>, after: &[Name], what: &str| {
+    let row = |name: &str, step: Option<&TimelineStep>, after: &[Name], what: &str| {
         let (begins, takes) = step.map_or_else(Default::default, |s| (seconds(s.starts), seconds(s.takes)));
         let after = after.iter().map(Name::as_str).collect::<Vec<_>>().join(", ");
-        out.push_str(&format!("  {name:<12} {begins:<9} {takes:<9} {after:<21} {what}\n"));
+        [name.to_owned(), begins, takes, after, what.to_owned()]
     };
     // What is waited for before and after the steps is part of the sum.
-    for step in &timeline.steps {
-        match works.iter().find(|work| work.name.as_str() == step.what) {
-            Some(work) => line(&step.what, Some(step), &work.after, &does(work)),
-            None => line(&step.what, Some(step), &[], &step.why),
-        }
-    }
-    let foretold = |work: &&Work| timeline.steps.iter().any(|step| step.what == work.name.as_str());
-    for work in works.iter().filter(|work| !foretold(work)) {
-        line(work.name.as_str(), None, &work.after, &does(work));
-    }
+    let foretold =
+        timeline.steps.iter().map(|step| match works.iter().find(|work| work.name.as_str() == step.what) {
+            Some(work) => row(&step.what, Some(step), &work.after, &does(work)),
+            None => row(&step.what, Some(step), &[], &step.why),
+        });
+    let untold =
+        works.iter().filter(|work| timeline.steps.iter().all(|step| step.what != work.name.as_str()));
+    let untold = untold.map(|work| row(work.name.as_str(), None, &work.after, &does(work)));
+    out.push_str(&table::text(&PLANNED, &foretold.chain(untold).collect::<Vec<_>>(), 2));
     let source = match seen {
         Ok(0) => "from the spec and from constants: no recovery has been seen",
         Ok(1) => "from the spec and from 1 past run",
@@ -223,7 +232,7 @@ fn check(
             let all: Vec<String> = findings.iter().map(|f| f.message.clone()).collect();
             let (found, why) = (live.as_ref().ok(), live.as_ref().err());
             let told = json!({ "plan": plan.name, "findings": all, "live": found, "offline": why });
-            print(&(serde_json::to_string_pretty(&told)? + "\n"));
+            print(&json(&told)?);
         }
         Output::Table => {
             findings.iter().for_each(|f| print(&format!("{}\n", f.message)));
