@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper_util::rt::TokioIo;
+use meridian_model::group::DatabaseStatus;
 use meridian_model::{GroupName, Lsn, Name, RegionName, System, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -70,8 +71,10 @@ pub struct GroupRow {
     pub reason: String,
     /// A standby that receives, or a primary.
     pub streaming: bool,
-    /// How far behind, in milliseconds.
+    /// How far behind, in milliseconds; it counts on while nothing is heard from the upstream.
     pub lag_ms: Option<u64>,
+    /// The same for people: how far behind, or for how long nothing was heard.
+    pub lag: Option<String>,
     /// The log position, as text.
     pub lsn: String,
 }
@@ -154,6 +157,7 @@ fn group_row(group: &Value) -> Option<GroupRow> {
         reason: text(group, "reason").to_owned(),
         streaming: database.get("streaming").and_then(Value::as_bool).unwrap_or(false),
         lag_ms: database.get("replay_lag_ms").and_then(Value::as_u64),
+        lag: DatabaseStatus::deserialize(database).ok().and_then(|d| d.lag()).map(|lag| lag.to_string()),
         lsn: lsn.map(|l| Lsn(l).to_string()).unwrap_or_default(),
     })
 }
@@ -431,6 +435,7 @@ mod tests {
             json!({"verdicts": [says("a", health, health)],
                    "groups": [{"group": "orders", "epoch": 3, "writer": "b", "reason": "",
                                "database": {"role": "standby", "streaming": true, "replay_lag_ms": 5,
+                                            "replayed": 50_331_647, "standbys": [],
                                             "received": {"timeline": 2, "lsn": 50_331_648}}}]})
         };
         let mut all =
@@ -442,6 +447,7 @@ mod tests {
             (group.role.as_str(), group.epoch, group.lag_ms, group.lsn.as_str()),
             ("standby", 3, Some(5), "0/3000000")
         );
+        assert_eq!(group.lag.as_deref(), Some("5 ms"));
         assert_eq!(group.writer.as_ref().map(Name::as_str), Some("b"));
     }
 }

@@ -3,13 +3,14 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use meridian_model::topology::Dial;
+use meridian_model::topology::{Dial, Region};
 use meridian_model::traffic::{Turn, TurnedDial};
 use meridian_model::{RegionName, Share, System};
 use meridian_node::{DIALS, DialAsked};
 
-use crate::output::{Output, print};
+use crate::output::{Output, json, print};
 use crate::system::{Person, Which, known, no_answer};
+use crate::table::{self, Column};
 
 /// Turn the dial of a region, drain it, or clear it; without a region, show all dials.
 ///
@@ -17,7 +18,7 @@ use crate::system::{Person, Which, known, no_answer};
 /// until you clear it. A drained region serves in an emergency: when no other one can. `forbid` in the spec
 /// stays. What a run has turned ends when another run of its group begins, or when you clear it.
 #[derive(Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = format!("{}\n\n{EXAMPLES}", table::help("Columns", &DIALS_SHOWN)))]
 pub(crate) struct DialArgs {
     /// Whose dial.
     region: Option<RegionName>,
@@ -32,6 +33,14 @@ pub(crate) struct DialArgs {
     #[command(flatten)]
     which: Which,
 }
+
+/// The dials.
+pub(crate) const DIALS_SHOWN: [Column; 4] = [
+    Column("REGION", "whose dial"),
+    Column("IN THE SPEC", "the share of arriving traffic; drain: only in an emergency; forbid: never"),
+    Column("TURNED TO", "what stands in for that now; -: nothing, the spec's counts"),
+    Column("BY", "the person or the run that turned it, and why"),
+];
 
 const EXAMPLES: &str = "Examples:
   meridian dial                                  every region's dial, and who has turned it
@@ -54,7 +63,7 @@ pub(crate) fn run(args: &DialArgs) -> anyhow::Result<ExitCode> {
         let asked = DialAsked { region: region.clone(), turn, by: by.clone(), reason: reason.clone() };
         let turned: Option<TurnedDial> = nodes.post(DIALS, &asked)?;
         match args.which.output {
-            Output::Json => print(&(serde_json::to_string_pretty(&turned)? + "\n")),
+            Output::Json => print(&json(&turned)?),
             Output::Table => {
                 print(&turned.map_or_else(
                     || format!("the dial of {region} is the spec's again\n"),
@@ -69,7 +78,7 @@ pub(crate) fn run(args: &DialArgs) -> anyhow::Result<ExitCode> {
     let shown: Vec<TurnedDial> =
         node.dials.into_iter().filter(|d| args.region.as_ref().is_none_or(|r| *r == d.region)).collect();
     match args.which.output {
-        Output::Json => print(&(serde_json::to_string_pretty(&shown)? + "\n")),
+        Output::Json => print(&json(&shown)?),
         Output::Table => print(&table(&nodes.system, args.region.as_ref(), &shown)),
     }
     Ok(ExitCode::SUCCESS)
@@ -84,8 +93,8 @@ pub(crate) fn line(dial: &TurnedDial) -> String {
 }
 
 fn table(system: &System, only: Option<&RegionName>, turned: &[TurnedDial]) -> String {
-    let mut out = String::from("REGION              IN THE SPEC  TURNED TO  BY\n");
-    for region in system.topology.regions.iter().filter(|r| only.is_none_or(|only| *only == r.name)) {
+    let regions = system.topology.regions.iter().filter(|r| only.is_none_or(|only| *only == r.name));
+    let row = |region: &Region| {
         let spec = match region.dial {
             Dial::Share(share) => share.to_string(),
             Dial::Drain => "drain".to_owned(),
@@ -97,9 +106,9 @@ fn table(system: &System, only: Option<&RegionName>, turned: &[TurnedDial]) -> S
             Some(dial) => (dial.turn.to_string(), format!("{}: {}", dial.who(), dial.word.reason)),
             None => ("-".to_owned(), "-".to_owned()),
         };
-        out.push_str(&format!("{:<19} {spec:<12} {turn:<10} {by}\n", region.name));
-    }
-    out
+        [region.name.to_string(), spec, turn, by]
+    };
+    table::text(&DIALS_SHOWN, &regions.map(row).collect::<Vec<_>>(), 0)
 }
 
 fn turn(text: &str) -> Result<Turn, String> {

@@ -8,7 +8,7 @@ use meridian_model::RegionName;
 use meridian_node::{DOCTOR, Diagnosis, Found};
 use serde_json::json;
 
-use crate::output::{No, Output, print};
+use crate::output::{No, Output, json, print};
 use crate::system::{Nodes, Which, known};
 
 /// Would a recovery that began now fail by something that can be seen now?
@@ -103,7 +103,7 @@ pub(crate) fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
                 "sound": sound(&judged), "findings": judged.best.findings, "looked": judged.best.looked,
                 "judged_by": judged.best.region, "silent": judged.silent,
             });
-            print(&(serde_json::to_string_pretty(&told)? + "\n"));
+            print(&json(&told)?);
         }
         Output::Table => print(&table(&judged)),
     }

@@ -6,10 +6,14 @@ use clap::Args;
 use meridian_node::status::NodeStatus;
 use serde_json::json;
 
-use crate::output::{Output, print};
+use crate::output::{Output, json, print};
 use crate::system::{Which, no_answer};
 
 /// Why the system acts, or does not: every rule with its evidence, as each region's node sees it.
+///
+/// For each node a line with its state and what it does or waits for, and a line for each rule that it asks before it
+/// takes over or moves the writer: `allows`, or `blocks` with the command by which a person may agree. All have to allow
+/// it. The node that is told first is the best informed; docs/failover.md explains states and rules.
 ///
 /// Exit code: 0 the rules were told, whatever they say; 1 no node answers, or the spec has errors; 2 bad use.
 #[derive(Args)]
@@ -37,7 +41,7 @@ pub(crate) fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
                 }))
             };
             let all: Vec<_> = statuses.iter().filter_map(one).collect();
-            print(&(serde_json::to_string_pretty(&all)? + "\n"));
+            print(&json(&all)?);
         }
         Output::Table => print(&text(&statuses, &name)),
     }

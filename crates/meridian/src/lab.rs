@@ -17,7 +17,7 @@ mod logs;
 mod reach;
 mod remote;
 mod screen;
-mod table;
+pub(crate) mod table;
 mod up;
 
 /// The whole system on this machine: bring it up, break it, watch it.
@@ -76,6 +76,7 @@ struct Which {
 }
 
 #[derive(Args)]
+#[command(after_help = crate::table::help("Columns", &table::REGIONS))]
 struct StatusArgs {
     #[command(flatten)]
     which: Which,

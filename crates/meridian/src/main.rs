@@ -27,6 +27,7 @@ mod runs;
 mod schema;
 mod status;
 mod system;
+mod table;
 
 /// Makes an application multi-region: steers users, keeps one writer, recovers from the loss of a region
 /// and measures how long it took and what was lost.
@@ -174,6 +175,33 @@ mod tests {
         assert_eq!(told(&anyhow::Error::new(error)), told_once);
         let other = Err::<(), _>(missing()).context("cannot read x").expect_err("an error");
         assert_eq!(told(&other), "cannot read x: No such file or directory (os error 2)");
+    }
+
+    #[test]
+    fn the_help_of_a_command_explains_every_column_of_its_tables() {
+        let tables: [(&[&str], &[table::Column]); 9] = [
+            (&["status"], &status::REGIONS),
+            (&["status"], &status::MEMBERS),
+            (&["run", "list"], &runs::tell::RUNS),
+            (&["run", "show"], &runs::tell::STEPS),
+            (&["run", "watch"], &runs::tell::STEPS),
+            (&["run", "lost"], &runs::lost::TRANSACTIONS),
+            (&["plan", "show"], &plan::PLANNED),
+            (&["dial"], &dial::DIALS_SHOWN),
+            (&["lab", "status"], &lab::table::REGIONS),
+        ];
+        for (path, columns) in tables {
+            let mut command = with_codes(Arguments::command());
+            for name in path {
+                command = command.find_subcommand(name).expect("it is there").clone();
+            }
+            let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+            let help = words(&command.render_long_help().to_string());
+            for table::Column(head, means) in columns {
+                assert!(help.contains(&words(&format!("{head} {means}"))), "{path:?} {head}: {help}");
+                assert_eq!(columns.iter().filter(|other| other.0 == *head).count(), 1, "{path:?}: {head}");
+            }
+        }
     }
 
     #[test]

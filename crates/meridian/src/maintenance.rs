@@ -7,8 +7,8 @@ use clap::{Args, Subcommand};
 use meridian_model::order::Maintenance;
 use meridian_node::{MAINTENANCE, MaintenanceAsked};
 
-use crate::output::{Output, print};
-use crate::system::{Person, Which};
+use crate::output::{Output, json, print};
+use crate::system::{Person, Which, no_answer};
 
 /// Suspend what begins by itself: failovers and scheduled switchovers. A person's orders still count, and
 /// fencing always does.
@@ -20,11 +20,11 @@ pub(crate) struct MaintenanceArgs {
 
 #[derive(Subcommand)]
 enum MaintenanceCommand {
-    /// Begin it; it ends by itself.
+    /// Begin a maintenance; it ends by itself after --for.
     Begin(BeginArgs),
-    /// End it now.
+    /// End the maintenance now.
     End(EndArgs),
-    /// Is there any?
+    /// Is there a maintenance: until when, who began it, and why?
     Show(ShowArgs),
 }
 
@@ -71,10 +71,10 @@ pub(crate) fn run(args: &MaintenanceArgs) -> anyhow::Result<ExitCode> {
             let (by, reason) = (person.by.clone(), person.reason.clone());
             nodes.post(MAINTENANCE, &MaintenanceAsked { for_ms, by, reason })?
         }
-        None => nodes.statuses().into_iter().next().and_then(|node| node.maintenance),
+        None => nodes.statuses().into_iter().next().ok_or_else(no_answer)?.maintenance,
     };
     match which.output {
-        Output::Json => print(&(serde_json::to_string_pretty(&now)? + "\n")),
+        Output::Json => print(&json(&now)?),
         Output::Table => print(&text(now.as_ref())),
     }
     Ok(ExitCode::SUCCESS)

@@ -14,7 +14,7 @@ use meridian_node::{ORDERS, OrderAsked};
 use meridian_telemetry::clock;
 use serde_json::json;
 
-use crate::output::{No, Output, print};
+use crate::output::{No, Output, json, print};
 use crate::system::{Nodes, Person, Which, known};
 
 /// How often the system is looked at while it works.
@@ -137,16 +137,14 @@ fn begin(
     let order: Order = nodes.post(ORDERS, &order)?;
     if how.no_wait {
         match how.which.output {
-            Output::Json => print(&(serde_json::to_string_pretty(&order)? + "\n")),
+            Output::Json => print(&json(&order)?),
             Output::Table => print(&format!("order {} was taken\n", order.id)),
         }
         return Ok(ExitCode::SUCCESS);
     }
     let run = follow(&nodes, &order, how.patience)?;
     match how.which.output {
-        Output::Json => {
-            print(&(serde_json::to_string_pretty(&json!({ "order": order, "run": run }))? + "\n"))
-        }
+        Output::Json => print(&json(&json!({ "order": order, "run": run }))?),
         Output::Table => print(&summary(&run)),
     }
     Ok(if run.finished() && run.aborted.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -13,8 +13,9 @@ use meridian_node::Found;
 use meridian_planner::{Timeline, TimelineStep, freeze, lint, predict};
 use serde_json::json;
 
-use crate::output::{Output, print};
+use crate::output::{Output, json, print};
 use crate::system::{Nodes, Which};
+use crate::table::{self, Column};
 use does::does;
 
 /// Plans: what is done when a region is lost or the writer moves.
@@ -36,6 +37,7 @@ enum PlanCommand {
     /// count too.
     ///
     /// Exit code: 0 the plan was shown; 1 the spec has errors; 2 bad use.
+    #[command(after_help = table::help("Columns", &PLANNED))]
     Show(ShowArgs),
     /// Is the plan sound, and does the running system have what it needs?
     ///
@@ -48,6 +50,15 @@ enum PlanCommand {
     // Its help stands at its arguments.
     Rehearse(crate::rehearse::RehearseArgs),
 }
+
+/// The steps.
+pub(crate) const PLANNED: [Column; 5] = [
+    Column("STEP", "its name; also what is waited for before and after the steps"),
+    Column("BEGINS", "when it is expected to, counted from the loss of the writer or from the order"),
+    Column("TAKES", "how long it is expected to take"),
+    Column("AFTER", "the steps that have to be over before it"),
+    Column("WHAT IS DONE", "the command, whom it tells, what it asks; of a wait: what its time rests on"),
+];
 
 #[derive(Args)]
 struct ShowArgs {
@@ -121,7 +132,7 @@ pub(crate) fn foretell(
     let seen = runs.map(|runs| runs.len());
     match output {
         Output::Json => {
-            print(&(serde_json::to_string_pretty(&as_json(&plan, &works, &timeline, &seen))? + "\n"))
+            print(&json(&as_json(&plan, &works, &timeline, &seen))?);
         }
         Output::Table => print(&table(&plan, &works, &timeline, &seen)),
     }
@@ -152,17 +163,21 @@ pub(crate) fn past<'r>(runs: impl IntoIterator<Item = &'r Run>) -> Vec<(Name, Ve
 /// `seen`: how many recoveries the times are from, or why nobody told any.
 fn table(plan: &RecoveryPlan, works: &[Work], timeline: &Timeline, seen: &Result<usize, String>) -> String {
     let mut out = format!("PLAN {} of {}; times count from {}\n", plan.name, plan.group, beginning(works));
-    out.push_str("  STEP         BEGINS      TAKES       AFTER                 WHAT IS DONE\n");
     // Whole milliseconds, as they are: rounded, the rows would not add up.
     let seconds = |d: Duration| format!("{:.3} s", d.as_secs_f64());
     // What is waited for before and after the steps is part of the sum.
-    for step in &timeline.steps {
+    let rows = timeline.steps.iter().map(|step| {
         let work = work_of(step, works);
         let what = work.map_or_else(|| step.why.clone(), does);
-        let (begins, takes, after) = (seconds(step.starts), seconds(step.takes), after(step, work, timeline));
-        let after = after.join(", ");
-        out.push_str(&format!("  {:<12} {begins:<11} {takes:<11} {after:<21} {what}\n", step.what));
-    }
+        [
+            step.what.clone(),
+            seconds(step.starts),
+            seconds(step.takes),
+            after(step, work, timeline).join(", "),
+            what,
+        ]
+    });
+    out.push_str(&table::text(&PLANNED, &rows.collect::<Vec<_>>(), 2));
     let source = match seen {
         Ok(0) => "from the spec and from constants: no recovery has been seen",
         Ok(1) => "from the spec and from 1 past run",
@@ -264,7 +279,7 @@ fn check(
             let all: Vec<String> = findings.iter().map(|f| f.message.clone()).collect();
             let (found, why) = (live.as_ref().ok(), live.as_ref().err());
             let told = json!({ "plan": plan.name, "findings": all, "live": found, "offline": why });
-            print(&(serde_json::to_string_pretty(&told)? + "\n"));
+            print(&json(&told)?);
         }
         Output::Table => {
             findings.iter().for_each(|f| print(&format!("{}\n", f.message)));

@@ -12,7 +12,7 @@ use meridian_model::{GroupName, RegionName};
 use meridian_node::{REHEARSALS, RehearsalAsked};
 use meridian_telemetry::clock;
 
-use crate::output::{No, Output, print};
+use crate::output::{No, Output, json, print};
 use crate::plan::FormWord;
 use crate::system::{Nodes, Which, known};
 
@@ -84,7 +84,7 @@ pub(crate) fn run(args: &RehearseArgs, nodes: &Nodes, group: &GroupName) -> anyh
     let begun: Rehearsal = nodes.post_to(&to, REHEARSALS, &asked)?;
     let ended = follow(nodes, &begun, args.within + PATIENCE)?;
     match args.which.output {
-        Output::Json => print(&(serde_json::to_string_pretty(&ended)? + "\n")),
+        Output::Json => print(&json(&ended)?),
         Output::Table => print(&table(&ended)),
     }
     Ok(if ended.passed() { ExitCode::SUCCESS } else { ExitCode::FAILURE })

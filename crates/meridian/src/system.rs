@@ -1,12 +1,17 @@
 //! The system that a command is about: the lab that runs here, or the one that a spec names; and how to
 //! ask its nodes.
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
+use futures_util::StreamExt as _;
+use futures_util::future::join_all;
+use futures_util::stream::FuturesUnordered;
 use http::{Method, StatusCode};
 use meridian_lab::control;
 use meridian_model::topology::Region;
@@ -16,11 +21,16 @@ use meridian_node::secret::Secret;
 use meridian_node::status::{GroupStatus, NodeStatus, STATUS};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
-use crate::output::{No, Output};
+use crate::output::{No, Output, Waiting};
 
-/// How long one node may take to answer.
-const ANSWER_WITHIN: Duration = Duration::from_secs(4);
+/// How long one node may take to tell what it knows, which it has at hand.
+const TOLD_WITHIN: Duration = Duration::from_secs(2);
+/// How long one node may take to do what it is asked, for which it needs etcd.
+const DONE_WITHIN: Duration = Duration::from_secs(4);
+/// After so long a terminal is told who is waited for, and as often again.
+const TOLD_AFTER: Duration = Duration::from_secs(1);
 
 /// Which system.
 #[derive(Args)]
@@ -212,26 +222,16 @@ impl Nodes {
         path: &'static str,
     ) -> Vec<(RegionName, Result<A, String>)> {
         let regions = &self.system.topology.regions;
-        let answers = self.runtime.block_on(async {
-            let asked = regions.iter().map(|region| {
-                let question = Question { method: Method::GET, path, body: Vec::new() };
-                ask(region.node.control, &self.secret, question, ANSWER_WITHIN)
-            });
-            futures_util::future::join_all(asked).await
+        let open = &Open::of(regions.iter().map(|region| &region.name));
+        let asked = regions.iter().map(|region| async move {
+            let answer = self.told(region, path).await;
+            open.answered(&region.name);
+            (region.name.clone(), answer)
         });
-        let named = regions.iter().map(|r| r.name.clone()).zip(answers);
-        let read = named.map(|(region, answer)| {
-            let read = match answer {
-                Ok((StatusCode::OK, body)) => serde_json::from_slice(&body).map_err(|e| e.to_string()),
-                Ok((status, body)) => Err(said(status, &body)),
-                Err(error) => Err(error.to_string()),
-            };
-            (region, read)
-        });
-        read.collect()
+        self.wait(open, join_all(asked))
     }
 
-    /// Asks the nodes, one after the other, until one has an answer.
+    /// Gives it to the first node that answers and reaches etcd, and to the next until one has taken it.
     ///
     /// # Errors
     /// [`No`] with the node's words when it refuses, or why none answers.
@@ -240,14 +240,36 @@ impl Nodes {
         path: &'static str,
         body: &impl Serialize,
     ) -> anyhow::Result<A> {
+        let body = serde_json::to_vec(body)?;
+        let regions = &self.system.topology.regions;
+        let open = Open::of(regions.iter().map(|region| &region.name));
         let mut last = String::new();
-        for region in self.system.region_names() {
-            match self.try_post(region, path, body)? {
-                Ok(answer) => return Ok(answer),
-                Err(why) => last = why,
+        let mut asked: FuturesUnordered<_> =
+            regions.iter().map(|region| async move { (region, self.told(region, STATUS).await) }).collect();
+        let taken = self.wait(&open, async {
+            let mut others = Vec::new();
+            while let Some((region, status)) = asked.next().await {
+                open.answered(&region.name);
+                let reaches =
+                    |status: Value| status.pointer("/coordination/reachable") == Some(&Value::Bool(true));
+                match status.map(reaches) {
+                    Ok(true) => match self.done(region, path, &body).await? {
+                        Ok(answer) => return Ok(Some(answer)),
+                        Err(why) => last = why,
+                    },
+                    Ok(false) => others.push(region),
+                    Err(why) => last = format!("the node of {} does not answer: {why}", region.name),
+                }
             }
-        }
-        Err(No(format!("no node has taken it: {last}")).into())
+            for region in others {
+                match self.done(region, path, &body).await? {
+                    Ok(answer) => return Ok(Some(answer)),
+                    Err(why) => last = why,
+                }
+            }
+            anyhow::Ok(None)
+        })?;
+        taken.ok_or_else(|| No(format!("no node has taken it: {last}")).into())
     }
 
     /// Asks the node of one region and no other: what it tells is for the asker alone.
@@ -260,29 +282,72 @@ impl Nodes {
         path: &'static str,
         body: &impl Serialize,
     ) -> anyhow::Result<A> {
-        self.try_post(region, path, body)?.map_err(|why| No(why).into())
+        let body = serde_json::to_vec(body)?;
+        let region = known(&self.system, region)?;
+        let open = Open::of(std::iter::once(&region.name));
+        self.wait(&open, self.done(region, path, &body))?.map_err(|why| No(why).into())
+    }
+
+    /// What a node knows, or why it does not tell.
+    async fn told<A: DeserializeOwned>(&self, region: &Region, path: &'static str) -> Result<A, String> {
+        let question = Question { method: Method::GET, path, body: Vec::new() };
+        match ask(region.node.control, &self.secret, question, TOLD_WITHIN).await {
+            Ok((StatusCode::OK, body)) => serde_json::from_slice(&body).map_err(|e| e.to_string()),
+            Ok((status, body)) => Err(said(status, &body)),
+            Err(error) => Err(error.to_string()),
+        }
     }
 
     /// Within: why the node has no answer. Without: it refuses, which another one would do too.
-    fn try_post<A: DeserializeOwned>(
+    async fn done<A: DeserializeOwned>(
         &self,
-        region: &RegionName,
+        region: &Region,
         path: &'static str,
-        body: &impl Serialize,
+        body: &[u8],
     ) -> anyhow::Result<Result<A, String>> {
-        let address = known(&self.system, region)?.node.control;
-        let question = Question { method: Method::POST, path, body: serde_json::to_vec(body)? };
-        let asked = ask(address, &self.secret, question, ANSWER_WITHIN);
-        let (status, body) = match self.runtime.block_on(asked) {
+        let name = &region.name;
+        let question = Question { method: Method::POST, path, body: body.to_vec() };
+        let (status, body) = match ask(region.node.control, &self.secret, question, DONE_WITHIN).await {
             Ok(answer) => answer,
-            Err(error) => return Ok(Err(format!("the node of {region} does not answer: {error}"))),
+            Err(error) => return Ok(Err(format!("the node of {name} does not answer: {error}"))),
         };
         match status {
             StatusCode::OK => Ok(serde_json::from_slice(&body)
-                .map_err(|error| format!("the answer of the node of {region} cannot be read: {error}"))),
+                .map_err(|error| format!("the answer of the node of {name} cannot be read: {error}"))),
             StatusCode::CONFLICT => Err(No(String::from_utf8_lossy(&body).trim().to_owned()).into()),
-            status => Ok(Err(format!("the node of {region} says {}", said(status, &body)))),
+            status => Ok(Err(format!("the node of {name} says {}", said(status, &body)))),
         }
+    }
+
+    /// Waits for the answers of nodes; when it takes longer than one would think, a terminal is told for whom.
+    fn wait<T>(&self, open: &Open<'_>, answers: impl Future<Output = T>) -> T {
+        self.runtime.block_on(async {
+            let (mut line, mut answers) = (Waiting::default(), pin!(answers));
+            loop {
+                match tokio::time::timeout(TOLD_AFTER, answers.as_mut()).await {
+                    Ok(answers) => return answers,
+                    Err(_) => line.show(&open.text()),
+                }
+            }
+        })
+    }
+}
+
+/// Whose answers are still to come.
+struct Open<'r>(RefCell<Vec<&'r RegionName>>);
+
+impl<'r> Open<'r> {
+    fn of(regions: impl Iterator<Item = &'r RegionName>) -> Self {
+        Self(RefCell::new(regions.collect()))
+    }
+
+    fn answered(&self, region: &RegionName) {
+        self.0.borrow_mut().retain(|open| *open != region);
+    }
+
+    fn text(&self) -> String {
+        let open: Vec<&str> = self.0.borrow().iter().map(|region| region.as_str()).collect();
+        format!("waiting for {} \u{2026}", open.join(", "))
     }
 }
 
@@ -292,6 +357,10 @@ fn said(status: StatusCode, body: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+    use std::net::{SocketAddr, TcpListener};
+    use std::sync::mpsc;
+
     use super::*;
 
     #[test]
@@ -306,15 +375,86 @@ mod tests {
         assert_eq!(of(&[]), "uid 1000");
     }
 
-    /// The timer was made outside the runtime once: every command that waited panicked.
-    #[test]
-    fn a_command_can_wait_between_two_looks() {
+    fn nodes() -> Nodes {
         let spec = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/three-regions.yaml");
         let system = crate::check::read_or_report(&[spec.into()]).unwrap().unwrap();
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "a secret of the tests").unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let nodes = Nodes { system, secret: Secret::read(file.path()).unwrap(), runtime };
-        nodes.pause(Duration::from_millis(1));
+        Nodes { system, secret: Secret::read(file.path()).unwrap(), runtime }
+    }
+
+    /// The timer was made outside the runtime once: every command that waited panicked.
+    #[test]
+    fn a_command_can_wait_between_two_looks() {
+        nodes().pause(Duration::from_millis(1));
+    }
+
+    /// A node that answers what it is asked for with `status`, and what it is to do with its name. It tells what it was
+    /// asked to do.
+    fn node(name: &'static str, status: &'static str) -> (SocketAddr, mpsc::Receiver<&'static str>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (address, (done, asked)) = (listener.local_addr().unwrap(), mpsc::channel());
+        std::thread::spawn(move || {
+            for connection in listener.incoming() {
+                let mut reader = BufReader::new(connection.unwrap());
+                let (mut first, mut length) = (String::new(), 0);
+                reader.read_line(&mut first).unwrap();
+                for line in reader.by_ref().lines().map(Result::unwrap).take_while(|line| !line.is_empty()) {
+                    length = line.strip_prefix("content-length: ").map_or(length, |n| n.parse().unwrap());
+                }
+                reader.read_exact(&mut vec![0; length]).unwrap();
+                let order = first.starts_with("POST");
+                let answer = if order { format!("\"{name}\"") } else { status.to_owned() };
+                if order {
+                    done.send(name).unwrap();
+                }
+                let length = answer.len();
+                let text = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n{answer}");
+                reader.into_inner().write_all(text.as_bytes()).unwrap();
+            }
+        });
+        (address, asked)
+    }
+
+    /// The nodes were asked one after the other: each that was frozen cost four seconds.
+    #[test]
+    fn an_order_goes_to_the_first_node_that_answers_and_reaches_etcd() {
+        // It takes connections and never answers, as one that is frozen; another is gone.
+        let frozen = TcpListener::bind("127.0.0.1:0").unwrap();
+        let frozen_at = frozen.local_addr().unwrap();
+        let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let mut nodes = nodes();
+        let mut give = |addresses: [SocketAddr; 3]| {
+            for (region, address) in nodes.system.topology.regions.iter_mut().zip(addresses) {
+                region.node.control = address;
+            }
+            nodes.post::<String>("/v1/orders", &()).map_err(|error| error.to_string())
+        };
+        let (alone, of_alone) = node("alone", r#"{"coordination": {"reachable": false}}"#);
+        let (well, of_well) = node("well", r#"{"coordination": {"reachable": true}}"#);
+        assert_eq!(give([frozen_at, alone, well]).as_deref(), Ok("well"));
+        assert_eq!((of_well.try_recv(), of_alone.try_recv()), (Ok("well"), Err(mpsc::TryRecvError::Empty)));
+        // Where none reaches etcd, a node says why it cannot.
+        assert_eq!(give([alone, gone, gone]).as_deref(), Ok("alone"));
+        assert!(give([gone; 3]).unwrap_err().starts_with("no node has taken it: the node of"));
+        // With the runtime the connections end.
+        drop(nodes);
+        frozen.set_nonblocking(true).unwrap();
+        let asked: Vec<_> = frozen.incoming().map_while(Result::ok).collect();
+        assert!(!asked.is_empty(), "it was asked whether it is there");
+        for mut connection in asked {
+            let mut text = String::new();
+            connection.read_to_string(&mut text).unwrap();
+            assert!(!text.contains("POST"), "it was to do it: {text}");
+        }
+    }
+
+    #[test]
+    fn who_waits_is_told_for_whom() {
+        let names = ["us-east-1", "eu-central-1"].map(|name| RegionName::new(name).unwrap());
+        let open = Open::of(names.iter());
+        open.answered(&names[0]);
+        assert_eq!(open.text(), "waiting for eu-central-1 \u{2026}");
     }
 }

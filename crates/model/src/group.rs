@@ -1,6 +1,7 @@
 //! A data group: who writes, under which epoch, and how far everybody is.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -176,6 +177,35 @@ impl DatabaseStatus {
     }
 }
 
+/// What a standby's figure of lag says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lag {
+    /// So old, in milliseconds, is what it has replayed last; 0: it has replayed all that there is.
+    Behind(u64),
+    /// It has heard nothing from its upstream for so many milliseconds: whether there is more, it cannot know. An idle
+    /// upstream that is frozen or gone had nothing more.
+    Unheard(u64),
+}
+
+impl DatabaseStatus {
+    /// What its lag says; none on a primary, and where it is not known.
+    #[must_use]
+    pub fn lag(&self) -> Option<Lag> {
+        let ms = self.replay_lag_ms?;
+        let all_replayed = self.replayed >= self.received.lsn;
+        Some(if ms > 0 && (!self.streaming || all_replayed) { Lag::Unheard(ms) } else { Lag::Behind(ms) })
+    }
+}
+
+impl fmt::Display for Lag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Behind(ms) => write!(f, "{ms} ms"),
+            Self::Unheard(ms) => write!(f, "nothing heard for {} s", ms / 1_000),
+        }
+    }
+}
+
 /// A standby as its primary sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StandbyStatus {
@@ -247,4 +277,26 @@ pub struct HoldId {
     /// Rises with each hold that the holder asks for. 0: it was told by a version that does not count them.
     #[serde(default)]
     pub attempt: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn silence_is_not_told_as_lag() {
+        let standby = |streaming, received: u64, ms| DatabaseStatus {
+            received: WalPosition { timeline: 1, lsn: Lsn(received) },
+            replayed: Lsn(10),
+            streaming,
+            replay_lag_ms: Some(ms),
+            ..DatabaseStatus::stopped(DatabaseRole::Standby)
+        };
+        let told = |status: DatabaseStatus| status.lag().map(|lag| lag.to_string());
+        assert_eq!(told(standby(true, 10, 0)).as_deref(), Some("0 ms"));
+        assert_eq!(told(standby(true, 20, 300)).as_deref(), Some("300 ms"), "it replays what it has got");
+        assert_eq!(told(standby(true, 10, 12_345)).as_deref(), Some("nothing heard for 12 s"));
+        assert_eq!(told(standby(false, 10, 90_000)).as_deref(), Some("nothing heard for 90 s"));
+        assert_eq!(told(DatabaseStatus::stopped(DatabaseRole::Primary)), None);
+    }
 }

@@ -34,7 +34,10 @@ impl Machine {
         let proof = if record.released {
             "it stopped before it gave the lease up".to_owned()
         } else {
-            format!("its right to write ended {} after its last renewal", secs(ends))
+            format!(
+                "its own fence had stopped its database {} after its last renewal at the latest",
+                secs(ends)
+            )
         };
         let fence = format!("epoch {epoch} of {holder}: {proof}; sealed: {}", sealed.join(", "));
         self.new_run(RunKind::Failover, epoch.next(), format!("{lost}{word}"), fence)

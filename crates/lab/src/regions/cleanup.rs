@@ -64,16 +64,18 @@ pub(crate) fn leftovers(dir: &Path) {
 
 /// Removes a lab's folder, if it is one.
 pub(crate) async fn remove(dir: &Path, tell: Tell<'_>) -> Result<(), LabError> {
-    if MadeFor::read(dir).is_none() {
-        return Ok(());
-    }
-    clear(dir, tell).await?;
+    let Some(made) = MadeFor::read(dir) else { return Ok(()) };
+    // Its number is this folder's as long as something is left of it, whichever command began the removal.
+    let number = made.number.map(|number| format!(" --lab {number}")).unwrap_or_default();
+    clear(dir, &format!("`meridian lab down{number} --purge`"), tell).await?;
     std::fs::remove_dir(dir).map_err(LabError::file("remove", dir))
 }
 
 /// A removal that goes on; when it is dropped before its end (somebody interrupted it, or it failed) it says what is left.
 struct Removal<'a> {
     dir: &'a Path,
+    /// What goes on with it.
+    again: &'a str,
     tell: Tell<'a>,
     done: bool,
 }
@@ -82,9 +84,9 @@ impl Drop for Removal<'_> {
     fn drop(&mut self) {
         if !self.done {
             (self.tell)(&format!(
-                "the data in {} is half removed and of no more use: the next `meridian lab up --fresh` goes on with \
-                 its removal",
-                self.dir.display()
+                "the data in {} is half removed and of no more use: {} goes on with its removal",
+                self.dir.display(),
+                self.again
             ));
         }
     }
@@ -92,10 +94,11 @@ impl Drop for Removal<'_> {
 
 /// Removes what is in a lab's folder, if it is one; `tell` hears how far it is, for it can take many seconds. The
 /// folder stays, for it may be locked. It says until the end that it is a lab's, and at once that its data is of no use.
-pub(crate) async fn clear(dir: &Path, tell: Tell<'_>) -> Result<(), LabError> {
+/// `again`: which command goes on with it when it is interrupted.
+pub(crate) async fn clear(dir: &Path, again: &str, tell: Tell<'_>) -> Result<(), LabError> {
     let Some(made) = MadeFor::read(dir) else { return Ok(()) };
     MadeFor { shape: vec![HALF_REMOVED.to_owned()], ..made }.write(dir)?;
-    let mut removal = Removal { dir, tell, done: false };
+    let mut removal = Removal { dir, again, tell, done: false };
     tell(&format!("removing the data of an earlier run in {}", dir.display()));
     shared_memory::release(dir);
     let entries = std::fs::read_dir(dir).map_err(LabError::file("read", dir))?;
@@ -198,6 +201,9 @@ mod tests {
 
     use super::*;
 
+    /// What goes on with a removal here.
+    const AGAIN: &str = "the same command";
+
     #[tokio::test]
     async fn a_removal_tells_how_far_it_is_and_what_is_half_removed_is_not_used() {
         let folder = tempfile::tempdir().unwrap();
@@ -218,7 +224,7 @@ mod tests {
             let now = MadeFor::read(&dir).unwrap();
             *refused.lock().unwrap() = made.refuse(&now, &dir).unwrap_err().to_string();
         };
-        clear(&dir, &tell).await.unwrap();
+        clear(&dir, AGAIN, &tell).await.unwrap();
         let first = format!("removing the data of an earlier run in {}", dir.display());
         assert_eq!(*seen.lock().unwrap(), [first.as_str(), "removed us-east-1"]);
         let refused = refused.lock().unwrap().clone();
@@ -241,17 +247,18 @@ mod tests {
         let seen = Mutex::new(Vec::new());
         let tell = |line: &str| seen.lock().unwrap().push(line.to_owned());
         {
-            let mut removing = std::pin::pin!(clear(&dir, &tell));
+            let mut removing = std::pin::pin!(remove(&dir, &tell));
             // Files are removed on another thread, so the first look at it finds it waiting.
             assert!(at_once(removing.as_mut()).is_none());
         }
         let last = seen.lock().unwrap().pop().unwrap();
-        assert!(last.contains("is half removed") && last.contains("lab up --fresh` goes on"), "{last}");
+        let again = "`meridian lab down --lab 10 --purge` goes on with its removal";
+        assert!(last.contains("is half removed") && last.contains(again), "{last}");
         // That thread ends what it has begun.
         while regions.iter().all(|region| region.exists()) {
             tokio::task::yield_now().await;
         }
-        clear(&dir, &tell).await.unwrap();
+        clear(&dir, AGAIN, &tell).await.unwrap();
         assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 0);
         assert!(!seen.lock().unwrap().iter().any(|line| line.contains("half removed")));
     }

@@ -57,7 +57,7 @@ pub(super) async fn up(system: &System, options: LabOptions, tell: Tell<'_>) -> 
     let mut number = number(system, &options, &programs, tell).await?;
     let dir = number.folder.dir.clone();
     if options.fresh {
-        cleanup::clear(&dir, tell).await?;
+        cleanup::clear(&dir, "the same command", tell).await?;
     }
     let mut plan = Plan::new(system, number.number, &dir, options.seed, &programs.meridian)?;
     let made_for = MadeFor::of(system, number.number, options.temporary);

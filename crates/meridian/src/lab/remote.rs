@@ -10,7 +10,7 @@ use meridian_lab::{Fault, LabError};
 use meridian_telemetry::clock;
 
 use super::{DownArgs, StatusArgs, Which, say, table, tell};
-use crate::output::{No, Output};
+use crate::output::{No, Output, json_line, print};
 
 /// How long a lab may take to go down.
 const DOWN_WITHIN: Duration = Duration::from_secs(40);
@@ -20,7 +20,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 pub(super) fn status(args: &StatusArgs) -> anyhow::Result<ExitCode> {
     let status = client(args.which.lab.as_deref())?.status()?;
     match args.which.output {
-        Output::Json => say(&serde_json::to_string(&status)?),
+        Output::Json => print(&json_line(&status)?),
         Output::Table if args.verbose => say(&table::verbose(&status).join("\n")),
         Output::Table => say(&table::lines(&status).join("\n")),
     }
@@ -32,7 +32,7 @@ pub(super) fn fault(fault: Fault, which: &Which) -> anyhow::Result<ExitCode> {
     let began = clock::now();
     let record = client.fault(fault)?;
     match which.output {
-        Output::Json => say(&serde_json::to_string(&record)?),
+        Output::Json => print(&json_line(&record)?),
         Output::Table => {
             let millis = clock::now().since(began).as_millis();
             say(&format!("{} {}: {} ({millis} ms)", table::time(record.wall), record.fault, record.detail));
@@ -51,9 +51,20 @@ pub(super) fn down(args: &DownArgs) -> anyhow::Result<ExitCode> {
         if running.is_empty() {
             tell("no lab runs here");
         }
-        let runtime =
-            tokio::runtime::Builder::new_current_thread().build().context("cannot start the runtime")?;
-        runtime.block_on(control::tidy(&holder, args.purge, &tell))?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.context("cannot start the runtime")?;
+        // Who interrupts it is told what is left.
+        let tidied = runtime.block_on(async {
+            tokio::select! {
+                tidied = control::tidy(&holder, args.purge, &tell) => tidied.map(Some),
+                _ = tokio::signal::ctrl_c() => Ok(None),
+            }
+        });
+        // Files are removed on a thread that nobody waits for.
+        runtime.shutdown_background();
+        if tidied?.is_none() {
+            return Ok(ExitCode::from(crate::INTERRUPTED));
+        }
     }
     let was = if runs { "is down" } else { "was stopped before" };
     let data = if args.purge { "removed" } else { "kept" };

@@ -5,7 +5,19 @@ use meridian_lab::{LabStatus, RegionStatus};
 use meridian_model::Timestamp;
 use serde_json::Value;
 
-const HEADERS: [&str; 8] = ["REGION", "STATE", "VERDICT", "DATABASE", "ROLE", "EPOCH", "LAG", "APP"];
+use crate::table::{self, Column};
+
+/// The regions.
+pub(crate) const REGIONS: [Column; 8] = [
+    Column("REGION", "a row for each database of a region"),
+    Column("STATE", "running, or what the lab did to it: killed, frozen, or a part of it"),
+    Column("VERDICT", "what most nodes hold the region to be: up, down or unknown"),
+    Column("DATABASE", "the data group; (writes): here; (no writer): this node knows of none"),
+    Column("ROLE", "primary, standby, not streaming (a standby that receives nothing), starting, stopped"),
+    Column("EPOCH", "the reign that this node knows; one with a lower number is behind"),
+    Column("LAG", "of a standby: behind by so much; `nothing heard`: of the writer, for so long"),
+    Column("APP", "instances of the application: running of wanted"),
+];
 
 /// The table and everything that is missing.
 pub(super) fn verbose(status: &LabStatus) -> Vec<String> {
@@ -17,17 +29,7 @@ pub(super) fn verbose(status: &LabStatus) -> Vec<String> {
 /// The table, a line each, without line ends.
 pub(super) fn lines(status: &LabStatus) -> Vec<String> {
     let rows: Vec<[String; 8]> = status.regions.iter().flat_map(region_rows).collect();
-    let width = |column: usize| {
-        let cells = rows.iter().filter_map(|row| row.get(column).map(String::len));
-        cells.chain(HEADERS.get(column).map(|h| h.len())).max().unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..HEADERS.len()).map(width).collect();
-    let line = |cells: &[String]| {
-        let padded = cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
-        padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
-    };
-    let mut all = vec![line(&HEADERS.map(str::to_owned))];
-    all.extend(rows.iter().map(|row| line(row)));
+    let mut all = table::lines(&REGIONS, &rows);
     all.extend(status.network_faults.iter().map(|fault| format!("network: {fault}")));
     all.extend(status.held_back.iter().cloned());
     all.push(summary(status));
@@ -74,7 +76,7 @@ fn row(region: &RegionStatus, group: Option<&GroupRow>) -> [String; 8] {
         group.map_or_else(none, writer),
         group.map_or_else(none, role),
         group.map_or_else(none, |g| g.epoch.to_string()),
-        group.and_then(|g| g.lag_ms).map_or_else(none, |lag| format!("{lag} ms")),
+        group.and_then(|g| g.lag.clone()).unwrap_or_else(none),
         region.node.as_ref().map_or_else(none, instances),
     ]
 }
@@ -115,6 +117,7 @@ mod tests {
             reason: String::new(),
             streaming: false,
             lag_ms: None,
+            lag: None,
             lsn: "0/3000000".to_owned(),
         };
         let status = LabStatus {

@@ -59,7 +59,7 @@ pub(super) fn run(system: &System, kind: RunKind) -> Run {
     Run {
         from: Some(name("us-east-1")),
         cause: "us-east-1 is lost: 2 of 2 vantage points say \"down\"".to_owned(),
-        proof: "its right to write ended 4.4 s after its last renewal".to_owned(),
+        proof: "its own fence had stopped its database 4.4 s after its last renewal at the latest".to_owned(),
         plan: Some(plan.name),
         steps,
         ..Run::begin(

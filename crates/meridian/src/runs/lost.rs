@@ -10,15 +10,28 @@ use meridian_node::{LOST, LostAnswer, LostAsked, LostChange, LostShown, LostValu
 use serde::Serialize;
 
 use super::seen::{Seen, look};
-use crate::output::{Output, print};
+use crate::output::{Output, json, print};
 use crate::system::{Nodes, Which};
+use crate::table::{self, Column};
+
+/// The transactions.
+pub(crate) const TRANSACTIONS: [Column; 4] = [
+    Column("XID", "PostgreSQL's number of the transaction"),
+    Column("LSN", "where its commit stands in the log of the old writer"),
+    Column("COMMITTED", "when, by the clock of the old writer"),
+    Column("CHANGES", "a line each: what was done, the table, the key; with --values the row"),
+];
+
+fn lost_help() -> String {
+    let columns = table::help("Columns", &TRANSACTIONS);
+    format!(
+        "{columns}\n\nThe node of the region that lost them is asked directly, with the control secret, and no other: they \
+         are users' data.\n\nExit code: 0 it is known what was lost, if anything; 1 it is not, or no node answers; 2 bad use."
+    )
+}
 
 #[derive(Args)]
-#[command(
-    after_help = "The node of the region that lost them is asked directly, with the control secret, and \
-no other: they are users' data.\n\nExit code: 0 it is known what was lost, if anything; 1 it is not, or no node answers; \
-2 bad use."
-)]
+#[command(after_help = lost_help())]
 pub(crate) struct LostArgs {
     /// Which run. None: the newest.
     run: Option<RunId>,
@@ -60,7 +73,7 @@ pub(crate) fn lost(args: &LostArgs) -> anyhow::Result<ExitCode> {
     let seen = look(&nodes, &args.which.place, args.run.as_ref())?;
     let told = ask(&nodes, &seen, args)?;
     match args.which.output {
-        Output::Json => print(&(serde_json::to_string_pretty(&told)? + "\n")),
+        Output::Json => print(&json(&told)?),
         Output::Table => print(&table(&told)),
     }
     Ok(if told.transactions.is_some() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -123,24 +136,8 @@ fn table(told: &Told) -> String {
         _ = writeln!(out, "  rows of {table}: {rows}");
     }
     if !told.lost.is_empty() {
-        out.push_str("  XID         LSN               COMMITTED                    CHANGES\n");
-    }
-    for LostShown { transaction, changes_left_out } in &told.lost {
-        let head = format!(
-            "{:<11} {:<17} {:<28}",
-            transaction.xid,
-            transaction.lsn.to_string(),
-            transaction.committed_at
-        );
-        let mut changes: Vec<String> = transaction.changes.iter().map(change).collect();
-        if *changes_left_out > 0 {
-            changes.push(format!("and {changes_left_out} changes more: see the list in that region"));
-        }
-        let mut lines = changes.iter().map(String::as_str);
-        _ = writeln!(out, "  {head} {}", lines.next().unwrap_or("nothing that is a row"));
-        for line in lines {
-            _ = writeln!(out, "  {:<58} {line}", "");
-        }
+        let rows: Vec<_> = told.lost.iter().flat_map(rows).collect();
+        out.push_str(&table::text(&TRANSACTIONS, &rows, 2));
     }
     if told.too_long > 0 {
         _ = writeln!(
@@ -153,6 +150,22 @@ fn table(told: &Told) -> String {
         _ = writeln!(out, "  and more: --limit");
     }
     out
+}
+
+/// A line for each change; the first has the transaction before it.
+fn rows(shown: &LostShown) -> Vec<[String; 4]> {
+    let LostShown { transaction, changes_left_out } = shown;
+    let mut changes: Vec<String> = transaction.changes.iter().map(change).collect();
+    if *changes_left_out > 0 {
+        changes.push(format!("and {changes_left_out} changes more: see the list in that region"));
+    }
+    if changes.is_empty() {
+        changes.push("nothing that is a row".to_owned());
+    }
+    let place = transaction.lsn.to_string();
+    let head = [transaction.xid.to_string(), place, transaction.committed_at.clone()];
+    let heads = std::iter::once(head).chain(std::iter::repeat_with(Default::default));
+    changes.into_iter().zip(heads).map(|(change, [xid, lsn, at])| [xid, lsn, at, change]).collect()
 }
 
 /// `insert public.orders (id=7): id=7 total=12`; values only where they were asked for.

@@ -19,7 +19,7 @@ use clap::{Args, ValueEnum};
 use meridian_model::RunId;
 
 use super::seen::look;
-use crate::output::print;
+use crate::output::{json, print};
 use crate::system::Place;
 use facts::Facts;
 
@@ -63,7 +63,7 @@ pub(crate) fn report(args: &ReportArgs) -> anyhow::Result<ExitCode> {
     let facts = Facts::of(&nodes.system, &seen);
     let text = match args.output {
         Form::Html => html::html(&facts),
-        Form::Json => serde_json::to_string_pretty(&facts)? + "\n",
+        Form::Json => json(&facts)?,
     };
     match &args.to {
         Some(file) => {
@@ -76,4 +76,4 @@ pub(crate) fn report(args: &ReportArgs) -> anyhow::Result<ExitCode> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -10,6 +10,7 @@ use meridian_node::status::{GroupStatus, Loss, NodeStatus, losses_of};
 use meridian_planner::{StepProgress, Stuck, progress};
 use serde::Serialize;
 
+use super::span::{after, origin, protected_again, writes_again};
 use crate::output::No;
 use crate::plan::past;
 use crate::system::{Nodes, Place, no_answer};
@@ -20,6 +21,12 @@ pub(super) struct Seen {
     /// The run.
     #[serde(flatten)]
     pub(super) run: Run,
+    /// What times are counted from, and when that was.
+    pub(super) origin: String,
+    pub(super) origin_at: Timestamp,
+    /// For how long clients could not write, and until a further loss could be survived: both from that moment.
+    pub(super) writes_again_seconds: Option<f64>,
+    pub(super) protected_again_seconds: Option<f64>,
     /// Each step against what was to be expected of it.
     pub(super) progress: Vec<Expected>,
     /// What persons have said to it.
@@ -40,7 +47,7 @@ pub(super) struct Seen {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(super) struct Expected {
     pub(super) step: String,
-    /// From when the epoch was won.
+    /// From the moment that times are counted from.
     pub(super) begins_seconds: f64,
     pub(super) takes_seconds: f64,
     pub(super) why: String,
@@ -53,6 +60,16 @@ pub(super) struct Expected {
 /// # Errors
 /// No node answers; [`No`] when there is no such run.
 pub(super) fn look(nodes: &Nodes, place: &Place, wanted: Option<&RunId>) -> anyhow::Result<Seen> {
+    let name = wanted.map_or_else(|| "of that group".to_owned(), |id| format!("`{id}`"));
+    let none = || No(format!("there is no run {name}; see `meridian run list`"));
+    Ok(find(nodes, place, wanted)?.ok_or_else(none)?)
+}
+
+/// The same; none when there is no such run.
+///
+/// # Errors
+/// No node answers.
+pub(super) fn find(nodes: &Nodes, place: &Place, wanted: Option<&RunId>) -> anyhow::Result<Option<Seen>> {
     let group = place.group(&nodes.system)?;
     let statuses = nodes.statuses();
     let of_group = |node: &'_ NodeStatus| node.groups.iter().find(|g| g.group == group).cloned();
@@ -62,10 +79,9 @@ pub(super) fn look(nodes: &Nodes, place: &Place, wanted: Option<&RunId>) -> anyh
         Some(id) => told.runs.iter().find(|run| &run.id == id),
         None => told.runs.first(),
     };
-    let name = wanted.map_or_else(|| "of that group".to_owned(), |id| format!("`{id}`"));
-    let run = run.ok_or_else(|| No(format!("there is no run {name}; see `meridian run list`")))?;
+    let Some(run) = run else { return Ok(None) };
     let old = statuses.iter().find(|node| Some(&node.region) == run.from.as_ref()).and_then(of_group);
-    Ok(seen(&nodes.system, run, &told, old.as_ref(), at))
+    Ok(Some(seen(&nodes.system, run, &told, old.as_ref(), at)))
 }
 
 /// `told`: by the best informed node; `old`: by the node of the region that the writer was taken from.
@@ -77,15 +93,21 @@ pub(super) fn seen(
     at: Timestamp,
 ) -> Seen {
     let earlier = told.runs.iter().filter(|other| other.epoch < run.epoch);
-    let ended = super::ended(run, told.epoch, &told.runs);
-    let mut progress: Vec<Expected> =
-        progress(system, run, &past(earlier), at).into_iter().map(Expected::of).collect();
+    let ended = super::tell::ended(run, told.epoch, &told.runs);
+    let (origin_at, origin) = origin(run);
+    let decided = after(origin_at, run.decided_at);
+    let steps = progress(system, run, &past(earlier), at).into_iter();
+    let mut progress: Vec<Expected> = steps.map(|step| Expected::of(step, decided)).collect();
     if ended.is_some() {
         // Nothing of it is under way, so nothing is stuck.
         progress.iter_mut().for_each(|step| step.stuck = None);
     }
     Seen {
         run: run.clone(),
+        origin,
+        origin_at,
+        writes_again_seconds: writes_again(run),
+        protected_again_seconds: protected_again(run),
         progress,
         ended,
         words: told.words.iter().find(|words| words.run == run.id).cloned(),
@@ -96,19 +118,15 @@ pub(super) fn seen(
 }
 
 impl Expected {
-    fn of(step: StepProgress) -> Self {
+    /// `decided`: when the epoch was won, in seconds since times are counted.
+    fn of(step: StepProgress, decided: f64) -> Self {
         Self {
             step: step.step.to_string(),
-            begins_seconds: step.begins_ms as f64 / 1_000.0,
+            begins_seconds: decided + step.begins_ms as f64 / 1_000.0,
             takes_seconds: step.takes.as_secs_f64(),
             why: step.why,
             stuck: step.stuck.map(stuck),
         }
-    }
-
-    /// `+0.50 s, 1.2 s`: begin and length.
-    pub(super) fn text(&self) -> String {
-        format!("{:+.2} s, {:.2} s", self.begins_seconds, self.takes_seconds)
     }
 }
 
@@ -123,6 +141,11 @@ fn stuck(stuck: Stuck) -> String {
 }
 
 impl Seen {
+    /// What it does, or how it ended.
+    pub(super) fn state(&self) -> String {
+        self.ended.clone().unwrap_or_else(|| super::tell::state(&self.run))
+    }
+
     /// What was to be expected of a step.
     pub(super) fn expected(&self, step: &str) -> Option<&Expected> {
         self.progress.iter().find(|expected| expected.step == step)

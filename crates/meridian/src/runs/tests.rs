@@ -1,8 +1,11 @@
 //! What `run show` and `run watch` print.
 
 use super::fixture::{DECIDED, failover, loss, name, system, told};
-use meridian_model::Epoch;
+use meridian_model::run::{RunKind, StepState};
+use meridian_model::{Epoch, Timestamp};
 
+use super::tell::list;
+use super::watch::{Eyes, Next, awaited};
 use super::*;
 
 /// Four runs in which each step took as long as in the fixture.
@@ -44,7 +47,71 @@ fn what_was_expected_stands_beside_what_was() {
     let run = failover(&system);
     let text = whole(&told(&system, std::slice::from_ref(&run), None, 9_000));
     let promote = text.lines().find(|line| line.trim_start().starts_with("promote")).unwrap();
-    assert!(promote.contains("+0.00 s    0.40 s     +0.00 s, 0.50 s"), "{text}");
+    let cells: Vec<&str> = promote.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect();
+    assert_eq!(
+        cells,
+        ["promote", "+5.60 s", "+5.60 s", "0.40 s", "0.50 s", "done", "promote & seen"],
+        "{text}"
+    );
+}
+
+/// The list counted from the decision, and the report from the last sign of life of the lost writer.
+#[test]
+fn times_count_from_the_last_sign_of_life_in_the_list_the_run_and_its_report() {
+    let system = system();
+    let run = failover(&system);
+    let listed = list(std::slice::from_ref(&run), Epoch(2));
+    let seen = told(&system, std::slice::from_ref(&run), None, 9_000);
+    let (writes, protected) = (seen.writes_again_seconds.unwrap(), seen.protected_again_seconds.unwrap());
+    assert_eq!(writes, 6.0);
+    assert!(protected > writes, "{protected}");
+    let row: Vec<&str> = listed.lines().nth(1).unwrap().split("  ").filter(|cell| !cell.is_empty()).collect();
+    let told_of = [format!("{writes:.1} s"), format!("{protected:.1} s")];
+    assert!(told_of.iter().all(|time| row.iter().any(|cell| cell.trim() == time)), "{listed}");
+    let facts = report::tests::facts(&system, &seen);
+    assert_eq!(facts["writes"]["seconds"], writes);
+    let last = facts["phases"].as_array().unwrap().last().unwrap();
+    assert_eq!((&last["name"], last["after_seconds"].as_f64()), (&"protected again".into(), Some(protected)));
+    let text = whole(&seen);
+    let times = format!("times      count from {} (", facts["origin"].as_str().unwrap());
+    assert!(text.contains(&times) && text.contains("; writes again after 6.0 s; protected again"), "{text}");
+    let begins: Vec<_> = seen.progress.iter().map(|step| step.begins_seconds).collect();
+    let expected = facts["steps"].as_array().unwrap().iter().map(|s| s["expected_after_seconds"].as_f64());
+    assert_eq!(begins, expected.collect::<Option<Vec<_>>>().unwrap());
+}
+
+#[test]
+fn who_watches_no_certain_run_waits_for_the_next_when_none_is_under_way() {
+    let system = system();
+    let ended = told(&system, &[failover(&system)], None, 9_000);
+    let mut begun = Run { id: name("orders-3-failover"), ..failover(&system) };
+    begun.steps[1].state = StepState::Running { since: Timestamp(DECIDED) };
+    let under_way = told(&system, &[begun.clone()], None, 9_000);
+    let eyes = |named| Eyes { named, past: None, last: None };
+    let over = |news| Next::Shows { news, ended: Some(true) };
+    let goes = |news| Next::Shows { news, ended: None };
+
+    assert_eq!(eyes(true).look(Some(&ended)), over(true), "a certain one is shown");
+    let mut watching = eyes(false);
+    assert_eq!(watching.look(Some(&ended)), Next::Waits { first: true });
+    assert_eq!(watching.look(Some(&ended)), Next::Waits { first: false });
+    assert_eq!((watching.look(Some(&under_way)), watching.look(Some(&under_way))), (goes(true), goes(false)));
+    let next = Run { steps: failover(&system).steps, ..begun };
+    assert_eq!(watching.look(Some(&told(&system, &[next], None, 9_000))), over(true));
+
+    let mut watching = eyes(false);
+    assert_eq!(watching.look(None), Next::Waits { first: true }, "there was none ever");
+    assert_eq!(watching.look(Some(&ended)), over(true), "it began and ended between two looks");
+    let mut watching = eyes(false);
+    assert_eq!((watching.look(Some(&under_way)), watching.look(Some(&under_way))), (goes(true), goes(false)));
+
+    let text = awaited(Some(&ended), "5m");
+    for told in
+        ["the last one, orders-2-failover: protected again", "for 5m at most", "Ctrl-C ends", "explain"]
+    {
+        assert!(text.contains(told), "{told}: {text}");
+    }
+    assert!(awaited(None, "5m").contains("(there was none)"));
 }
 
 #[test]
@@ -104,7 +171,7 @@ fn an_unfinished_run_is_over_when_a_later_reign_has_begun() {
         |group: &GroupStatus| whole(&seen::seen(&system, &run, group, None, Timestamp(DECIDED + 900_000)));
     let over = "ended: epoch 3 has begun";
     let now = at(3, Vec::new());
-    assert!(table(&now.runs, now.epoch).contains(over) && shown(&now).contains(over));
+    assert!(list(&now.runs, now.epoch).contains(over) && shown(&now).contains(over));
     assert!(!shown(&now).contains("stuck"), "{}", shown(&now));
     assert_eq!(too_late(std::slice::from_ref(&now), &run.id).as_deref(), Some(over));
 
@@ -114,7 +181,7 @@ fn an_unfinished_run_is_over_when_a_later_reign_has_begun() {
     assert!(shown(&group).contains("ended: epoch 3 has begun; orders-3 takes it over"), "{}", shown(&group));
 
     let group = at(2, Vec::new());
-    assert!(table(&group.runs, group.epoch).contains("running: scale") && shown(&group).contains("stuck"));
+    assert!(list(&group.runs, group.epoch).contains("running: scale") && shown(&group).contains("stuck"));
     assert_eq!(too_late(&[group], &run.id), None, "it is of the present reign");
 }
 

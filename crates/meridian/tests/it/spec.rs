@@ -61,6 +61,27 @@ fn nodes_that_a_spec_gives_no_address_are_not_asked() {
     }
 }
 
+/// `maintenance show` said that there is none.
+#[test]
+fn nobody_who_answers_is_not_told_as_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = std::fs::read_to_string(elsewhere(folder.path())).unwrap();
+    // A port on which nobody listens.
+    let file = folder.path().join("here.yaml");
+    let here = ["1", "2", "3"]
+        .iter()
+        .fold(text, |text, region| text.replace(&format!("10.{region}.0."), &format!("127.{region}.0.")));
+    std::fs::write(&file, here).unwrap();
+    for command in
+        [&["maintenance", "show"][..], &["explain"], &["run", "list"], &["run", "watch"], &["dial"]]
+    {
+        let output = meridian(&[command, &["--spec", file.to_str().unwrap()]].concat());
+        printed(&output, 1);
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert!(told.contains("no node answers"), "{command:?}: {told}");
+    }
+}
+
 #[test]
 fn an_unknown_region_is_bad_use_and_the_known_ones_are_listed() {
     let folder = tempfile::tempdir().unwrap();

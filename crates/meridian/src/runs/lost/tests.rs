@@ -36,12 +36,7 @@ fn a_transaction_is_told_with_its_place_tables_and_keys() {
     told.lost = vec![shown(Vec::new())];
     let text = table(&told);
     assert!(text.starts_with("RUN orders-2-failover: transactions lost by us-east-1: 1\n"), "{text}");
-    assert!(
-        text.contains(
-            "735         16/10             2026-11-25T11:21:04.1Z       update public.customer (id=7)\n"
-        ),
-        "{text}"
-    );
+    assert!(text.contains("735  16/10  2026-11-25T11:21:04.1Z  update public.customer (id=7)\n"), "{text}");
     assert!(text.contains(" truncate public.note\n") && text.contains("and 2 changes more"), "{text}");
     assert!(text.contains("kept in /data/kept-wal/orders-1"), "{text}");
 }

@@ -8,7 +8,8 @@ use serde::Serialize;
 
 use super::parts::{ReturnFact, RunFact};
 use crate::runs::seen::{Seen, missing};
-use crate::runs::state;
+use crate::runs::span::{after, ended, iso, origin, writes_again};
+use crate::runs::tell::state;
 
 /// Everything that is known of a run.
 #[derive(Debug, Clone, Serialize)]
@@ -116,12 +117,8 @@ impl Facts {
             rpo_seconds: system.topology.objectives.rpo.as_secs_f64(),
         };
         let (from, origin) = origin(run);
-        let promoted = ended(run, StepKind::Promote);
-        let counts = run.kind != RunKind::Start && from != run.decided_at;
-        let writes = promoted.filter(|_| counts).map(|at| {
-            let seconds = after(from, at);
-            Figure { seconds, held: seconds <= objectives.rto_seconds }
-        });
+        let writes =
+            writes_again(run).map(|seconds| Figure { seconds, held: seconds <= objectives.rto_seconds });
         let loss = loss(seen, objectives);
         Self {
             system: system.topology.name.to_string(),
@@ -142,26 +139,6 @@ impl Facts {
             run: run.clone(),
         }
     }
-}
-
-/// From when on clients may not have been able to write, and what that moment was.
-fn origin(run: &Run) -> (Timestamp, String) {
-    if let Some(token) = &run.evidence.handover {
-        return (token.held_at, "the hold of new transactions".to_owned());
-    }
-    match (run.evidence.last_renewal_at, &run.from) {
-        (Some(at), Some(from)) => (at, format!("the last renewal of {from} that was seen")),
-        _ => (run.decided_at, "the decision".to_owned()),
-    }
-}
-
-/// The last end of a step of that kind, when all of them are done.
-fn ended(run: &Run, kind: StepKind) -> Option<Timestamp> {
-    let ends = run.steps.iter().filter(|s| s.kind() == kind).map(|s| match s.state {
-        StepState::Done { at, .. } => Some(at),
-        _ => None,
-    });
-    ends.collect::<Option<Vec<_>>>()?.into_iter().max()
 }
 
 fn phases(run: &Run, origin: Timestamp, writes: Option<Figure>) -> Vec<PhaseFact> {
@@ -215,7 +192,6 @@ fn step(seen: &Seen, step: &Step, origin: Timestamp) -> StepFact {
         StepState::Skipped { at, reason } => ("skipped", None, Some(*at), reason.clone()),
     };
     let expected = seen.expected(step.work.name.as_str());
-    let decided = after(origin, seen.run.decided_at);
     let ended_well = matches!(step.state, StepState::Done { .. });
     StepFact {
         name: step.work.name.to_string(),
@@ -227,7 +203,7 @@ fn step(seen: &Seen, step: &Step, origin: Timestamp) -> StepFact {
         took_seconds: began.zip(end).map(|(since, at)| after(since, at)),
         // A failed attempt is counted; the one that runs or succeeded is not among them.
         attempts: step.failures + u32::from(ended_well || matches!(step.state, StepState::Running { .. })),
-        expected_after_seconds: expected.map(|e| decided + e.begins_seconds),
+        expected_after_seconds: expected.map(|e| e.begins_seconds),
         expected_seconds: expected.map(|e| e.takes_seconds),
         stuck: expected.and_then(|e| e.stuck.clone()),
         detail,
@@ -364,14 +340,4 @@ fn definitions() -> Vec<DefinitionFact> {
         ("attempts", "How often the step was begun; a takeover by another node may have begun it once more."),
     ];
     words.map(|(word, meaning)| DefinitionFact::of(word, meaning)).to_vec()
-}
-
-/// Seconds from one to the other.
-fn after(from: Timestamp, to: Timestamp) -> f64 {
-    to.0.saturating_sub(from.0) as f64 / 1_000.0
-}
-
-/// ISO 8601, UTC, with milliseconds.
-pub(super) fn iso(at: Timestamp) -> String {
-    jiff::Timestamp::from_millisecond(at.0).map_or_else(|_| at.to_string(), |t| format!("{t:.3}"))
 }

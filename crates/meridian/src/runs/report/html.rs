@@ -4,8 +4,9 @@ use meridian_page::escape;
 use meridian_page::html::{Page, mark};
 use meridian_page::scale::seconds;
 
-use super::facts::{Facts, PhaseFact, StepFact, iso};
+use super::facts::{Facts, PhaseFact, StepFact};
 use super::timeline;
+use crate::runs::span::iso;
 
 /// The whole page.
 pub(super) fn html(facts: &Facts) -> String {

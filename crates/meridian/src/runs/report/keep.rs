@@ -136,7 +136,8 @@ impl Shelf {
 
     fn write(&self, page: &Path, facts: &Facts) -> io::Result<()> {
         std::fs::create_dir_all(&self.folder)?;
-        replace(&page.with_extension("json"), &(serde_json::to_string_pretty(facts)? + "\n"))?;
+        let json = crate::output::json(facts).map_err(io::Error::other)?;
+        replace(&page.with_extension("json"), &json)?;
         replace(page, &html(facts))?;
         self.prune()
     }

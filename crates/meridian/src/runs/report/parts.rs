@@ -6,7 +6,7 @@ use meridian_model::run::{RuleSaid, Run, RunKind};
 use meridian_node::status::Loss;
 use serde::Serialize;
 
-use super::facts::iso;
+use crate::runs::span::iso;
 
 /// Which run, and on what it rests; its times are among the phases and steps.
 #[derive(Debug, Clone, Serialize)]

@@ -11,6 +11,14 @@ use super::html::html;
 use super::*;
 use crate::runs::fixture::{DECIDED, failover, loss, name, run, system, told};
 
+/// The report for programs, for other tests.
+pub(in crate::runs) fn facts(
+    system: &meridian_model::System,
+    seen: &crate::runs::seen::Seen,
+) -> serde_json::Value {
+    serde_json::to_value(Facts::of(system, seen)).unwrap()
+}
+
 fn page(facts: &Facts) -> String {
     let page = html(facts);
     well_formed(&page).unwrap();
