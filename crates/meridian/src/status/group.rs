@@ -5,7 +5,7 @@ use meridian_model::run::{Run, StepState};
 use meridian_node::status::{GroupStatus, NodeStatus};
 
 use crate::runs::span::after;
-use crate::runs::tell::{state};
+use crate::runs::tell::state;
 use crate::table::{self, Column};
 
 /// The members.
