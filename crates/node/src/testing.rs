@@ -11,8 +11,8 @@ use meridian_actuators::{
 };
 use meridian_coordination::{Keys, Memory as Twin, Store};
 use meridian_model::facts::{DiskFacts, MemberFacts};
-use meridian_model::group::{DatabaseRole, DatabaseStatus, WalPosition};
-use meridian_model::{Database, Epoch, GroupName, Moment, Name, RegionName, Snapshot, System};
+use meridian_model::group::{DatabaseRole, DatabaseStatus, GroupRecord, WalPosition};
+use meridian_model::{Database, Epoch, GroupName, Moment, Name, RegionName, Snapshot, System, Timestamp};
 use meridian_spec::SourceFile;
 use meridian_steering::View;
 use meridian_telemetry::clock;
@@ -44,6 +44,26 @@ pub(crate) fn view() -> Arc<View> {
     let system = Arc::new(system());
     let unknown = Snapshot::unknown(here(), system.region_names().cloned());
     View::new(system, here(), Arc::new(unknown))
+}
+
+/// A record of the first group, by which this region has held that epoch for ever.
+pub(crate) fn record(epoch: Epoch) -> GroupRecord {
+    GroupRecord {
+        group: name("orders"),
+        epoch,
+        holder: here(),
+        renewal: 0,
+        released: false,
+        wal: WalPosition::default(),
+        wal_age_ms: 0,
+        terms: None,
+        quorum: None,
+        renewed_at: Timestamp(0),
+        made: true,
+        run: None,
+        last_failover_at: None,
+        handover: None,
+    }
 }
 
 pub(crate) fn secret() -> Secret {

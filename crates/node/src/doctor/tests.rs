@@ -124,22 +124,8 @@ fn what_goes_on_failing_is_not_looked_at_more_often_than_what_is_well() {
 }
 
 fn record() -> meridian_model::group::GroupRecord {
-    meridian_model::group::GroupRecord {
-        group: name("orders"),
-        epoch: meridian_model::Epoch(1),
-        holder: name("eu-central-1"),
-        renewal: 1,
-        released: false,
-        wal: meridian_model::group::WalPosition::default(),
-        wal_age_ms: 0,
-        terms: None,
-        quorum: None,
-        renewed_at: Timestamp(0),
-        made: true,
-        run: None,
-        last_failover_at: None,
-        handover: None,
-    }
+    let record = crate::testing::record(meridian_model::Epoch(1));
+    meridian_model::group::GroupRecord { holder: name("eu-central-1"), renewal: 1, ..record }
 }
 
 fn region_of(member: meridian_model::facts::MemberFacts) -> RegionFacts {
