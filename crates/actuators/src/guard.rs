@@ -9,7 +9,8 @@
 //!
 //! The guard is the node's own program with another first word; [`run`] is its whole life. A guard that is
 //! killed is replaced at once, with the last deadline: commits wait for so long. One that lives and confirms
-//! nothing is noticed by the commits that wait (`postgres/stuck.rs`), and killed.
+//! nothing is noticed by the commits that wait (`postgres/stuck.rs`), and killed; so is one that has taken no order for
+//! so long that its pipe is full.
 
 mod lease;
 mod wire;
@@ -123,20 +124,7 @@ impl Guard {
     pub(crate) fn start(spawner: Spawner, post: Post) -> Result<Self, ActuatorError> {
         let (orders, inbox) = sync_channel(ORDERS_WAITING);
         let (orders, written) = (Arc::new(orders), Arc::new(AtomicU64::new(0)));
-        let mut keeper = Keeper {
-            spawner,
-            launch: launch(post.command, post.log)?,
-            greeting: greeting(&post.data_dir, post.door.as_ref()),
-            data_dir: post.data_dir,
-            // Not its own: the inbox ends with the node's end.
-            orders: Arc::downgrade(&orders),
-            written: Arc::clone(&written),
-            last: None,
-            child: None,
-            pipe: None,
-            number: 0,
-            started: clock::now(),
-        };
+        let mut keeper = Keeper::new(spawner, post, &orders, &written)?;
         keeper.start()?;
         thread::Builder::new()
             .name("guard".to_owned())
@@ -145,7 +133,7 @@ impl Guard {
         Ok(Self { orders, given: AtomicU64::new(0), written })
     }
 
-    /// Passes a deadline on; a full queue means a stuck guard, which will then fence too early.
+    /// Passes a deadline on; a full queue means that no guard can be started, or that the last one fences too early.
     pub(crate) fn fence_at(&self, at: Option<Moment>) {
         let number = self.given.fetch_add(1, Ordering::SeqCst) + 1;
         let _the_next_one_comes_soon = self.orders.try_send(Order::Fence(number, at));
@@ -195,30 +183,56 @@ struct Keeper {
 }
 
 impl Keeper {
+    fn new(
+        spawner: Spawner,
+        post: Post,
+        orders: &Arc<SyncSender<Order>>,
+        written: &Arc<AtomicU64>,
+    ) -> Result<Self, ActuatorError> {
+        Ok(Self {
+            spawner,
+            launch: launch(post.command, post.log)?,
+            greeting: greeting(&post.data_dir, post.door.as_ref()),
+            data_dir: post.data_dir,
+            // Not its own: the inbox ends with the node's end.
+            orders: Arc::downgrade(orders),
+            written: Arc::clone(written),
+            last: None,
+            child: None,
+            pipe: None,
+            number: 0,
+            started: clock::now(),
+        })
+    }
+
     /// Ends with the node's end of the orders.
     fn serve(mut self, inbox: &Receiver<Order>) {
         for order in inbox {
-            match order {
-                Order::Fence(number, at) => {
-                    self.last = at;
-                    // A process that is new has been told already.
-                    if self.write(&fence_line(at)) || self.replace() {
-                        self.written.store(number, Ordering::SeqCst);
-                    }
+            self.obey(order);
+        }
+    }
+
+    fn obey(&mut self, order: Order) {
+        match order {
+            Order::Fence(number, at) => {
+                self.last = at;
+                // A process that is new has been told already.
+                if self.write(&fence_line(at)) || self.replace() {
+                    self.written.store(number, Ordering::SeqCst);
                 }
-                Order::Look => drop(self.write("look\n")),
-                // Its end is told like any other.
-                Order::Replace => {
-                    if let Some(child) = &self.child {
-                        child.signal(Signal::KILL);
-                    }
-                }
-                Order::Gone(number) if number == self.number => {
-                    pause(YOUNG.saturating_sub(clock::now().since(self.started)));
-                    self.replace();
-                }
-                Order::Gone(_) => {}
             }
+            Order::Look => drop(self.write("look\n")),
+            Order::Replace => match &self.child {
+                // Its end is told like any other.
+                Some(child) if child.exit().is_none() => child.signal(Signal::KILL),
+                // The one that was to take its place could not be started.
+                _ => drop(self.replace()),
+            },
+            Order::Gone(number) if number == self.number => {
+                pause(YOUNG.saturating_sub(clock::now().since(self.started)));
+                self.replace();
+            }
+            Order::Gone(_) => {}
         }
     }
 
@@ -245,15 +259,25 @@ impl Keeper {
         });
         let child = self.spawner.spawn(self.launch.clone(), Some(on_exit))?;
         (self.pipe, self.child) = (child.take_input(), Some(child));
+        // A process that stands still takes nothing: whoever waited for room in its pipe could not replace it.
+        if let Some(pipe) = &self.pipe {
+            rustix::io::ioctl_fionbio(pipe, true)
+                .map_err(|e| ActuatorError::file("setting up the pipe to", "the guard", e.into()))?;
+        }
         let words = format!("{}{}", self.greeting, fence_line(self.last));
         self.write(&words);
         Ok(())
     }
 
-    /// Whether it is in the pipe.
+    /// Whether it is in the pipe. A process that has ended, or takes nothing any more, is given up, and killed before
+    /// its pipe is closed: one that hears the pipe end takes the node for gone. (What is shorter than `PIPE_BUF` is
+    /// never written in part.)
     fn write(&mut self, words: &str) -> bool {
         let written = self.pipe.as_mut().is_some_and(|pipe| pipe.write_all(words.as_bytes()).is_ok());
         if !written {
+            if let Some(child) = &self.child {
+                child.signal(Signal::KILL);
+            }
             self.pipe = None;
         }
         written
@@ -310,3 +334,6 @@ const INFORM: Deadline = Deadline::new(
 const ORDERS_WAITING: usize = 64;
 /// A guard that ends sooner is not replaced before.
 const YOUNG: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests;

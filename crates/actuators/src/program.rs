@@ -3,20 +3,24 @@
 //! It gets nothing of ours but what it is told: `MERIDIAN_*`, a `PATH`, and what the plan gives it. It ends
 //! with its step: who drops the wait (the step's timeout, a node that stops) kills it, and whoever it has
 //! started dies with it. What it said last is kept in a file of the node's data directory, for the run itself
-//! is one value in etcd and has room for a line or two.
+//! is one value in etcd and has room for a line or two. What it takes from secrets is in neither.
+
+mod secrets;
 
 use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use meridian_model::Name;
 use meridian_model::plan::Exec;
 use meridian_model::run::Run;
 
 use crate::error::ActuatorError;
-use crate::process::{Environment, Exit, KillOnDrop, Launch, Output, Spawner, tail};
+use crate::process::{Environment, Exit, KillOnDrop, Launch, Spawner, tail};
+use secrets::Secrets;
 
 /// Runs it to its end; says how it ended and what it said last. A program that ends with anything but 0
 /// is an error.
@@ -27,19 +31,21 @@ pub(crate) async fn execute(
     step: &Name,
     data_dir: &Path,
 ) -> Result<String, ActuatorError> {
-    let launch = launch(exec, run, step, data_dir)?;
-    let program = launch.program.display().to_string();
+    let secrets = Arc::new(Secrets::read(&exec.env_files).await?);
+    let launch = launch(exec, &secrets, run, step, data_dir)?;
+    let program = secrets.hide(&launch.program.display().to_string());
     let file = output_file(data_dir, run, step);
-    let into = file.clone();
+    let (into, hidden, most) = (file.clone(), Arc::clone(&secrets), output_max(exec));
     // Also when nobody waits any more: what a program said that hung is what people want to know.
     let keep = move |exit: &Exit| {
-        if let Err(error) = keep(&into, &exit.stdout) {
+        if let Err(error) = keep(&into, &hidden.heard(&exit.stdout, most)) {
             tracing::warn!(file = %into.display(), %error, "the output of a step could not be kept");
         }
     };
     let child = KillOnDrop(spawner.spawn(launch, Some(Box::new(keep)))?);
     let exit = child.0.wait().await.ok_or(ActuatorError::ThreadGone("reaper"))?;
-    let words = match tail(&exit.stdout, WORDS_MAX) {
+    let said = secrets.heard(&exit.stdout, most);
+    let words = match tail(&said, WORDS_MAX) {
         "" => "it said nothing".to_owned(),
         words => format!("it said, kept in {}: {words}", file.display()),
     };
@@ -59,8 +65,21 @@ pub(crate) fn output_file(data_dir: &Path, run: &Run, step: &Name) -> PathBuf {
     data_dir.join(FOLDER).join(format!("{}.{step}.log", run.id))
 }
 
-fn launch(exec: &Exec, run: &Run, step: &Name, data_dir: &Path) -> Result<Launch, ActuatorError> {
-    let wrong = |problem: String| ActuatorError::WrongState { command: "run the program of a step", problem };
+fn output_max(exec: &Exec) -> usize {
+    usize::try_from(exec.output_max).unwrap_or(usize::MAX)
+}
+
+fn launch(
+    exec: &Exec,
+    secrets: &Secrets,
+    run: &Run,
+    step: &Name,
+    data_dir: &Path,
+) -> Result<Launch, ActuatorError> {
+    let wrong = |problem: String| {
+        let problem = secrets.hide(&problem);
+        ActuatorError::WrongState { command: "run the program of a step", problem }
+    };
     let (program, args) =
         exec.command.split_first().ok_or_else(|| wrong("the plan names no program".to_owned()))?;
     if !program.starts_with('/') {
@@ -80,10 +99,11 @@ fn launch(exec: &Exec, run: &Run, step: &Name, data_dir: &Path) -> Result<Launch
         ("MERIDIAN_EPOCH", run.epoch.to_string()),
         ("MERIDIAN_STEP", step.to_string()),
     ];
-    let given = exec.env.iter().map(|(name, value)| (name.as_str(), value.clone()));
-    launch.env = given.chain(told).map(|(name, value)| (name.into(), value.into())).collect();
+    let open = exec.env.iter().map(|(name, value)| (name.as_str(), value.clone()));
+    let secret = secrets.env().map(|(name, value)| (name, value.to_owned()));
+    launch.env = open.chain(secret).chain(told).map(|(name, value)| (name.into(), value.into())).collect();
     launch.directory = directory;
-    launch.output = Output::Tail(usize::try_from(exec.output_max).unwrap_or(usize::MAX));
+    launch.output = secrets.output(output_max(exec));
     Ok(launch)
 }
 

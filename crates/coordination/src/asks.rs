@@ -79,9 +79,7 @@ impl Asks {
         let record = record.ok_or_else(|| refused(format!("{group} has never had a writer")))?;
         let key = self.keys.order(group);
         let (before, revision) = self.read::<Order>(&key).await?;
-        let open =
-            |o: &Order| o.state == OrderState::Open && o.epoch == record.epoch && o.expires_at > word.at;
-        if let Some(other) = before.filter(open) {
+        if let Some(other) = before.filter(|order| order.stands(record.epoch, word.at)) {
             return Err(refused(format!("order {} of {} is still open", other.id, other.by)));
         }
         let id = format!("{}-{}", record.epoch, word.at.0.unsigned_abs());
@@ -133,7 +131,7 @@ impl Asks {
             return Err(refused(format!("run {run} is over")));
         }
         let (record, _) = self.read::<GroupRecord>(&self.keys.record(&found.group)).await?;
-        if let Some(record) = record.filter(|record| record.epoch > found.epoch) {
+        if let Some(record) = record.filter(|record| found.ended_before(record.epoch)) {
             let (old, new) = (found.epoch, record.epoch);
             return Err(refused(format!("run {run} ended with epoch {old}, and now it is epoch {new}")));
         }
@@ -153,7 +151,10 @@ impl Asks {
                 words.approved.push((step, word));
             }
         }
-        self.write(key, encode(&words), revision).await?;
+        // Its reign may have ended since the record was read: then nobody would hear the word.
+        let reign = Compare::Value(self.keys.epoch(&found.group), encode(&found.epoch));
+        let compare = vec![reign, unchanged(&key, revision)];
+        self.commit(Txn { compare, put: vec![(key, encode(&words))], delete: Vec::new() }).await?;
         Ok(words)
     }
 

@@ -120,7 +120,8 @@ pub enum Command {
     },
     /// The local gateway ends the sessions whose transaction has not ended: the deadline has passed.
     CutSessions,
-    /// Say what became of an order, where the asker looks for it.
+    /// Say what became of an order, where the asker looks for it: only if it is still that one, and open. Nothing
+    /// answers; it comes again until [`crate::Event::Ordered`] shows that the order has ended.
     EndOrder(Order),
     /// Say there until when an order lasts that is being carried out.
     ProlongOrder(Order),

@@ -64,5 +64,7 @@ pub(crate) const BLOCK_FOR: Duration = Duration::from_secs(15);
 pub(crate) const BLOCK_AGAIN: Duration = Duration::from_secs(10);
 /// An order that is being carried out is made to last so long from now when less than half of that is left.
 pub(crate) const ORDER_LASTS: Duration = Duration::from_secs(60);
+/// What became of an order is said again after so long while etcd still shows it open.
+pub(crate) const ORDER_AGAIN: Duration = Duration::from_secs(5);
 /// Orders that were ended here and may still be shown open.
 pub(crate) const ORDERS_ENDED_MAX: usize = 8;

@@ -29,6 +29,7 @@ use crate::limits::MOVES_MAX;
 use crate::table::{self, State, Trigger};
 
 mod breach;
+mod closing;
 mod driver;
 mod endings;
 mod evidence;

@@ -14,5 +14,6 @@ mod it {
     pub(crate) mod patience;
     pub(crate) mod quorum;
     pub(crate) mod steps;
+    pub(crate) mod void;
     pub(crate) mod walks;
 }

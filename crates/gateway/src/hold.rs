@@ -33,6 +33,8 @@ pub(crate) struct Hold {
     /// … until then.
     until: AtomicU64,
     told: Mutex<Told>,
+    /// The last epoch of which a writer was known here.
+    written: AtomicU64,
     /// Counts changes, so that none is overlooked.
     changes: AtomicU64,
     /// Counts the times at which busy sessions were cut.
@@ -87,10 +89,20 @@ impl Hold {
         }
     }
 
-    /// Where the writer is being moved to, during a hold.
+    /// Where the writer is being moved to, during a hold. A switchover that succeeds ends no hold: what is still asked
+    /// of the old writer must go on waiting. But from the first writer of a later epoch on the move is over, and so is
+    /// what its successor was named for: every session that has moved there would call on it once more, and keep that
+    /// connection until the hold ends by itself. This also holds for a name that comes later.
     pub(crate) fn successor(&self) -> Option<RegionName> {
         self.remaining()?;
-        self.told().successor.clone()
+        let told = self.told();
+        let over = told.hold.epoch.0 < self.written.load(Ordering::SeqCst);
+        told.successor.clone().filter(|_| !over)
+    }
+
+    /// There is a writer of that epoch.
+    pub(crate) fn knows_writer(&self, epoch: Epoch) {
+        self.written.fetch_max(epoch.0, Ordering::SeqCst);
     }
 
     /// Ends that hold, and what is asked of it later; a later hold goes on.

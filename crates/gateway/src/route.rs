@@ -175,6 +175,12 @@ pub(crate) async fn keep(
 }
 
 fn publish(group: &GroupName, view: &View, gate: &Gate, routes: &watch::Sender<Arc<Routes>>) {
+    match view.writer(group) {
+        WriterChoice::Local { epoch, .. } | WriterChoice::Remote { epoch, .. } => {
+            gate.hold().knows_writer(epoch);
+        }
+        WriterChoice::Nobody { .. } => {}
+    }
     routes.send_if_modified(|current| {
         let next = Routes::new(view, group, gate, current);
         let differs = **current != next;

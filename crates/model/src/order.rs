@@ -31,6 +31,15 @@ pub struct Order {
     pub state: OrderState,
 }
 
+impl Order {
+    /// It may still be carried out: nobody has ended it, its time has not passed, and it is for the present reign. In
+    /// any other one it is void.
+    #[must_use]
+    pub fn stands(&self, epoch: Epoch, now: Timestamp) -> bool {
+        self.state == OrderState::Open && self.epoch == epoch && now < self.expires_at
+    }
+}
+
 /// What is wanted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase", tag = "wish")]

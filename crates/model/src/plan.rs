@@ -15,6 +15,8 @@ use crate::units::Share;
 
 mod shown;
 
+pub use shown::{HIDDEN_MIN, hide};
+
 /// A plan for one data group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecoveryPlan {
@@ -265,6 +267,10 @@ pub struct Exec {
     /// `MERIDIAN_EPOCH`, `MERIDIAN_STEP` and `PATH`; nothing else is passed on.
     #[serde(default)]
     pub env: Vec<(String, String)>,
+    /// Secrets in its environment: the text of a file of the acting node, without white space around it. It is told
+    /// nowhere (see [`hide`]).
+    #[serde(default)]
+    pub env_files: Vec<(String, PathBuf)>,
     /// Where it runs; none: the node's data directory.
     #[serde(default)]
     pub directory: Option<PathBuf>,

@@ -335,6 +335,13 @@ impl Run {
         self.aborted.is_some() || (self.paused.is_none() && self.steps.iter().all(Step::over))
     }
 
+    /// It was not finished when the reign of that epoch began: nobody does anything for it any more, and nobody hears
+    /// what is said to it.
+    #[must_use]
+    pub fn ended_before(&self, epoch: Epoch) -> bool {
+        self.epoch < epoch && !self.finished()
+    }
+
     /// It does only what a plan wants before the old writer is demoted: the switchover itself is the next reign's run.
     #[must_use]
     pub fn prepares(&self) -> bool {

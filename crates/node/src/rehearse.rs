@@ -15,7 +15,6 @@ use std::time::Duration;
 use meridian_actuators::{DatabaseActuator, rehearsal};
 use meridian_coordination::{Keys, OwnRehearsal, RehearsalError, Store};
 use meridian_model::group::DatabaseRole;
-use meridian_model::order::OrderState;
 use meridian_model::plan::{Task, Work, millis};
 use meridian_model::rehearsal::{LeftBehind, Rehearsal};
 use meridian_model::{GroupName, Moment, Name, RegionName, System, Timestamp};
@@ -181,7 +180,8 @@ impl Rehearser {
             return Some(format!("run {} is not finished", run.id));
         }
         let order = known.order(group);
-        let open = order.filter(|o| o.state == OrderState::Open && o.expires_at > clock::wall());
+        let epoch = known.record(group).map(|record| record.epoch);
+        let open = order.filter(|order| order.stands(epoch.unwrap_or(order.epoch), clock::wall()));
         open.map(|order| format!("order {} of {} is open", order.id, order.by))
     }
 

@@ -11,8 +11,8 @@ use meridian_actuators::{
 };
 use meridian_coordination::{Keys, Memory as Twin, Store};
 use meridian_model::facts::{DiskFacts, MemberFacts};
-use meridian_model::group::{DatabaseRole, DatabaseStatus, WalPosition};
-use meridian_model::{Database, Epoch, GroupName, Moment, Name, RegionName, Snapshot, System};
+use meridian_model::group::{DatabaseRole, DatabaseStatus, GroupRecord, WalPosition};
+use meridian_model::{Database, Epoch, GroupName, Moment, Name, RegionName, Snapshot, System, Timestamp};
 use meridian_spec::SourceFile;
 use meridian_steering::View;
 use meridian_telemetry::clock;
@@ -44,6 +44,11 @@ pub(crate) fn view() -> Arc<View> {
     let system = Arc::new(system());
     let unknown = Snapshot::unknown(here(), system.region_names().cloned());
     View::new(system, here(), Arc::new(unknown))
+}
+
+/// A record of the first group, by which this region has held that epoch for ever.
+pub(crate) fn record(epoch: Epoch) -> GroupRecord {
+    GroupRecord::begin(name("orders"), epoch, here(), Timestamp(0))
 }
 
 pub(crate) fn secret() -> Secret {

@@ -133,7 +133,7 @@ async fn a_machine_that_wakes_up_late_acknowledges_nothing_when_the_guard_wakes_
         guard = only_until(&rig, guard, &data_dir(&rig), deadline).await;
         // As a machine that is suspended: all of it stands still, and requests arrive meanwhile.
         let guard_pid = Pid::from_raw(guard.0.id().cast_signed()).unwrap();
-        kill_process(guard_pid, Signal::STOP).unwrap();
+        stand_still(guard_pid).await;
         let server = processes_titled(&data_dir(&rig), "");
         server.iter().for_each(|pid| kill_process(*pid, Signal::STOP).unwrap());
         let on_old_session = tokio::spawn(async move { insert(&app).await });
@@ -161,7 +161,7 @@ async fn a_guard_that_stands_still_is_replaced_when_commits_wait_for_it() {
     let app = rig.app(0).await;
     app.batch_execute("create table t (n int)").await.unwrap();
     let stopped = guard_of(&rig);
-    kill_process(stopped, Signal::STOP).unwrap();
+    stand_still(stopped).await;
     let held = tokio::spawn(async move { insert(&app).await });
     // As the node does, which looks at its database twice a second.
     until("another guard", || async {
@@ -205,6 +205,18 @@ async fn a_guard_that_is_killed_is_replaced_at_once_and_commits_go_on() {
     database.stop(StopMode::Fast).await.unwrap();
     println!("measured: guarded fast stop {:?}", clock::now().since(began));
     assert!(clock::now().since(began) < Duration::from_secs(2));
+}
+
+/// Stops a guard and waits until it stands. The signal is taken by one of its threads, and before that one has run, on
+/// a busy machine long after, another may still confirm a commit; then none waits.
+async fn stand_still(guard: Pid) {
+    kill_process(guard, Signal::STOP).unwrap();
+    let stands = |task: std::fs::DirEntry| {
+        let stat = std::fs::read_to_string(task.path().join("stat")).unwrap();
+        stat.rsplit(')').next().unwrap().trim_start().starts_with('T')
+    };
+    let threads = format!("/proc/{}/task", guard.as_raw_nonzero());
+    until("it stands still", || async { std::fs::read_dir(&threads).unwrap().flatten().all(stands) }).await;
 }
 
 /// The process whose words go to the log of the first member's guard.

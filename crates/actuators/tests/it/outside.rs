@@ -162,6 +162,7 @@ fn exec(script: &str) -> Exec {
     Exec {
         command: ["/bin/sh", "-c", script, "script"].map(str::to_owned).to_vec(),
         env: vec![("CACHE_TIER".to_owned(), "hot".to_owned())],
+        env_files: Vec::new(),
         directory: None,
         output_max: 1_000,
     }
@@ -229,6 +230,36 @@ async fn a_failure_tells_the_code_and_the_last_words() {
     let homeless = Exec { directory: Some("/nowhere".into()), ..exec("true") };
     let error = execute(&outside, &homeless).await.unwrap_err();
     assert!(error.contains("/nowhere is not there"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_reaches_the_program_and_is_told_nowhere() {
+    let folder = tempfile::tempdir().unwrap();
+    let (outside, token, key) =
+        (outside(folder.path()), folder.path().join("token"), folder.path().join("key"));
+    fs::write(&token, "planted-token\n").unwrap();
+    fs::write(&key, "-----BEGIN\nplanted-line\nEND-----").unwrap();
+    let files = vec![("TOKEN".to_owned(), token.clone()), ("KEY".to_owned(), key)];
+    let telling = |script: &str| Exec { env_files: files.clone(), ..exec(script) };
+    let good = r#"test "$TOKEN" = planted-token || exit 9; echo "got $TOKEN"; echo "$KEY" | grep planted"#;
+    let said = execute(&outside, &telling(good)).await.unwrap();
+    assert!(said.ends_with("got ***\n***"), "{said}");
+    assert_eq!(kept(&outside), "got ***\n***\n");
+    let error = execute(&outside, &telling("echo no $TOKEN >&2; exit 3")).await.unwrap_err();
+    assert!(error.contains("no ***") && error.contains("exit status: 3"), "{error}");
+    // Of more than is kept the rest is cut off, perhaps within a secret.
+    let long = Exec { output_max: 20, ..telling("for i in 1 2 3 4 5 6 7 8 9; do printf $TOKEN; done") };
+    execute(&outside, &long).await.unwrap();
+    assert!(kept(&outside).chars().all(|c| c == '*'), "{}", kept(&outside));
+    let homeless = Exec { directory: Some("/planted-token".into()), ..telling("true") };
+    let error = execute(&outside, &homeless).await.unwrap_err();
+    assert!(error.contains("/*** is not there"), "{error}");
+    fs::write(&token, "abc").unwrap();
+    let error = execute(&outside, &telling("true")).await.unwrap_err();
+    assert!(error.contains("token is shorter than 4 characters") && !error.contains("abc"), "{error}");
+    fs::remove_file(&token).unwrap();
+    let error = execute(&outside, &telling("true")).await.unwrap_err();
+    assert!(error.contains("reading the secret in") && error.contains("token"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

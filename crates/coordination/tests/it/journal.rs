@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use meridian_coordination::asks::{Asks, Say};
+use meridian_coordination::asks::{AskError, Asks, Say};
 use meridian_coordination::journal::RUNS_KEPT;
 use meridian_coordination::{Commit, Faults, Journal, JournalError, Keys, Memory, Store, encode, txns};
 use meridian_model::group::GroupRecord;
@@ -136,6 +136,12 @@ async fn nothing_is_said_to_a_run_of_an_earlier_reign() {
     let word = || Word { by: "ada".to_owned(), at: Timestamp(1), reason: String::new() };
     let first = claim(&store, None, 1).await;
     asks.say(&run(1).id, Say::Pause, word()).await.unwrap();
+    // The record is read, and then the reign ends.
+    let value = |epoch: u64| String::from_utf8(encode(&Epoch(epoch))).unwrap();
+    done(&store, put(&keys().epoch(&name("orders")), &value(2))).await;
+    let raced = asks.say(&run(1).id, Say::Pause, word()).await;
+    assert!(matches!(raced, Err(AskError::Raced)), "{raced:?}");
+    done(&store, put(&keys().epoch(&name("orders")), &value(1))).await;
     claim(&store, Some(first), 2).await;
     let refused = asks.say(&run(1).id, Say::Pause, word()).await.unwrap_err().to_string();
     assert!(refused.contains("ended with epoch 1, and now it is epoch 2"), "{refused}");

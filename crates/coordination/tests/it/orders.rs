@@ -45,6 +45,12 @@ async fn all(store: Arc<dyn Store>) {
     asks.mark(&ended).await.unwrap();
     asks.mark(&Order { expires_at: Timestamp(300_000), ..longer }).await.unwrap();
     assert_eq!(there(&*store).await, ended);
+    // Of two who end it the first is heard.
+    let reason = "void".to_owned();
+    asks.mark(&Order { state: OrderState::Refused { ended_at: Timestamp(9), reason }, ..ended.clone() })
+        .await
+        .unwrap();
+    assert_eq!(there(&*store).await, ended);
     // The record is read, and then the reign ends: nobody would look at an order of it any more.
     let next = vec![(keys().epoch(&name("orders")), encode(&Epoch(2)))];
     store.commit(Txn { put: next, ..Txn::default() }).await.unwrap();

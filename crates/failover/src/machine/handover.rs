@@ -6,20 +6,21 @@
 //! on where they were. After it, the database is started again. The successor replays what it has
 //! received beyond the place in the token, claims and promotes.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use meridian_model::group::{DatabaseRole, HoldId, WalPosition};
 use meridian_model::health::Health;
-use meridian_model::name::{Name, RegionName, RunId};
+use meridian_model::name::{RegionName, RunId};
 use meridian_model::order::{Handover, Order, OrderState, Wish};
 use meridian_model::{Moment, Timestamp};
 
 use super::Machine;
+use super::closing::Ended;
 use super::rules::{Ruling, no, secs};
-use crate::command::{Command, DatabaseAction as Action, Level};
+use crate::command::{Command, DatabaseAction as Action};
 use crate::explain::{Rule, RuleState};
-use crate::limits::{ORDERS_ENDED_MAX, STOP_IN_ORDER};
+use crate::limits::STOP_IN_ORDER;
 use crate::table::{State, Trigger};
 
 /// What the holder knows of orders, and of the one that it is carrying out.
@@ -27,8 +28,7 @@ use crate::table::{State, Trigger};
 pub(super) struct Handing {
     /// The order as etcd has it.
     pub(super) order: Option<Order>,
-    /// Orders that have been ended here, though etcd may still show them open.
-    ended: VecDeque<Name>,
+    pub(super) ended: Ended,
     /// Holds that the gateways were asked for in this life.
     pub(super) holds: u32,
     pub(super) now: Option<Hand>,
@@ -114,14 +114,14 @@ impl Machine {
         judged.collect()
     }
 
-    /// The writer looks whether it is to move: it begins, or the order is refused with the reason.
+    /// The writer looks whether it is to move: it begins, or the order is refused with the reason. One that is not for
+    /// its reign it only ends.
     pub(super) fn consider_order(&mut self) {
         let Some(order) = self.handing.open().cloned() else { return };
-        let Wish::Switchover { to } = &order.wish else { return };
-        // Whoever gave it sees that another reign has begun; perhaps by this very order.
         if order.epoch < self.memory.epoch {
-            return;
+            return self.end_void_order(&order);
         }
+        let Wish::Switchover { to } = &order.wish else { return };
         let refused = SWITCHOVER_RULES.iter().find_map(|(_, judge)| judge(self, &order, self.at.now).err());
         if let Some(blocked) = refused {
             return self.end_order(&order, Some(blocked.evidence.into_owned()));
@@ -149,23 +149,6 @@ impl Machine {
         self.go(Trigger::SwitchoverOrdered, State::Preparing);
     }
 
-    /// Says what became of an order.
-    fn end_order(&mut self, order: &Order, refused: Option<String>) {
-        let ended_at = self.at.wall;
-        let state = match refused {
-            Some(reason) => {
-                self.log(Level::Warn, format!("order {} is refused: {reason}", order.id));
-                OrderState::Refused { ended_at, reason }
-            }
-            None => OrderState::Done { ended_at },
-        };
-        self.handing.ended.push_back(order.id.clone());
-        while self.handing.ended.len() > ORDERS_ENDED_MAX {
-            self.handing.ended.pop_front();
-        }
-        self.asides.push(Command::EndOrder(Order { state, ..order.clone() }));
-    }
-
     /// The writer is not handing over any more: the successor writes, or why it does not.
     pub(super) fn conclude_handing(&mut self, state: State) {
         let Some(hand) = &self.handing.now else { return };
@@ -184,6 +167,8 @@ impl Machine {
     /// The switchover is over, one way or the other.
     pub(super) fn end_handing(&mut self, refused: Option<String>) {
         let Some(hand) = self.handing.now.take() else { return };
+        // After a success nobody is let go: what waits at the old writer must not begin there. The gateways find the
+        // new writer by its epoch, and with that the name of the successor in this hold means nothing any more.
         if let Some(hold) = hand.hold.filter(|_| refused.is_some()) {
             self.asides.push(Command::Unhold { hold });
         }

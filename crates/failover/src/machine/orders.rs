@@ -51,6 +51,7 @@ impl Machine {
         out.extend(self.report());
         out.extend(self.run_orders());
         out.extend(self.end_steps());
+        out.extend(self.end_order_again());
         out.append(&mut self.asides);
         out.append(&mut self.logs);
         let mut answers = std::mem::take(&mut self.answers);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use meridian_model::group::GroupRecord;
-use meridian_model::order::{OrderState, Wish};
+use meridian_model::order::Wish;
 use meridian_model::plan::millis;
 use meridian_model::{Epoch, Moment, Timestamp};
 
@@ -67,8 +67,6 @@ impl Machine {
     pub(super) fn consent(&self, epoch: Epoch) -> Option<Consent<'_>> {
         let order = self.handing.order.as_ref()?;
         let Wish::Failover { accept_data_loss } = order.wish else { return None };
-        let good =
-            order.epoch == epoch && order.state == OrderState::Open && self.at.wall <= order.expires_at;
-        good.then_some(Consent { by: &order.by, accept_data_loss })
+        order.stands(epoch, self.at.wall).then_some(Consent { by: &order.by, accept_data_loss })
     }
 }

@@ -121,7 +121,12 @@ impl Runner {
 
     /// The newest run of the group, also one that only prepared a switchover.
     pub(super) fn newest(&self) -> Option<&Run> {
-        self.current.iter().chain(self.seen()).max_by_key(|run| (run.epoch, run.decided_at))
+        self.known().max_by_key(|run| (run.epoch, run.decided_at))
+    }
+
+    /// All runs that are known here; our own copy first.
+    pub(super) fn known(&self) -> impl Iterator<Item = &Run> {
+        self.current.iter().chain(&self.set_aside).chain(self.seen())
     }
 
     /// What persons have said to that run.

@@ -120,6 +120,32 @@ fn the_same_again_is_no_news() {
     assert!(!routes.has_changed().unwrap());
 }
 
+/// Each session that had moved called on the new writer once more, and kept that connection for the rest of the hold.
+#[test]
+fn nobody_calls_on_a_successor_that_writes() {
+    let fence = Fence::new();
+    let hold = meridian_model::group::HoldId { epoch: Epoch(1), attempt: 1 };
+    let (routes_out, routes) = watch::channel(Arc::new(Routes::none()));
+    let next = |epoch, writer| {
+        publish(&group(), &view(epoch, writer, &[]), &fence.gate(&group()), &routes_out);
+        routes.borrow().next.as_ref().map(|target| target.region.clone())
+    };
+    assert_eq!(next(1, Some(here())), None);
+    assert!(fence.hold(&group(), hold, clock::now() + Duration::from_secs(3_600), "it is moved"));
+    fence.expect(&group(), hold, there());
+    assert_eq!(next(1, Some(here())), Some(there()));
+    assert_eq!(next(2, None), Some(there()), "it has claimed, and does not write yet");
+    assert_eq!(next(2, Some(there())), None);
+    assert_eq!(next(2, None), None, "it was lost, and it is not the next");
+    fence.expect(&group(), hold, there());
+    assert_eq!(next(3, Some(here())), None, "the name came late");
+    assert!(fence.gate(&group()).hold().holds(Epoch(1)), "what was held goes on waiting");
+    let again = meridian_model::group::HoldId { epoch: Epoch(3), attempt: 1 };
+    assert!(fence.hold(&group(), again, clock::now() + Duration::from_secs(3_600), "it is moved"));
+    fence.expect(&group(), again, there());
+    assert_eq!(next(3, Some(here())), Some(there()), "the next move");
+}
+
 #[tokio::test]
 async fn the_keeper_tells_of_holds_and_of_their_end() {
     let (_views_in, views) = watch::channel(view(1, Some(here()), &[]));

@@ -75,6 +75,9 @@ fn runs(exec: &Exec) -> String {
         let given: Vec<String> = exec.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
         out += &format!(" with {}", given.join(" "));
     }
+    for (name, file) in &exec.env_files {
+        out += &format!(" and {name} from {}", file.display());
+    }
     out
 }
 
@@ -124,12 +127,13 @@ mod tests {
         let exec = Exec {
             command: ["/usr/local/bin/warm", "--all", "it's", "$HOME x", ""].map(str::to_owned).to_vec(),
             env: vec![("TIER".to_owned(), "hot now".to_owned())],
+            env_files: vec![("TOKEN".to_owned(), "/etc/meridian/token".into())],
             directory: Some("/var/lib/warm".into()),
             output_max: 1,
         };
         assert_eq!(
             shown(Task::Exec(exec)),
-            r"runs /usr/local/bin/warm --all 'it'\''s' '$HOME x' '' in /var/lib/warm with TIER=***"
+            r"runs /usr/local/bin/warm --all 'it'\''s' '$HOME x' '' in /var/lib/warm with TIER=*** and TOKEN from /etc/meridian/token"
         );
         let text = || "moved".to_owned();
         let open = |url: &str| Secretive::Open(url.to_owned());

@@ -67,7 +67,7 @@ pub(crate) fn state(run: &Run) -> String {
 /// A run of an earlier reign that was not finished: nobody does anything for it any more. What a preparation has done
 /// counts in the switchover that takes it over.
 pub(super) fn ended(run: &Run, epoch: Epoch, runs: &[Run]) -> Option<String> {
-    if run.finished() || run.epoch >= epoch {
+    if !run.ended_before(epoch) {
         return None;
     }
     match runs.iter().find(|later| later.takes_over.as_ref() == Some(&run.id)) {

@@ -3,8 +3,9 @@
 use std::sync::Mutex;
 
 use meridian_coordination::store::Change;
-use meridian_coordination::{Keys, Listing, Memory as Twin};
+use meridian_coordination::{Commit, Keys, Listing, Memory as Twin, Store as _, txns};
 use meridian_model::Moment;
+use meridian_model::run::{Run, RunKind, Step, StepKind, StepState};
 use meridian_model::traffic::Turn;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -23,6 +24,11 @@ const HEALTH: &str = "GET /healthz HTTP/1.1\r\nhost: node\r\n\r\n";
 
 /// Serves; the promises that are asked for come out.
 async fn serving() -> (SocketAddr, mpsc::Receiver<PromiseAsked>) {
+    serving_from(&Twin::new()).await
+}
+
+/// The same with that etcd.
+async fn serving_from(store: &Twin) -> (SocketAddr, mpsc::Receiver<PromiseAsked>) {
     let mut knowledge = Knowledge::new(&name("shop"), vec![name("orders")]);
     knowledge.apply(Change::Reset(Listing::default()), Moment::ZERO);
     let board = Board {
@@ -37,11 +43,10 @@ async fn serving() -> (SocketAddr, mpsc::Receiver<PromiseAsked>) {
     };
     let (promises, asked) = mpsc::channel(16);
     let groups = vec![(name("orders"), promises, mpsc::channel(1).0)];
-    let store = Twin::new();
     let asks = Asks::new(Arc::new(store.clone()), Keys::new(&name("shop")));
     let (system, fence) = (Arc::new(system()), Fence::new());
     let (secret, metrics) = (secret(), Metrics::new(None));
-    let (rehearser, _end) = rehearser(&store, Vec::new(), &std::env::temp_dir());
+    let (rehearser, _end) = rehearser(store, Vec::new(), &std::env::temp_dir());
     let control = Control { system, asks, fence, secret, metrics, board, rehearser, groups };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -168,6 +173,37 @@ async fn answered(
     let question = crate::peer::Question { method, path, body: body.as_bytes().to_vec() };
     let (status, body) = crate::peer::ask(address, &secret(), question, PATIENCE).await.unwrap();
     (status, String::from_utf8(body.to_vec()).unwrap())
+}
+
+/// A run of that epoch begins with its reign.
+async fn reign(store: &Twin, seen: Option<i64>, epoch: u64) -> (Run, i64) {
+    let id = name(&format!("orders-{epoch}-failover"));
+    let (group, epoch, at) = (name("orders"), meridian_model::Epoch(epoch), meridian_model::Timestamp(0));
+    let step = Step::plain(StepKind::Fence, StepState::Pending).unwrap();
+    let run = Run::begin(id, group.clone(), RunKind::Failover, epoch, here(), at);
+    let run = Run { steps: vec![step], ..run };
+    let record = crate::testing::record(epoch);
+    let txn = txns::claim(&Keys::new(&name("shop")), seen, &record, Some(&run));
+    let Commit::Done { revision } = store.commit(txn).await.unwrap() else { panic!("it is claimed") };
+    (run, revision)
+}
+
+/// Whoever says it, not only by our commands: nobody would hear it.
+#[tokio::test]
+async fn a_word_to_a_run_of_an_earlier_reign_is_refused_with_the_reason() {
+    let store = Twin::new();
+    let (address, _asked) = serving_from(&store).await;
+    let (first, seen) = reign(&store, None, 1).await;
+    let (second, _) = reign(&store, Some(seen), 2).await;
+    for say in ["pause", "resume", "abort", "approve"] {
+        let step = if say == "approve" { r#","step":"fence""# } else { "" };
+        let body = |run: &Run| format!(r#"{{"run":"{}","say":"{say}","by":"ana"{step}}}"#, run.id);
+        let (status, told) = answered(address, Method::POST, asks::WORDS, &body(&first)).await;
+        assert_eq!(status, StatusCode::CONFLICT, "{say}");
+        assert!(told.contains("ended with epoch 1, and now it is epoch 2"), "{say}: {told}");
+        let (status, told) = answered(address, Method::POST, asks::WORDS, &body(&second)).await;
+        assert_eq!(status == StatusCode::OK, say != "approve", "{say}: {told}");
+    }
 }
 
 #[tokio::test]

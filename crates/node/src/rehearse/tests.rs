@@ -3,7 +3,7 @@
 use meridian_coordination::{Change, Faults, Memory as Twin, Versioned, decode, encode};
 use meridian_model::Epoch;
 use meridian_model::group::DatabaseStatus;
-use meridian_model::order::{Order, Wish};
+use meridian_model::order::{Order, OrderState, Wish};
 use meridian_model::run::{Run, RunKind, Step, StepKind, StepState};
 
 use super::*;
@@ -133,6 +133,18 @@ async fn it_is_refused_with_the_reason_while_something_real_goes_on() {
     rig.store.set_faults(Faults::default());
     rig.begin("orders", 1_000).await.unwrap();
     rig.journalled(|record| record.ended_at.is_some()).await;
+}
+
+/// It stood in the way until it expired.
+#[test]
+fn an_order_of_an_earlier_reign_stands_in_nobodys_way() {
+    let rig = Rig::new(Says::standby());
+    let (keys, group) = (rig.rehearser.keys.clone(), name("orders"));
+    rig.learn(keys.order(&group), encode(&order()));
+    for (epoch, hinders) in [(1, true), (2, false)] {
+        rig.learn(keys.record(&group), encode(&crate::testing::record(Epoch(epoch))));
+        assert_eq!(rig.rehearser.hindered(&group).is_some(), hinders, "epoch {epoch}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -27,6 +27,7 @@ fn shell(script: &str) -> Work {
     let exec = Exec {
         command: ["/bin/sh", "-c", script].map(str::to_owned).to_vec(),
         env: Vec::new(),
+        env_files: Vec::new(),
         directory: None,
         output_max: 1_000,
     };

@@ -8,6 +8,7 @@ use meridian_failover::{Event, Swap};
 use meridian_model::group::{GroupRecord, MemberReport};
 use meridian_model::health::Report;
 use meridian_model::name::RunId;
+use meridian_model::order::Order;
 use meridian_model::run::Run;
 use meridian_model::{Epoch, Moment};
 
@@ -24,6 +25,8 @@ pub(super) enum Request {
     Read { asked: Moment },
     /// Write a run.
     Journal { attempt: u64, run: Arc<Run> },
+    /// Write what became of an order, or until when it lasts.
+    Mark(Order),
     /// Publish what a member says of itself.
     Member(MemberReport),
     /// Publish what a vantage point has seen.
@@ -40,6 +43,8 @@ pub(crate) struct Etcd {
     /// The epoch key: journal entries compare it.
     pub(crate) epoch: Epoch,
     pub(crate) runs: BTreeMap<RunId, (Arc<Run>, i64)>,
+    /// What was last ordered.
+    pub(super) order: Option<(Order, i64)>,
     pub(super) members: [Option<(MemberReport, i64)>; REGIONS_MAX],
     pub(super) sights: [Option<(Arc<Report>, i64)>; REGIONS_MAX],
     /// The region of the leader, and until when a new one is being elected.
@@ -226,6 +231,14 @@ impl World {
                 let revision = self.etcd.revision;
                 self.deliver(i, Event::Record { record: None, revision, asked: None });
             }
+            _ => {}
+        }
+        match &self.etcd.order {
+            Some((order, revision)) if *revision > seen => {
+                let order = order.clone();
+                self.deliver(i, Event::Ordered(Some(order)));
+            }
+            None if anew => self.deliver(i, Event::Ordered(None)),
             _ => {}
         }
         let runs = self.etcd.runs.values().filter(|(_, revision)| *revision > seen);

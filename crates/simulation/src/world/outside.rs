@@ -86,9 +86,15 @@ impl World {
         self.nodes[i].machine.as_ref().map(Machine::state)
     }
 
-    /// Everything is as it should be: one writer whose run is finished, everybody else streams from it.
+    /// Everything is as it should be: one writer whose run is finished, everybody else streams from it, and nobody
+    /// waits for an order that is void.
     #[must_use]
     pub fn protected(&self) -> bool {
+        self.redundant() && self.void_order().is_none()
+    }
+
+    /// One writer whose run is finished, and everybody else streams from it.
+    fn redundant(&self) -> bool {
         let members = 0..self.shape.members();
         let mut leaders = members.clone().filter(|i| self.state(*i) == Some(State::Leading));
         let (Some(leader), None) = (leaders.next(), leaders.next()) else { return false };
@@ -117,7 +123,7 @@ impl World {
         let timeline = |i: usize| self.nodes[i].db.log.timeline;
         let same = (1..self.shape.members()).all(|i| timeline(i) == timeline(0));
         let behind = !same || self.harm.wal_stuck.contains(&true);
-        self.hopeless |= behind || !self.protected() || self.harm.dead.contains(&true);
+        self.hopeless |= behind || !self.redundant() || self.harm.dead.contains(&true);
     }
 
     /// A person looks, and accepts the loss of data if nothing less helps.
@@ -152,8 +158,10 @@ impl World {
     /// What every machine is at, for people.
     #[must_use]
     pub fn needs(&self) -> String {
-        let said = |i: usize| self.explain(i);
-        (0..self.nodes.len()).map(said).collect::<Vec<_>>().join("; ")
+        let void =
+            self.void_order().map(|order| format!("order {} of epoch {} is open", order.id, order.epoch));
+        let said = (0..self.nodes.len()).map(|i| self.explain(i)).chain(void);
+        said.collect::<Vec<_>>().join("; ")
     }
 
     /// All faults have ended, and this is what became of it: the last laws are asked.

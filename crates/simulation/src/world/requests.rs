@@ -5,6 +5,7 @@ use std::sync::Arc;
 use meridian_failover::{Event, Expect, Outcome, Purpose, Swap};
 use meridian_model::Epoch;
 use meridian_model::group::GroupRecord;
+use meridian_model::order::{Order, OrderState};
 use meridian_model::run::Run;
 
 use super::etcd::{Etcd, Request};
@@ -71,7 +72,7 @@ impl World {
         let event = match request {
             Request::Swap(swap, _) => Event::Swapped { attempt: swap.attempt, outcome },
             Request::Journal { attempt, .. } => Event::Journalled { attempt: *attempt, outcome },
-            Request::Read { .. } | Request::Member(_) | Request::Sight(_) => return,
+            Request::Read { .. } | Request::Mark(_) | Request::Member(_) | Request::Sight(_) => return,
         };
         if self.draws.etcd.percent(85) {
             let wait = self.draws.etcd.between(GIVEN_UP.0, GIVEN_UP.1);
@@ -100,6 +101,10 @@ impl World {
                     None => (None, self.etcd.revision),
                 };
                 Some(Event::Record { record, revision, asked: Some(*asked) })
+            }
+            Request::Mark(order) => {
+                self.mark(order);
+                None
             }
             Request::Member(report) => {
                 self.etcd.revision += 1;
@@ -181,6 +186,28 @@ impl World {
         self.watcher.journalled(run);
         self.etcd.runs.insert(run.id.clone(), (Arc::clone(run), self.etcd.revision));
         Outcome::Done(self.written())
+    }
+
+    /// A person orders something.
+    pub(super) fn ordered(&mut self, order: &Order) {
+        self.etcd.revision += 1;
+        self.etcd.order = Some((order.clone(), self.etcd.revision));
+        self.written();
+    }
+
+    /// Only the order that stands there, and only while it is open.
+    fn mark(&mut self, order: &Order) {
+        let open = |there: &Order| there.id == order.id && there.state == OrderState::Open;
+        if self.etcd.order.as_ref().is_some_and(|(there, _)| open(there)) {
+            self.ordered(order);
+        }
+    }
+
+    /// An order of an earlier reign that still stands there as open.
+    #[must_use]
+    pub fn void_order(&self) -> Option<&Order> {
+        let order = self.etcd.order.as_ref().map(|(order, _)| order);
+        order.filter(|order| order.state == OrderState::Open && order.epoch < self.etcd.epoch)
     }
 
     /// A person's or a test's look at the record.

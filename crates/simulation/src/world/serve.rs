@@ -127,10 +127,10 @@ impl World {
             Command::Unhold { hold } => self.ask_to_hold(i, hold, None),
             // A write that is under way here goes on until the database stops; safety does not rest on it.
             Command::CutSessions => {}
-            // Nobody here waits for an order's end.
-            Command::ProlongOrder(_) => {}
+            Command::ProlongOrder(order) => self.send(i, Request::Mark(order)),
             Command::EndOrder(order) => {
                 self.say(|_| format!("{}: order {} ends: {:?}", word(i), order.id, order.state));
+                self.send(i, Request::Mark(order));
             }
             Command::Log { text, .. } => self.log(i, &text),
         }

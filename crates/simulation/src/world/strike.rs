@@ -112,14 +112,17 @@ impl World {
     pub(super) fn person_agrees(&mut self, accept_data_loss: bool) {
         let epoch = self.etcd.epoch;
         self.watcher.agreed(epoch, accept_data_loss);
-        for i in 0..self.shape.members() {
-            self.deliver(i, Event::Ordered(Some(self.order(Wish::Failover { accept_data_loss }, epoch))));
-        }
+        self.give(&self.order(Wish::Failover { accept_data_loss }, epoch));
     }
 
     /// A person wants the writer elsewhere.
     fn person_switches(&mut self, to: usize) {
-        let order = self.order(Wish::Switchover { to: region(to) }, self.etcd.epoch);
+        self.give(&self.order(Wish::Switchover { to: region(to) }, self.etcd.epoch));
+    }
+
+    /// It stands in etcd, and all members hear of it at once.
+    fn give(&mut self, order: &Order) {
+        self.ordered(order);
         for i in 0..self.shape.members() {
             self.deliver(i, Event::Ordered(Some(order.clone())));
         }

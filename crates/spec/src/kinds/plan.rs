@@ -362,6 +362,9 @@ form! {
         /// Its environment besides PATH and what Meridian tells it: `MERIDIAN_RUN`, `MERIDIAN_GROUP`,
         /// `MERIDIAN_FROM`, `MERIDIAN_TO`, `MERIDIAN_EPOCH` and `MERIDIAN_STEP`.
         optional env "env": At<Vec<(String, String)>>,
+        /// Secrets in its environment: each name with the file of the acting node that holds the value. In what the
+        /// program says, and in errors and reports, `***` stands for them.
+        optional env_files "envFiles": At<Vec<(String, String)>>,
         /// Where it runs. Default: the node's dataDir.
         optional directory "directory": PathBuf,
         /// How much of its output is kept, from the end. Default: 64KiB; at most 256KiB.

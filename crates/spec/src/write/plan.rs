@@ -117,6 +117,10 @@ fn exec(exec: &Exec) -> Yaml {
     map([
         ("command", list(exec.command.iter().map(text))),
         ("env", pairs(&exec.env)),
+        (
+            "envFiles",
+            Yaml::Map(exec.env_files.iter().map(|(name, file)| (name.clone(), path(file))).collect()),
+        ),
         ("directory", exec.directory.as_deref().map_or(Yaml::Nothing, path)),
         ("outputMax", text(bytes_text(u64::from(exec.output_max)))),
     ])

@@ -61,10 +61,12 @@ fn notify() -> impl Strategy<Value = Notify> {
 fn exec() -> impl Strategy<Value = Exec> {
     let words = proptest::collection::vec("\\PC{0,8}", 0..3);
     let env = proptest::collection::btree_map("[A-L_][A-Z_0-9]{0,6}", "\\PC{0,8}", 0..3);
-    ("/[a-z ]{1,8}", words, env, proptest::option::of(path()), 0..=262_144_u32).prop_map(
-        |(program, words, env, directory, output_max)| Exec {
+    let files = proptest::collection::btree_map("[N-Z][A-Z_0-9]{0,6}", path(), 0..2);
+    ("/[a-z ]{1,8}", words, env, files, proptest::option::of(path()), 0..=262_144_u32).prop_map(
+        |(program, words, env, files, directory, output_max)| Exec {
             command: [program].into_iter().chain(words).collect(),
             env: env.into_iter().collect(),
+            env_files: files.into_iter().collect(),
             directory,
             output_max,
         },

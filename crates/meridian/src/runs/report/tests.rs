@@ -171,8 +171,9 @@ fn a_planted_secret_is_in_nothing_that_is_printed() {
     let url = format!("https://hooks.example/{PLANTED}?token={PLANTED}");
     let page_check = Check::Http { url: url.clone(), status: 200, contains: None };
     let exec = Exec {
-        command: vec!["/bin/warm".to_owned()],
+        command: vec!["/bin/warm".to_owned(), format!("--token={PLANTED}")],
         env: vec![("TOKEN".to_owned(), PLANTED.to_owned())],
+        env_files: Vec::new(),
         directory: None,
         output_max: 1,
     };

@@ -1,6 +1,6 @@
 //! One step: what it does, and how.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use meridian_model::Name;
@@ -249,7 +249,7 @@ impl Maker<'_, '_> {
         check_placeholders(text, &PLACEHOLDERS, self.world.problems);
     }
 
-    pub(super) fn path(&self, written: &std::path::Path) -> PathBuf {
+    pub(super) fn path(&self, written: &Path) -> PathBuf {
         self.world.path(self.file, written)
     }
 
@@ -272,8 +272,13 @@ impl Maker<'_, '_> {
         if let Some(word) = command.value.iter().find(|word| word.value.contains('\0')) {
             problems.error(word.place, "no command can hold a NUL", "remove it");
         }
-        if let Some(env) = &form.env {
+        for env in [&form.env, &form.env_files].into_iter().flatten() {
             environment(env, problems);
+        }
+        let (open, files) = (given(form.env.as_ref()), given(form.env_files.as_ref()));
+        if let Some((name, env)) = twice(open, form.env_files.as_ref()) {
+            let message = format!("`{}` is in `env` and in `envFiles`", clip(name));
+            problems.error(env, message, "remove one of them");
         }
         let kept = form.output_max.map_or(OUTPUT_USUAL, |bytes| bytes.value.0);
         if let Some(written) = form.output_max.filter(|bytes| bytes.value.0 > OUTPUT_MAX) {
@@ -281,7 +286,8 @@ impl Maker<'_, '_> {
         }
         Some(Exec {
             command: command.value.iter().map(|word| word.value.clone()).collect(),
-            env: form.env.as_ref().map(|env| env.value.clone()).unwrap_or_default(),
+            env: open.to_vec(),
+            env_files: files.iter().map(|(name, file)| (name.clone(), self.path(Path::new(file)))).collect(),
             directory: form.directory.as_ref().map(|path| self.path(path)),
             output_max: u32::try_from(kept).unwrap_or(u32::MAX),
         })
@@ -300,6 +306,20 @@ fn wait(written: At<Duration>, problems: &mut Problems) -> Option<Task> {
 /// Runs count in milliseconds.
 fn whole_millis(duration: Duration) -> bool {
     !duration.is_zero() && duration.subsec_nanos().is_multiple_of(1_000_000)
+}
+
+fn given(env: Option<&At<Vec<(String, String)>>>) -> &[(String, String)] {
+    env.map(|env| env.value.as_slice()).unwrap_or_default()
+}
+
+/// A name that stands in both, and where the other one is.
+fn twice<'f>(
+    open: &[(String, String)],
+    files: Option<&'f At<Vec<(String, String)>>>,
+) -> Option<(&'f str, Place)> {
+    let files = files?;
+    let both = |(name, _): &&(String, String)| open.iter().any(|(other, _)| other == name);
+    files.value.iter().find(both).map(|(name, _)| (name.as_str(), files.place))
 }
 
 /// Names that programs can read, and none of those that Meridian sets itself.
