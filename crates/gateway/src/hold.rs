@@ -87,10 +87,11 @@ impl Hold {
         }
     }
 
-    /// Where the writer is being moved to, during a hold.
-    pub(crate) fn successor(&self) -> Option<RegionName> {
+    /// Where the writer is being moved to, and for which epoch, during a hold.
+    pub(crate) fn successor(&self) -> Option<(RegionName, Epoch)> {
         self.remaining()?;
-        self.told().successor.clone()
+        let told = self.told();
+        Some((told.successor.clone()?, told.hold.epoch.next()))
     }
 
     /// Ends that hold, and what is asked of it later; a later hold goes on.
@@ -168,12 +169,28 @@ pub(crate) struct Turns {
     epoch: Epoch,
     /// Another gateway holds it.
     held_elsewhere: bool,
+    /// It came before this region is the writer: it only logs in, and nothing begins.
+    early: bool,
     busy: bool,
 }
 
 impl Turns {
     pub(crate) const fn new(gate: Arc<Gate>, epoch: Epoch, held_elsewhere: bool) -> Self {
-        Self { gate, epoch, held_elsewhere, busy: false }
+        Self { gate, epoch, held_elsewhere, early: false, busy: false }
+    }
+
+    /// Of a session that another gateway sent before this region is the writer.
+    pub(crate) const fn early(gate: Arc<Gate>, epoch: Epoch) -> Self {
+        Self { gate, epoch, held_elsewhere: true, early: true, busy: false }
+    }
+
+    pub(crate) const fn is_early(&self) -> bool {
+        self.early
+    }
+
+    /// This region is the writer now.
+    pub(crate) fn let_in(&mut self) {
+        self.early = false;
     }
 
     /// A transaction may begin, and is counted from now on.
@@ -202,7 +219,7 @@ impl Turns {
 
     /// What is not begun must wait.
     pub(crate) fn is_held(&self) -> bool {
-        !self.held_elsewhere && self.gate.hold().holds(self.epoch)
+        self.early || (!self.held_elsewhere && self.gate.hold().holds(self.epoch))
     }
 
     pub(crate) const fn is_busy(&self) -> bool {
@@ -280,6 +297,8 @@ mod tests {
         assert!(!fence.hold(&group(), hold(1, 1), Moment::ZERO, "the first"));
         assert!(!session.begin(), "the second goes on");
         assert_eq!((gate.hold().successor(), gate.hold().reason()), (None, "the second".to_owned()));
+        fence.expect(&group(), hold(1, 2), crate::testing::there());
+        assert_eq!(gate.hold().successor(), Some((crate::testing::there(), Epoch(2))));
         fence.release(&group(), hold(1, 2));
         assert!(!fence.hold(&group(), hold(1, 2), soon(), "the second"), "asked again before its end came");
         assert!(session.begin());
