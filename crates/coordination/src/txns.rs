@@ -15,11 +15,24 @@ use crate::store::{Compare, Txn};
 #[must_use]
 pub fn claim(keys: &Keys, seen: Option<i64>, record: &GroupRecord, run: Option<&Run>) -> Txn {
     let key = keys.record(&record.group);
+    let unchanged = match seen {
+        Some(revision) => Compare::Revision(key, revision),
+        None => Compare::Absent(key),
+    };
+    begin_reign(keys, unchanged, record, run)
+}
+
+/// The same for a successor whom the old holder has told by which record it hands over: if that is what is there. No
+/// two writes of a record are alike, for each has a `renewal` of its own, so this is as good as a revision.
+#[must_use]
+pub fn take_over(keys: &Keys, told: &GroupRecord, record: &GroupRecord, run: Option<&Run>) -> Txn {
+    begin_reign(keys, Compare::Value(keys.record(&record.group), encode(told)), record, run)
+}
+
+fn begin_reign(keys: &Keys, unchanged: Compare, record: &GroupRecord, run: Option<&Run>) -> Txn {
+    let key = keys.record(&record.group);
     let mut txn = Txn {
-        compare: vec![match seen {
-            Some(revision) => Compare::Revision(key.clone(), revision),
-            None => Compare::Absent(key.clone()),
-        }],
+        compare: vec![unchanged],
         put: vec![(key, encode(record)), (keys.epoch(&record.group), encode(&record.epoch))],
         delete: Vec::new(),
     };

@@ -35,8 +35,8 @@ pub enum Command {
     },
     /// Publish what this member tells the group (a plain put; its failure needs no event).
     Report(MemberReport),
-    /// Tell every other member, directly and at once, that this renewal is about to be sent. No answer is
-    /// waited for; what does not arrive only makes expiry later.
+    /// Tell every other member, directly and at once, that this renewal (or this hand-over) is about to be sent. No
+    /// answer is waited for; what does not arrive only makes expiry, or the successor, later.
     Announce(Announcement),
     /// Ask a member for a promise; ends in [`crate::Event::PromiseAnswer`], or in nothing.
     AskPromise {
@@ -170,12 +170,15 @@ pub enum Purpose {
 }
 
 /// What the record must be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Expect {
     /// There must be none.
     Absent,
     /// Its mod revision must be this.
     Revision(i64),
+    /// It must be exactly this one, which its holder has told of and etcd has not shown yet: it comes after this
+    /// revision.
+    Told(Box<GroupRecord>, i64),
 }
 
 /// What to do with the local database. All are idempotent.

@@ -99,7 +99,9 @@ impl Lease {
         self.ghosts.extend(self.pending.take());
         while self.ghosts.len() > GHOSTS_MAX {
             let oldest = self.ghosts.pop_front();
-            if let Some(Expect::Revision(revision)) = oldest.map(|attempt| attempt.expect) {
+            if let Some(Expect::Revision(revision) | Expect::Told(_, revision)) =
+                oldest.map(|attempt| attempt.expect)
+            {
                 self.forgotten = self.forgotten.max(revision);
             }
         }
@@ -110,6 +112,8 @@ impl Lease {
     pub(crate) fn possible(&self, revision: i64) -> impl Iterator<Item = &GroupRecord> {
         let lives = move |attempt: &&Attempt| match attempt.expect {
             Expect::Revision(expected) => expected >= revision,
+            // The record that it was told of may come to be at any time.
+            Expect::Told(..) => true,
             Expect::Absent => false,
         };
         self.pending.iter().chain(&self.ghosts).filter(lives).map(|attempt| &attempt.record)
@@ -126,7 +130,7 @@ impl Lease {
             Outcome::Lost => {
                 if let (true, Some(lost)) = (pending, self.pending.take()) {
                     self.stale = Some(match lost.expect {
-                        Expect::Revision(revision) => revision,
+                        Expect::Revision(revision) | Expect::Told(_, revision) => revision,
                         Expect::Absent => 0,
                     });
                 }

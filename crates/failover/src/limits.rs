@@ -56,6 +56,8 @@ pub(crate) const MOVES_MAX: usize = 8;
 pub(crate) const EARLY_TRIES: u32 = 10;
 /// An orderly stop within a switchover may take so long; a checkpoint went before it.
 pub(crate) const STOP_IN_ORDER: Duration = Duration::from_secs(3);
+/// A successor that had everything so long ago lacks little now; after that it is asked once more before the stop.
+pub(crate) const CAUGHT_UP_LASTS: Duration = Duration::from_secs(1);
 /// Gateways hold so much longer than a switchover may take at most, for the way of the news.
 pub(crate) const HOLD_BEYOND: Duration = Duration::from_secs(2);
 /// Gateways hold writes for so long at a time while the RPO is not kept: a writer that is lost holds nobody for long.

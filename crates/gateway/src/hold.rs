@@ -89,15 +89,15 @@ impl Hold {
         }
     }
 
-    /// Where the writer is being moved to, during a hold. A switchover that succeeds ends no hold: what is still asked
-    /// of the old writer must go on waiting. But from the first writer of a later epoch on the move is over, and so is
-    /// what its successor was named for: every session that has moved there would call on it once more, and keep that
-    /// connection until the hold ends by itself. This also holds for a name that comes later.
-    pub(crate) fn successor(&self) -> Option<RegionName> {
+    /// Where the writer is being moved to, and for which epoch, during a hold. A switchover that succeeds ends no hold:
+    /// what is still asked of the old writer must go on waiting. But from the first writer of a later epoch on the move
+    /// is over, and so is what its successor was named for: every session that has moved there would call on it once
+    /// more, and keep that connection until the hold ends by itself. This also holds for a name that comes later.
+    pub(crate) fn successor(&self) -> Option<(RegionName, Epoch)> {
         self.remaining()?;
         let told = self.told();
         let over = told.hold.epoch.0 < self.written.load(Ordering::SeqCst);
-        told.successor.clone().filter(|_| !over)
+        Some((told.successor.clone().filter(|_| !over)?, told.hold.epoch.next()))
     }
 
     /// There is a writer of that epoch.
@@ -180,12 +180,28 @@ pub(crate) struct Turns {
     epoch: Epoch,
     /// Another gateway holds it.
     held_elsewhere: bool,
+    /// It came before this region is the writer: it only logs in, and nothing begins.
+    early: bool,
     busy: bool,
 }
 
 impl Turns {
     pub(crate) const fn new(gate: Arc<Gate>, epoch: Epoch, held_elsewhere: bool) -> Self {
-        Self { gate, epoch, held_elsewhere, busy: false }
+        Self { gate, epoch, held_elsewhere, early: false, busy: false }
+    }
+
+    /// Of a session that another gateway sent before this region is the writer.
+    pub(crate) const fn early(gate: Arc<Gate>, epoch: Epoch) -> Self {
+        Self { gate, epoch, held_elsewhere: true, early: true, busy: false }
+    }
+
+    pub(crate) const fn is_early(&self) -> bool {
+        self.early
+    }
+
+    /// This region is the writer now.
+    pub(crate) fn let_in(&mut self) {
+        self.early = false;
     }
 
     /// A transaction may begin, and is counted from now on.
@@ -214,7 +230,7 @@ impl Turns {
 
     /// What is not begun must wait.
     pub(crate) fn is_held(&self) -> bool {
-        !self.held_elsewhere && self.gate.hold().holds(self.epoch)
+        self.early || (!self.held_elsewhere && self.gate.hold().holds(self.epoch))
     }
 
     pub(crate) const fn is_busy(&self) -> bool {
@@ -292,6 +308,8 @@ mod tests {
         assert!(!fence.hold(&group(), hold(1, 1), Moment::ZERO, "the first"));
         assert!(!session.begin(), "the second goes on");
         assert_eq!((gate.hold().successor(), gate.hold().reason()), (None, "the second".to_owned()));
+        fence.expect(&group(), hold(1, 2), crate::testing::there());
+        assert_eq!(gate.hold().successor(), Some((crate::testing::there(), Epoch(2))));
         fence.release(&group(), hold(1, 2));
         assert!(!fence.hold(&group(), hold(1, 2), soon(), "the second"), "asked again before its end came");
         assert!(session.begin());

@@ -11,7 +11,9 @@
 //! regions are told to hold (`hold.rs`): from [`Fence::hold`] on no new transaction begins, what clients ask
 //! stays in a bounded buffer and then with them; [`Fence::quiet`] says when the last transaction has ended,
 //! [`Fence::cut`] ends those that take too long. The hold ends at its moment, with [`Fence::release`], or for
-//! each session with a writer of a higher epoch. A higher epoch of the *same* writer moves nobody.
+//! each session with a writer of a higher epoch. A higher epoch of the *same* writer moves nobody. While sessions are
+//! held they log in at the next writer, a standby still ([`Fence::expect`]); its gateway lets nothing but the login pass
+//! before it is the writer, and from then on stands before them as before all others.
 //!
 //! What can be carried to another server: the startup parameters, settings (`SET`, also within a committed
 //! transaction), and prepared statements of the protocol, up to [`KEPT_MAX`](protocol::tracker::KEPT_MAX) bytes.
@@ -53,6 +55,7 @@ mod route;
 mod seek;
 mod server;
 mod session;
+mod settle;
 mod stream;
 #[cfg(test)]
 mod testing;

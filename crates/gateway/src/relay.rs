@@ -15,7 +15,7 @@ use crate::hold::Turns;
 use crate::pipe::{Pipe, PipeEnd};
 use crate::protocol::{Dialogue, FrameError, Tracker};
 use crate::route::Target;
-use crate::stream::{Client, Stall};
+use crate::stream::{Client, Guard, Stall};
 use crate::upstream::Server;
 use crate::waiting::Held;
 use crate::watch::{FromClient, FromServer, LastWords, Watch};
@@ -132,9 +132,26 @@ impl<'a> Relay<'a> {
         self.watch.turns.as_ref().is_some_and(Turns::is_held_elsewhere)
     }
 
-    /// Its server asked for SCRAM.
-    pub(crate) fn asked_for_scram(&self) -> bool {
-        self.watch.tracker.as_ref().is_some_and(|tracker| tracker.asked_for_scram())
+    /// It came before this region is the writer.
+    pub(crate) fn is_early(&self) -> bool {
+        self.watch.turns.as_ref().is_some_and(Turns::is_early)
+    }
+
+    /// This region is the writer now: from here on the session is like all others, behind the fence.
+    pub(crate) fn let_in(&mut self, guard: Option<Guard>) {
+        self.client.guard(guard);
+        let logs_in = !self.watch.dialogue.idle();
+        if let Some(turns) = &mut self.watch.turns {
+            turns.let_in();
+            if logs_in {
+                turns.begin();
+            }
+        }
+    }
+
+    /// What the session has set up, if it can be moved.
+    pub(crate) fn tracker(&self) -> Option<&Tracker> {
+        self.watch.tracker.as_deref()
     }
 
     /// Why the session cannot go on at another server now, if it cannot.

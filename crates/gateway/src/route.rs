@@ -54,7 +54,7 @@ pub(crate) struct Routes {
     pub(crate) fenced_here: bool,
     /// That fence is closed.
     pub(crate) shut: bool,
-    /// The other region to which the writer is being moved.
+    /// Where the writer will be, while it is being moved: the gateway of another region, or the database of this one.
     pub(crate) next: Option<Target>,
     /// Whether sessions of the write port may begin something. A change of it must reach them too.
     pub(crate) orders: Orders,
@@ -65,6 +65,8 @@ pub(crate) struct Routes {
 pub(crate) enum Stance {
     /// It stays, under that epoch.
     Stays(Epoch),
+    /// It came before this region is the writer, and goes on waiting for that.
+    Waits,
     /// It must leave its server, and why.
     Leaves(String),
 }
@@ -104,7 +106,7 @@ impl Routes {
             Target { region: reader.region, address: reader.database, epoch, local, hop: false }
         });
         let read = readers.filter(|target| !(target.local && shut)).collect();
-        let next = successor(view, group, gate, epoch.next());
+        let next = successor(view, group, gate);
         Self { epoch, write, read, fenced_here, shut, next, orders: gate.hold().orders() }
     }
 
@@ -151,6 +153,29 @@ impl Routes {
     }
 }
 
+impl Routes {
+    /// Where a session goes that another gateway sent before this region is the writer: it logs in already.
+    pub(crate) fn targets_of_early(&self) -> &[Target] {
+        match (&self.write, &self.next) {
+            (Ok(now), _) if now.local => std::slice::from_ref(now),
+            (_, Some(next)) if next.local => std::slice::from_ref(next),
+            _ => &[],
+        }
+    }
+
+    /// Whether such a session may stay, and begin.
+    pub(crate) fn stance_of_early(&self, target: &Target) -> Stance {
+        match self.targets_of_early() {
+            [now] if now.address != target.address => {
+                Stance::Leaves("the database of this region has moved".to_owned())
+            }
+            [now] if self.write.as_ref() == Ok(now) => Stance::Stays(now.epoch),
+            [_] => Stance::Waits,
+            _ => Stance::Leaves("the writer is not being moved to this region any more".to_owned()),
+        }
+    }
+}
+
 /// Publishes routes until the views or all readers of the routes are gone. After the views are gone
 /// the fence still counts: the last view goes on (static stability).
 pub(crate) async fn keep(
@@ -191,9 +216,14 @@ fn publish(group: &GroupName, view: &View, gate: &Gate, routes: &watch::Sender<A
     });
 }
 
-/// The gateway of the region to which the writer is being moved, if it is another one.
-fn successor(view: &View, group: &GroupName, gate: &Gate, epoch: Epoch) -> Option<Target> {
-    let region = gate.hold().successor().filter(|region| *region != view.here)?;
+/// The region to which the writer is being moved.
+fn successor(view: &View, group: &GroupName, gate: &Gate) -> Option<Target> {
+    let (region, epoch) = gate.hold().successor()?;
+    if region == view.here {
+        let database = view.system.databases.iter().find(|d| &d.name == group)?;
+        let address = database.member(&region)?.address;
+        return Some(Target { region, address, epoch, local: true, hop: false });
+    }
     let gateway = view.system.region(&region)?.node.gateway_write;
     let address = nth(gateway, position(view, group));
     Some(Target { region, address, epoch, local: false, hop: true })

@@ -107,7 +107,7 @@ impl Caller {
     }
 
     /// The startup packet as that target gets it.
-    fn packet(&self, port: Port, target: &Target) -> Vec<u8> {
+    pub(crate) fn packet(&self, port: Port, target: &Target) -> Vec<u8> {
         let startup = self.startup.clone();
         let startup = match port {
             Port::Read => startup.with("default_transaction_read_only", "on"),
@@ -162,7 +162,7 @@ impl<'a> Search<'a> {
         loop {
             let routes = Arc::clone(&self.routes.borrow_and_update());
             let mut changes = self.routes.clone();
-            let tried = routes.targets(self.door.port, self.caller.hopped);
+            let tried = self.targets(&routes);
             tokio::select! {
                 biased;
                 tried = self.try_all(&routes) => match tried {
@@ -190,18 +190,26 @@ impl<'a> Search<'a> {
         let mut changes = self.routes.clone();
         // The keeper ends only with the server of this session.
         while changes.changed().await.is_ok() {
-            if changes.borrow_and_update().targets(self.door.port, self.caller.hopped) != tried {
+            if self.targets(&changes.borrow_and_update()) != tried {
                 return;
             }
         }
         std::future::pending().await
     }
 
+    fn targets<'r>(&self, routes: &'r Routes) -> &'r [Target] {
+        match self.caller.early && self.door.port == Port::Write {
+            true => routes.targets_of_early(),
+            false => routes.targets(self.door.port, self.caller.hopped),
+        }
+    }
+
     /// Tries each target once; says why none took the session.
     async fn try_all(&self, routes: &Routes) -> Result<Server, Failure> {
         let mut why = None;
-        for target in routes.targets(self.door.port, self.caller.hopped) {
-            match self.try_one(target).await {
+        for target in self.targets(routes) {
+            let early = self.caller.early && routes.write.as_ref() != Ok(target);
+            match self.try_one(target, early).await {
                 Err(Failure::Again(because)) => {
                     why = Some(format!("the database in `{}`: {because}", target.region));
                 }
@@ -211,20 +219,12 @@ impl<'a> Search<'a> {
         Err(Failure::Again(why.unwrap_or_else(|| routes.why_nowhere(self.door.port))))
     }
 
-    async fn try_one(&self, target: &Target) -> Result<Server, Failure> {
+    async fn try_one(&self, target: &Target, early: bool) -> Result<Server, Failure> {
         let again = |why: &dyn ToString| Failure::Again(why.to_string());
         self.begins(target.epoch).map_err(|why| again(&why))?;
-        let mut packet = self.caller.packet(self.door.port, target);
+        let packet = self.caller.packet(self.door.port, target);
         if let Some(journey) = self.journey {
-            let (upstream, pass) = match journey.called_on(target).await {
-                Some(answered) => answered,
-                None => {
-                    let pass = journey.greet(target, &mut packet).await?;
-                    (reach(target, &packet, ANSWER_MAX).await.map_err(|e| again(&e))?, pass)
-                }
-            };
-            journey.may_enter(target, self.first)?;
-            let (upstream, key) = journey.settle(upstream, pass).await?;
+            let (upstream, key) = journey.enter(target, self.first, packet).await?;
             let turns = Turns::new(Arc::clone(&self.door.gate), target.epoch, false);
             return Ok(Server { upstream, turns: Some(turns), key });
         }
@@ -232,7 +232,11 @@ impl<'a> Search<'a> {
         // The login is under way from now on, unless a hold has begun: the server has heard nothing but
         // the startup packet.
         let turns = (self.door.port == Port::Write).then(|| {
-            let mut turns = Turns::new(Arc::clone(&self.door.gate), target.epoch, self.caller.hopped);
+            let gate = Arc::clone(&self.door.gate);
+            if early {
+                return Turns::early(gate, target.epoch);
+            }
+            let mut turns = Turns::new(gate, target.epoch, self.caller.hopped);
             turns.begin();
             turns
         });

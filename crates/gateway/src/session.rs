@@ -25,6 +25,7 @@ use tracing::Instrument;
 use crate::door::{Door, Phase};
 use crate::end::{End, Refusal};
 use crate::hello::{self, Greeting, HELLO_MAX};
+use crate::hold::Turns;
 use crate::moving::{Leave, Mover};
 use crate::protocol::{CancelKey, Fault, Startup, Tracker};
 use crate::relay::{Baggage, Event, Relay};
@@ -128,7 +129,8 @@ async fn converse(door: &Arc<Door>, client: &mut Client, caller: Caller, found: 
     let tracker = mover.is_some().then(Box::<Tracker>::default);
     let mut baggage = Baggage { said, tracker, ..Baggage::default() };
     let (end, may_speak) = loop {
-        client.guard(guard(door, &server.upstream.target));
+        let early = server.turns.as_ref().is_some_and(Turns::is_early);
+        client.guard(guard(door, &server.upstream.target).filter(|_| !early));
         let mut relay = match Relay::new(door, client, server, baggage) {
             Ok(relay) => relay,
             Err(error) => break (End::Nonsense(error), true),
@@ -172,12 +174,23 @@ async fn attend(door: &Arc<Door>, relay: &mut Relay<'_>, mut mover: Option<&mut 
     let mut cuts = routes.borrow().orders.cuts;
     loop {
         let now = Arc::clone(&routes.borrow_and_update());
-        match now.stance(door.port, relay.target()) {
-            Stance::Stays(epoch) => relay.raise(epoch),
+        let early = relay.is_early();
+        let stance = match early {
+            true => now.stance_of_early(relay.target()),
+            false => now.stance(door.port, relay.target()),
+        };
+        match stance {
+            Stance::Stays(epoch) => {
+                if early {
+                    relay.let_in(guard(door, relay.target()));
+                }
+                relay.raise(epoch);
+            }
+            Stance::Waits => {}
             Stance::Leaves(why) => return part(door, relay, why),
         }
         if let Some(mover) = &mut mover {
-            mover.follow(door, now.next.as_ref(), relay.asked_for_scram());
+            mover.follow(door, now.next.as_ref(), relay.tracker());
         }
         if std::mem::replace(&mut cuts, now.orders.cuts) < now.orders.cuts && relay.is_busy() {
             return Parting::Ends(End::Cut);

@@ -49,6 +49,8 @@ impl Watch<'_> {
     fn may_pass(&mut self, tag: u8) -> bool {
         let Some(turns) = &mut self.turns else { return true };
         match tag {
+            // Only the login, and a goodbye: what a standby does for them, no fence need hold back.
+            _ if turns.is_early() => matches!(tag, b'p' | b'X'),
             b'X' | b'd' | b'c' | b'f' => true,
             _ if self.dialogue.idle() => turns.begin(),
             _ if self.dialogue.undecided() => !turns.is_held(),

@@ -235,8 +235,8 @@ pub struct MemberReport {
     pub reported_at: Timestamp,
 }
 
-/// What a holder tells every member directly, just before it sends a renewal to etcd, and when clients can write
-/// there. Who has heard of a renewal counts the holder's lease from then, and not from when etcd shows it, which
+/// What a holder tells every member directly, just before it sends a renewal to etcd or hands the lease over, and when
+/// clients can write there. Who has heard of a renewal counts the holder's lease from then, and not from when etcd shows it, which
 /// may be an election later. It gives no right and takes none: the right is counted from before it was told.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Announcement {
@@ -252,6 +252,10 @@ pub struct Announcement {
     /// version does not say.
     #[serde(default)]
     pub writes: bool,
+    /// The record by which the lease is being handed over, with that number: the successor need not wait until etcd
+    /// shows it. It still gives no right: what is claimed by it is won only if etcd has exactly this record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hands_over: Option<Box<GroupRecord>>,
 }
 
 /// What a member answers to a holder that cannot reach etcd: until the promise ends it will neither

@@ -81,13 +81,15 @@ impl Asker {
         Self { address, secret, kept: None }
     }
 
-    /// So that the next question need not wait for a connection. A failure shows when something is asked.
-    pub(crate) async fn connect(&mut self, deadline: Duration) {
+    /// So that the next question need not wait for a connection. Says whether there is one; what is wrong shows when
+    /// something is asked.
+    pub(crate) async fn connect(&mut self, deadline: Duration) -> bool {
         if self.kept.as_ref().is_none_or(|kept| kept.sender.is_closed())
             && let Ok(Ok(opened)) = tokio::time::timeout(deadline, Connection::open(self.address)).await
         {
             self.kept = Some(opened);
         }
+        self.kept.is_some()
     }
 
     /// # Errors

@@ -22,9 +22,9 @@ impl Member {
         }
         let turns = self.in_recovery().await?;
         if turns {
-            // Slots first: a standby that is re-pointed meets the slot that it needs.
-            self.make_slots_for_others().await?;
             PROMOTE.run("the promotion", self.turn()).await?;
+        } else {
+            self.make_slots_for_others().await?;
         }
         self.configure(None)?;
         self.layout.signal_standby(true)?;
@@ -46,6 +46,10 @@ impl Member {
         for look in 0_u32.. {
             if look % LOOKS_PER_CALL == 0 {
                 self.call_on().await?;
+            }
+            if look == 0 {
+                // While it turns: a standby that is re-pointed meets the slot that it needs.
+                self.make_slots_for_others().await?;
             }
             if !self.in_recovery().await? {
                 break;

@@ -89,6 +89,22 @@ async fn journal(store: Arc<dyn Store>) {
     assert_eq!(journal.runs(1).await.unwrap().runs.len(), 1);
 }
 
+/// A successor was told of the record by which the lease is handed to it; it waits for no revision.
+#[tokio::test(start_paused = true)]
+async fn a_reign_begins_after_the_very_record_that_was_told() {
+    let store = Memory::new();
+    let claimed = claim(&store, None, 1).await;
+    let told = GroupRecord { released: true, ..record(1, 1) };
+    let take_over = || txns::take_over(&keys(), &told, &record(2, 2), Some(&run(2)));
+    assert_eq!(store.commit(take_over()).await.unwrap(), Commit::Lost, "it is not there yet");
+    let other = GroupRecord { renewal: 3, ..told.clone() };
+    let released = done(&store, txns::renew(&keys(), claimed, &other)).await;
+    assert_eq!(store.commit(take_over()).await.unwrap(), Commit::Lost, "another one is");
+    done(&store, txns::renew(&keys(), released, &told)).await;
+    done(&store, take_over()).await;
+    assert_eq!(store.commit(take_over()).await.unwrap(), Commit::Lost, "it was taken");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_lost_answer_is_found_again() {
     let store = Memory::new();

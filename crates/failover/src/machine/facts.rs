@@ -39,6 +39,10 @@ pub(super) struct Facts {
     pub(super) record_known: bool,
     /// The last record seen.
     pub(super) record: Option<GroupRecord>,
+    /// The last record of etcd, while the present one is only what its holder has told.
+    pub(super) shown: Option<GroupRecord>,
+    /// By its holder's word the lease is being handed over with this record.
+    pub(super) told: Option<GroupRecord>,
     pub(super) revision: i64,
     /// When this revision, or the announcement of it, became known: expiry is counted from here.
     pub(super) learned_at: Moment,
@@ -94,6 +98,8 @@ impl Default for Facts {
             last_streamed: None,
             record_known: false,
             record: None,
+            shown: None,
+            told: None,
             revision: 0,
             learned_at: Moment::ZERO,
             news_at: Moment::ZERO,
@@ -180,7 +186,10 @@ impl Facts {
     }
 
     /// Remembers that this renewal was announced; of a repetition the first time counts.
-    pub(super) fn heard_of(&mut self, announcement: Announcement, now: Moment) {
+    pub(super) fn heard_of(&mut self, mut announcement: Announcement, now: Moment) {
+        if let Some(told) = announcement.hands_over.take() {
+            self.told = Some(*told);
+        }
         if self.announced.iter().any(|(known, _)| *known == announcement) {
             return;
         }

@@ -1,8 +1,9 @@
 //! A switchover, from both sides: nothing is lost, and nobody waits longer than a pause.
 //!
 //! The old writer does what the plan wants before its demotion (`runner/early.rs`), prepares a short stop, has
-//! all gateways hold new transactions, lets the running ones end, waits until the successor has everything, stops in good order and gives the lease to the successor
-//! by a token that stands in the record. Until the stop, calling off costs nothing: the held transactions go
+//! all gateways hold new transactions, lets the running ones end while the successor catches up, stops in good order
+//! (the successor gets the rest) and gives the lease to it by a token that stands in the record. It tells the successor
+//! of that record directly, besides. Until the stop, calling off costs nothing: the held transactions go
 //! on where they were. After it, the database is started again. The successor replays what it has
 //! received beyond the place in the token, claims and promotes.
 
@@ -20,7 +21,7 @@ use super::closing::Ended;
 use super::rules::{Ruling, no, secs};
 use crate::command::{Command, DatabaseAction as Action};
 use crate::explain::{Rule, RuleState};
-use crate::limits::STOP_IN_ORDER;
+use crate::limits::{CAUGHT_UP_LASTS, STOP_IN_ORDER};
 use crate::table::{State, Trigger};
 
 /// What the holder knows of orders, and of the one that it is carrying out.
@@ -40,7 +41,8 @@ pub(super) struct Hand {
     pub(super) order: Order,
     pub(super) to: RegionName,
     pub(super) prepared: bool,
-    pub(super) caught_up: bool,
+    /// When the successor was last known to have everything that was written some time before.
+    pub(super) caught_up: Option<Moment>,
     /// Where the shutdown checkpoint begins.
     pub(super) stopped: Option<(WalPosition, Timestamp)>,
     pub(super) failed: Option<String>,
@@ -137,7 +139,7 @@ impl Machine {
             early_over: early.is_none(),
             early,
             prepared: false,
-            caught_up: false,
+            caught_up: None,
             stopped: None,
             failed: None,
             held_since: self.at.now,
@@ -268,13 +270,26 @@ impl Machine {
         match self.state {
             State::Preparing if !hand.early_over => self.look_at_early_steps(),
             State::Preparing if hand.prepared => self.go(Trigger::Prepared, State::Draining),
-            State::Draining if hand.caught_up => self.go(Trigger::Drained, State::HandingOver),
-            State::Draining => self.wait_for_quiet(),
+            State::Draining => self.drain(),
             State::HandingOver if hand.stopped.is_some() => {
                 self.go(Trigger::StoppedInOrder, State::Releasing);
             }
             _ => {}
         }
+    }
+
+    fn drain(&mut self) {
+        if self.is_quiet() && self.has_just_caught_up() {
+            self.go(Trigger::Drained, State::HandingOver);
+        } else {
+            self.wait_for_quiet();
+        }
+    }
+
+    /// The successor lacks at most what was written in the last moments.
+    fn has_just_caught_up(&self) -> bool {
+        let caught_up = self.handing.now.as_ref().and_then(|hand| hand.caught_up);
+        caught_up.is_some_and(|at| self.at.now < at + CAUGHT_UP_LASTS)
     }
 
     pub(super) fn call_off(&mut self, reason: String) {
@@ -296,7 +311,11 @@ impl Machine {
         let (to, limits) = (hand.to.clone(), self.config.switchover);
         match self.state {
             State::Preparing if hand.early_over && !hand.prepared => Some(Action::PrepareHandover { to }),
-            State::Draining if !hand.caught_up && self.is_quiet() => {
+            // Beside the waiting for what is under way, and once more if that takes long: what is written in between is
+            // little, and the stop waits for it.
+            State::Draining
+                if hand.caught_up.is_none() || (self.is_quiet() && !self.has_just_caught_up()) =>
+            {
                 Some(Action::CatchUp { to, within: limits.catch_up })
             }
             State::HandingOver if hand.stopped.is_none() => {
@@ -310,8 +329,10 @@ impl Machine {
     pub(super) fn handed_on(&mut self, action: &Action) {
         let Some(hand) = &mut self.handing.now else { return };
         match action {
+            // Of an earlier one, to another member, that was called off meanwhile.
+            Action::PrepareHandover { to } | Action::CatchUp { to, .. } if *to != hand.to => {}
             Action::PrepareHandover { .. } => hand.prepared = true,
-            Action::CatchUp { .. } => hand.caught_up = true,
+            Action::CatchUp { .. } => hand.caught_up = Some(self.at.now),
             // The successor proves with it that it has everything: none is no proof.
             _ if self.facts.database.received == WalPosition::default() => {
                 hand.failed = Some("where its log ends after the stop is not known".to_owned());

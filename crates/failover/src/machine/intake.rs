@@ -139,6 +139,7 @@ impl Machine {
         self.facts.learned_at = learned_at;
         self.facts.confirmed = None;
         self.facts.record = Some(record);
+        self.facts.shown = None;
         self.facts.record_known = true;
     }
 

@@ -95,6 +95,9 @@ impl Machine {
     /// What a state begins with.
     pub(super) fn enter(&mut self, state: State) {
         self.driver.fresh();
+        if !matches!(state, State::TakingOver | State::Claiming) {
+            self.believe_etcd_alone();
+        }
         match state {
             State::Sealing => {
                 self.memory.sealed = self.facts.record.as_ref().map(|r| r.epoch);
@@ -122,7 +125,11 @@ impl Machine {
                 }
             }
             State::Draining => self.begin_draining(),
-            State::TakingOver => self.driver.replayed = false,
+            State::TakingOver => {
+                self.driver.replayed = false;
+                // A claim by the old writer's word may have come before what it told of: the next one need not wait.
+                self.lease.last_sent = None;
+            }
             State::Claiming => self.lease.claimed = false,
             State::Resuming => self.lease.last_sent = None,
             _ => {}
@@ -227,7 +234,7 @@ impl Machine {
         if self.facts.diverged || self.seems_diverged() {
             return self.go(Trigger::Diverged, State::Rejoining);
         }
-        if self.may_take_over(self.at.now).is_ok() {
+        if self.may_take_over(self.at.now).is_ok() || self.believes_what_is_told() {
             return self.go(Trigger::HandedOver, State::TakingOver);
         }
         match self.may_seal(self.at.now) {

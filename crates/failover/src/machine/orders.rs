@@ -106,9 +106,11 @@ impl Machine {
             return;
         }
         let Some(wish) = self.wish() else { return };
-        let expect = match &self.facts.record {
-            Some(_) => Expect::Revision(self.facts.revision),
-            None => Expect::Absent,
+        let revision = self.facts.revision;
+        let expect = match (&self.facts.record, &self.facts.shown) {
+            (Some(told), Some(_)) => Expect::Told(Box::new(told.clone()), revision),
+            (Some(_), None) => Expect::Revision(revision),
+            (None, _) => Expect::Absent,
         };
         let record = self.next_record(&wish);
         self.lease.says_made = record.made;
@@ -117,13 +119,13 @@ impl Machine {
         let attempt = Attempt {
             number,
             purpose,
-            expect,
+            expect: expect.clone(),
             record: record.clone(),
             run: run.clone(),
             sent_at: self.at.now,
         };
         self.lease.sent(attempt);
-        if purpose == Purpose::Renew {
+        if purpose == Purpose::Renew || record.handover.is_some() {
             out.extend(self.announce(&record));
         }
         out.push(Command::Swap(Box::new(Swap { attempt: number, purpose, expect, record, run })));
@@ -132,7 +134,8 @@ impl Machine {
     fn announce(&self, record: &GroupRecord) -> Option<Command> {
         let (group, holder) = (record.group.clone(), record.holder.clone());
         let (epoch, renewal, writes) = (record.epoch, record.renewal, self.state.serves());
-        let announcement = Announcement { group, holder, epoch, renewal, writes };
+        let hands_over = record.handover.is_some().then(|| Box::new(record.clone()));
+        let announcement = Announcement { group, holder, epoch, renewal, writes, hands_over };
         (!self.others.is_empty()).then_some(Command::Announce(announcement))
     }
 

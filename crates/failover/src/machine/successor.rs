@@ -54,6 +54,37 @@ impl Machine {
         Some(Action::Replay { beyond: token.end, within: self.config.timers.lease_ttl })
     }
 
+    /// The holder says that it is handing over to this member, with a record that etcd has not shown yet. Taking it at
+    /// its word is no risk: a claim is won only if etcd has exactly that record by then.
+    pub(super) fn believes_what_is_told(&mut self) -> bool {
+        let Some(told) = self.facts.told.take() else { return false };
+        let next = |shown: &GroupRecord| {
+            (&told.holder, told.epoch) == (&shown.holder, shown.epoch)
+                && !shown.released
+                && told.renewal > shown.renewal
+        };
+        let fits = self.handed_to_me(&told) && self.facts.record.as_ref().is_some_and(next);
+        if !fits || self.facts.vanished.is_some() {
+            return false;
+        }
+        let learned_at = std::mem::replace(&mut self.facts.learned_at, self.at.now);
+        self.facts.shown = self.facts.record.replace(told);
+        if self.may_take_over(self.at.now).is_ok() {
+            return true;
+        }
+        self.facts.learned_at = learned_at;
+        self.facts.told = self.facts.record.take();
+        self.facts.record = self.facts.shown.take();
+        false
+    }
+
+    /// What only the holder has told counts no longer.
+    pub(super) fn believe_etcd_alone(&mut self) {
+        if let Some(shown) = self.facts.shown.take() {
+            self.facts.record = Some(shown);
+        }
+    }
+
     /// A claim of what was handed over is still under way or worth sending.
     pub(super) fn claims_what_was_handed_over(&self) -> bool {
         let handed = self.facts.record.as_ref().is_some_and(|record| self.handed_to_me(record));

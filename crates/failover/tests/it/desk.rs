@@ -157,14 +157,14 @@ impl Desk {
         })
     }
 
-    /// The database action that was just asked for ends like this.
+    /// The database action that was asked for last ends like this.
     pub(crate) fn done(&mut self, status: DatabaseStatus) -> &mut Self {
-        let (id, _) = self.action().expect("a database action");
+        let (id, _) = self.asked.clone().expect("a database action");
         self.say(Event::Finished { id, result: Ok(Completed { status, detail: String::new() }) })
     }
 
     pub(crate) fn fail(&mut self) -> &mut Self {
-        let (id, _) = self.action().expect("a database action");
+        let (id, _) = self.asked.clone().expect("a database action");
         self.say(Event::Finished { id, result: Err("bad luck".to_owned()) })
     }
 
@@ -307,8 +307,8 @@ impl Desk {
     /// The database is being stopped in order.
     pub(crate) fn handing_over() -> Self {
         let mut desk = Self::draining();
-        desk.held(desk.hold().expect("a hold"));
-        desk.done(status(DatabaseRole::Primary, 50));
+        let hold = desk.hold().expect("a hold");
+        desk.done(status(DatabaseRole::Primary, 50)).held(hold);
         assert_eq!(desk.state(), State::HandingOver);
         desk
     }

@@ -40,7 +40,14 @@ fn a_lease_is_counted_from_the_announcement_of_the_renewal() {
         desk.wait(400);
         if announced {
             let GroupRecord { group, holder, epoch, renewal, .. } = record(0, 1, 2_048);
-            desk.say(Event::Announced(Announcement { group, holder, epoch, renewal, writes: false }));
+            desk.say(Event::Announced(Announcement {
+                group,
+                holder,
+                epoch,
+                renewal,
+                writes: false,
+                hands_over: None,
+            }));
         }
         // The election takes as long as a lease.
         desk.wait(5_000).record(Some(record(0, 1, 2_048)));
@@ -257,7 +264,14 @@ fn members_with_other_terms_than_the_holder_do_not_take_over() {
 fn only_the_holder_s_own_announcement_counts() {
     let mut desk = Desk::following();
     let GroupRecord { group, epoch, renewal, .. } = record(0, 1, 2_048);
-    desk.say(Event::Announced(Announcement { group, holder: region(2), epoch, renewal, writes: false }));
+    desk.say(Event::Announced(Announcement {
+        group,
+        holder: region(2),
+        epoch,
+        renewal,
+        writes: false,
+        hands_over: None,
+    }));
     desk.wait(4_000).record(Some(record(0, 1, 2_048)));
     let lease = desk.explain(Rule::LeaseExpired).evidence;
     assert!(lease.contains("renewed 0.0 s ago"), "{lease}");

@@ -1,8 +1,8 @@
 //! Switchovers that go wrong half-way, and orders: what a reviewer found.
 
-use meridian_failover::{Command, DatabaseAction, Event, Rule, State};
+use meridian_failover::{Command, DatabaseAction, Event, Expect, Outcome, Rule, State};
 use meridian_model::database::Replication;
-use meridian_model::group::DatabaseRole;
+use meridian_model::group::{Announcement, DatabaseRole, GroupRecord};
 use meridian_model::order::{OrderState, RunWords, Wish, Word};
 use meridian_model::run::RunKind;
 use meridian_model::{Epoch, Timestamp};
@@ -76,6 +76,7 @@ fn calling_off_does_not_wait_for_the_memory() {
 fn an_answer_to_an_earlier_hold_is_none_to_the_present_one() {
     let mut desk = Desk::draining();
     let first = desk.hold().expect("a hold");
+    desk.done(status(DatabaseRole::Primary, 50));
     desk.say(Event::Coordination { reachable: false }).say(Event::Coordination { reachable: true });
     assert_eq!(desk.state(), State::Leading);
     let again = order(Wish::Switchover { to: region(1) }, Epoch(1));
@@ -85,10 +86,92 @@ fn an_answer_to_an_earlier_hold_is_none_to_the_present_one() {
     assert_eq!(desk.state(), State::Draining, "{:?}", desk.out);
     let second = desk.hold().expect("a hold");
     assert!(first < second && first.epoch == second.epoch, "{first:?} {second:?}");
-    desk.held(first);
-    assert!(!matches!(desk.asked, Some((_, DatabaseAction::CatchUp { .. }))), "{:?}", desk.asked);
+    desk.done(status(DatabaseRole::Primary, 50)).held(first);
+    assert_eq!(desk.state(), State::Draining, "nobody has answered to this one");
     desk.held(second);
-    assert!(matches!(desk.asked, Some((_, DatabaseAction::CatchUp { .. }))), "{:?}", desk.asked);
+    assert_eq!(desk.state(), State::HandingOver);
+}
+
+/// The successor catches up while transactions end; when they take long it may lack much again.
+#[test]
+fn a_successor_that_caught_up_long_ago_does_so_again_before_the_stop() {
+    let mut desk = Desk::draining();
+    let hold = desk.hold().expect("a hold");
+    assert!(matches!(desk.action(), Some((_, DatabaseAction::CatchUp { .. }))), "at once: {:?}", desk.out);
+    desk.done(status(DatabaseRole::Primary, 50)).wait(1_100);
+    assert_eq!((desk.state(), desk.action()), (State::Draining, None), "first they must end");
+    desk.held(hold);
+    assert_eq!(desk.state(), State::Draining);
+    assert!(matches!(desk.action(), Some((_, DatabaseAction::CatchUp { .. }))), "{:?}", desk.out);
+    desk.done(status(DatabaseRole::Primary, 50));
+    assert_eq!(desk.state(), State::HandingOver);
+}
+
+/// What the holder tells of the record by which it hands over to this member.
+fn told(record: GroupRecord) -> Event {
+    let GroupRecord { group, holder, epoch, renewal, .. } = record.clone();
+    let hands_over = Some(Box::new(record));
+    Event::Announced(Announcement { group, holder, epoch, renewal, writes: false, hands_over })
+}
+
+/// It costs the way from the old writer to etcd and back less. The claim is good only if etcd has that record.
+#[test]
+fn a_successor_takes_the_old_writer_s_word_and_claims_by_it() {
+    let mut desk = Desk::following();
+    let revision = 11;
+    desk.say(told(handed_over()));
+    assert_eq!(desk.state(), State::TakingOver);
+    desk.done(status(DatabaseRole::Standby, 150));
+    assert_eq!(desk.state(), State::Claiming);
+    let claim = desk.swap().expect("a claim");
+    assert_eq!(claim.expect, Expect::Told(Box::new(handed_over()), revision));
+    assert_eq!((claim.record.epoch, claim.run.unwrap().kind), (Epoch(2), RunKind::Switchover));
+
+    // Etcd did not have it yet: as if nothing had been said, until it has.
+    desk.swapped(Outcome::Lost);
+    assert_eq!(desk.state(), State::Following);
+    assert!(desk.machine.record().is_some_and(|record| !record.released), "{:?}", desk.machine.record());
+    desk.record(Some(handed_over()));
+    assert_eq!(desk.state(), State::TakingOver);
+    desk.done(status(DatabaseRole::Standby, 150));
+    assert_eq!(desk.swap().expect("a claim").expect, Expect::Revision(revision + 1));
+    desk.win();
+    assert_eq!(desk.state(), State::Promoting);
+}
+
+#[test]
+fn a_word_that_is_old_or_not_the_holder_s_hands_nothing_over() {
+    let to_another = |mut record: GroupRecord| {
+        record.handover.as_mut().unwrap().to = region(2);
+        record
+    };
+    let words = [
+        GroupRecord { holder: region(2), ..handed_over() },
+        GroupRecord { epoch: Epoch(2), ..handed_over() },
+        GroupRecord { renewal: 1_024, ..handed_over() },
+        GroupRecord { released: false, ..handed_over() },
+        to_another(handed_over()),
+    ];
+    for word in words {
+        let mut desk = Desk::following();
+        desk.say(told(word.clone()));
+        assert_eq!(desk.state(), State::Following, "{word:?}");
+    }
+    let mut desk = Desk::following();
+    desk.say(Event::Coordination { reachable: false }).say(told(handed_over()));
+    assert_eq!(desk.state(), State::Following, "nothing could be claimed");
+    desk.say(Event::Coordination { reachable: true });
+    assert_eq!(desk.state(), State::TakingOver);
+}
+
+#[test]
+fn the_old_writer_tells_of_its_hand_over_when_it_has_stopped() {
+    let mut desk = Desk::handing_over();
+    assert!(!desk.out.iter().any(|c| matches!(c, Command::Announce(a) if a.hands_over.is_some())));
+    desk.done(status(DatabaseRole::Stopped, 60));
+    let release = desk.swap().expect("a release").record;
+    let said = |c: &Command| matches!(c, Command::Announce(a) if a.hands_over.as_deref() == Some(&release));
+    assert!(desk.out.iter().any(said), "{:?}", desk.out);
 }
 
 /// A run that was aborted before its promotion was resumed by its own region, and aborted again, for ever.

@@ -16,7 +16,7 @@ fn the_word_of_the_holder_leads_clients_to_it() {
     desk.record(Some(claimed.clone()));
     assert_eq!(desk.writer(), None, "it is being promoted");
     let GroupRecord { group, holder, epoch, renewal, .. } = claimed;
-    let word = Announcement { group, holder: region(0), epoch, renewal, writes: true };
+    let word = Announcement { group, holder: region(0), epoch, renewal, writes: true, hands_over: None };
     desk.say(Event::Announced(word.clone()));
     assert_eq!(desk.writer(), None, "only the holder can say so");
     desk.say(Event::Announced(Announcement { holder, ..word }));

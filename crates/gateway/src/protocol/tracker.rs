@@ -66,7 +66,7 @@ struct Setting {
 }
 
 /// What brings a new server into the state of the old one.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct Replay {
     /// Messages for the server.
     pub bytes: Vec<u8>,

@@ -52,13 +52,12 @@ pub(super) fn spawn(command: Command, tools: Arc<Tools>, config: Config, events:
 }
 
 async fn swap(tools: &Tools, swap: Swap) -> Event {
-    let seen = match swap.expect {
-        Expect::Absent => None,
-        Expect::Revision(revision) => Some(revision),
-    };
-    let txn = match (swap.purpose, seen) {
-        (Purpose::Renew | Purpose::Release, Some(seen)) => txns::renew(&tools.keys, seen, &swap.record),
-        _ => txns::claim(&tools.keys, seen, &swap.record, swap.run.as_ref()),
+    let (keys, record, run) = (&tools.keys, &swap.record, swap.run.as_ref());
+    let txn = match (swap.purpose, &swap.expect) {
+        (Purpose::Renew | Purpose::Release, Expect::Revision(seen)) => txns::renew(keys, *seen, record),
+        (_, Expect::Revision(seen)) => txns::claim(keys, Some(*seen), record, run),
+        (_, Expect::Told(told, _)) => txns::take_over(keys, told, record, run),
+        (_, Expect::Absent) => txns::claim(keys, None, record, run),
     };
     Event::Swapped { attempt: swap.attempt, outcome: outcome(tools.store.commit(txn).await) }
 }

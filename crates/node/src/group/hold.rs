@@ -2,7 +2,7 @@
 //! each tells how many are busy until none is.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::{Method, StatusCode};
@@ -27,20 +27,39 @@ const FIRST_ANSWERS: Duration = Duration::from_millis(500);
 /// Connections to the nodes of the other gateways, opened while the old writer prepares: the hold itself must not
 /// wait for them.
 #[derive(Default)]
-pub(super) struct Warm(HashMap<RegionName, JoinHandle<Asker>>);
+pub(super) struct Warm {
+    peers: HashMap<RegionName, JoinHandle<Asker>>,
+    /// How long it took to connect: a round trip.
+    round_trips: Arc<Mutex<HashMap<RegionName, Duration>>>,
+}
 
 impl Warm {
     /// Opens them, and waits for none.
     pub(super) fn up(tools: &Tools, config: &Config) -> Self {
-        let open = |region: &RegionName| {
-            let mut peer = Asker::new(*tools.peers.get(region)?, tools.secret.clone());
+        let mut warm = Self::default();
+        for region in others(config) {
+            let Some(address) = tools.peers.get(region) else { continue };
+            let mut peer = Asker::new(*address, tools.secret.clone());
+            let (began, round_trips, name) = (clock::now(), Arc::clone(&warm.round_trips), region.clone());
             let opened = tokio::spawn(async move {
-                peer.connect(WAY).await;
+                if peer.connect(WAY).await {
+                    let took = clock::now().since(began);
+                    round_trips.lock().unwrap_or_else(PoisonError::into_inner).insert(name, took);
+                }
                 peer
             });
-            Some((region.clone(), opened))
-        };
-        Self(others(config).filter_map(open).collect())
+            warm.peers.insert(region.clone(), opened);
+        }
+        warm
+    }
+
+    /// How much later than the furthest region each is told. What a gateway let pass before it was told, and its answer,
+    /// take a round trip each, so a near one that is told later by the difference is still not the last, and its clients
+    /// wait for so much less. Who is not connected is told at once.
+    fn delays(&self) -> HashMap<RegionName, Duration> {
+        let known = self.round_trips.lock().unwrap_or_else(PoisonError::into_inner);
+        let furthest = known.values().max().copied().unwrap_or_default();
+        known.iter().map(|(region, took)| (region.clone(), furthest.saturating_sub(*took))).collect()
     }
 }
 
@@ -99,15 +118,21 @@ impl Hold {
     pub(super) fn begin(self, warm: Warm) -> JoinSet<()> {
         let mut asking = JoinSet::new();
         let (answered, mut answers) = mpsc::channel(1);
-        let mut warm = warm.0;
+        let most = FIRST_ANSWERS.min(self.config.switchover.drain / 2);
+        let (delays, mut warm) = (warm.delays(), warm.peers);
         for region in others(&self.config) {
-            asking.spawn(self.clone().there(region.clone(), warm.remove(region), answered.clone()));
+            let delay = delays.get(region).copied().unwrap_or_default().min(most);
+            let (peer, answered, hold) = (warm.remove(region), answered.clone(), self.clone());
+            let region = region.clone();
+            asking.spawn(async move {
+                tokio::time::sleep(delay).await;
+                hold.there(region, peer, answered).await;
+            });
         }
         drop(answered);
         asking.spawn(async move {
             // Ends when all have answered or have given up.
             let all = async { while answers.recv().await.is_some() {} };
-            let most = FIRST_ANSWERS.min(self.config.switchover.drain / 2);
             let _ = tokio::time::timeout(most, all).await;
             self.here().await;
         });
@@ -182,5 +207,21 @@ async fn question(
             tracing::warn!(%region, %error, "the gateway there cannot be asked to hold");
             None
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::name;
+
+    #[test]
+    fn near_regions_are_told_later_than_the_furthest_by_the_difference() {
+        assert!(Warm::default().delays().is_empty(), "nobody waits without a connection");
+        let warm = Warm::default();
+        let ms = Duration::from_millis;
+        let known = [(name("far"), ms(215)), (name("near"), ms(90))];
+        *warm.round_trips.lock().unwrap() = known.into_iter().collect();
+        assert_eq!(warm.delays(), [(name("far"), ms(0)), (name("near"), ms(125))].into_iter().collect());
     }
 }

@@ -130,12 +130,13 @@ impl World {
 
     /// The compare-and-set of the record.
     fn commit(&mut self, i: usize, swap: &Swap, sent: Us) -> Outcome {
-        let current = self.etcd.record.as_ref().map(|(_, revision)| *revision);
-        let wanted = match swap.expect {
-            Expect::Absent => None,
-            Expect::Revision(revision) => Some(revision),
+        let current = self.etcd.record.as_ref();
+        let as_expected = match &swap.expect {
+            Expect::Absent => current.is_none(),
+            Expect::Revision(wanted) => current.is_some_and(|(_, revision)| revision == wanted),
+            Expect::Told(wanted, _) => current.is_some_and(|(record, _)| *record == **wanted),
         };
-        if current != wanted {
+        if !as_expected {
             return Outcome::Lost;
         }
         if swap.purpose == Purpose::Claim {
