@@ -128,6 +128,7 @@ impl Machine {
         }
         self.fence();
         self.take_in(event);
+        self.tell_vanished();
         self.move_on();
         self.give_orders()
     }

@@ -23,7 +23,7 @@ use std::time::Duration;
 use meridian_model::{Moment, Timestamp};
 
 pub use latency::{Percentiles, percentiles};
-pub use outage::{Recovery, recovery};
+pub use outage::{Outages, Recovery, recovery};
 pub use phases::{Phase, PhaseInput, phases};
 pub use reigns::{Reign, Reigns, WitnessAck};
 pub use series::{Bucket, series};

@@ -23,7 +23,7 @@ use crate::error::LabError;
 use crate::wan::{Forward, Origin, Place, Shape, Transport, WanConfig};
 pub(crate) use files::{Files, write_private};
 pub(crate) use made_for::{MadeFor, fingerprint};
-pub use number::{Holder, default_root};
+pub use number::{Holder, check_number, default_root};
 pub(crate) use number::{Number, NumberLock, Occupied, Wish, choose, known_labs};
 pub use options::LabOptions;
 

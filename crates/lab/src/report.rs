@@ -5,6 +5,7 @@
 
 mod charts;
 mod html;
+mod later;
 mod run;
 mod summary;
 mod table;
@@ -45,6 +46,10 @@ pub struct Facts {
     pub longest_read_outage_seconds: f64,
     /// The same for writes.
     pub longest_write_outage_seconds: f64,
+    /// Outages of reads that began when the reads of that population were good again already.
+    pub later_read_outages: LaterFact,
+    /// The same for writes.
+    pub later_write_outages: LaterFact,
     /// The longest that a read which succeeded took, from the instant at which it was due.
     pub longest_read_wait_seconds: f64,
     /// The same for writes: the pause of a switchover as users feel it.
@@ -120,6 +125,15 @@ pub struct WritesFact {
     pub after: u64,
     /// Rows of the users' writes in the writer's database at the end.
     pub rows_at_writer: u64,
+}
+
+/// Outages after the recovery, of all populations together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct LaterFact {
+    /// How many.
+    pub count: u32,
+    /// How long the longest took.
+    pub longest_seconds: f64,
 }
 
 /// A reason of failures.

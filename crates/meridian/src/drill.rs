@@ -75,7 +75,7 @@ struct RunArgs {
     #[arg(long, value_name = "DIR")]
     report: Option<PathBuf>,
     /// The number of the lab, 10 to 250. [default: the lowest that nobody runs or has data of]
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", value_parser = crate::lab::amounts::lab_number)]
     lab: Option<u8>,
     /// The seed of jitter, loss and the arrival of requests.
     #[arg(long, default_value_t = 1)]

@@ -95,7 +95,7 @@ struct UpArgs {
     detach: bool,
     /// The number of the lab, 10 to 250: its addresses are 127.NUMBER.*.*. [default: that of the stopped lab
     /// which was made for this very spec, if there is one; else the lowest that nobody runs or has data of]
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", value_parser = crate::lab::amounts::lab_number)]
     lab: Option<u8>,
     /// Where its data lies: an empty or new folder, or one that a lab has made.
     /// [default: /var/tmp/meridian-lab-UID/TOPOLOGY-NUMBER]
@@ -249,7 +249,7 @@ fn say(text: &str) {
 }
 
 /// Writes to standard error: progress, which is no part of the answer.
-fn tell(text: &str) {
+pub(crate) fn tell(text: &str) {
     let mut out = std::io::stderr().lock();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.write_all(b"\n"));
 }

@@ -33,6 +33,9 @@ enum PlanCommand {
     /// first step say what passes until the run begins: detection, the lease, the decision. The last lines say which
     /// rows add up to the sum; as JSON they are those of `timeline` with `in_sum`.
     ///
+    /// Values of `env`, and addresses of messages, are shown as `***` wherever they stand: secrets may be in them. A file
+    /// of `envFiles` is shown by its path.
+    ///
     /// A spec is enough: nothing need run, and no secret is needed. Where nodes answer, the times of earlier runs
     /// count too.
     ///

@@ -37,7 +37,7 @@ const PATIENCE: Duration = Duration::from_secs(150);
 /// one begins. Each step is journalled.
 ///
 /// Exit code: 0 every step was carried out or named, and nothing is left; 1 a step failed, or it was refused, or the
-/// node does not answer; 2 bad use.
+/// node does not answer; 2 bad use; 130 interrupted (the rehearsal itself goes on).
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct RehearseArgs {
@@ -82,7 +82,10 @@ pub(crate) fn run(args: &RehearseArgs, nodes: &Nodes, group: &GroupName) -> anyh
         by: args.by.clone(),
     };
     let begun: Rehearsal = nodes.post_to(&to, REHEARSALS, &asked)?;
-    let ended = follow(nodes, &begun, args.within + PATIENCE)?;
+    let Some(ended) = follow(nodes, &begun, args.within + PATIENCE)? else {
+        crate::lab::tell(&goes_on(&begun));
+        return Ok(ExitCode::from(crate::INTERRUPTED));
+    };
     match args.which.output {
         Output::Json => print(&json(&ended)?),
         Output::Table => print(&table(&ended)),
@@ -100,9 +103,22 @@ fn successor(nodes: &Nodes, group: &GroupName) -> anyhow::Result<RegionName> {
     Ok(best.ok_or_else(none)?.region.clone())
 }
 
-/// Waits for its end, and tells each step as it ends. The node that carries it out tells the newest.
-fn follow(nodes: &Nodes, begun: &Rehearsal, patience: Duration) -> anyhow::Result<Rehearsal> {
+/// Who no longer looks on does not end it.
+fn goes_on(begun: &Rehearsal) -> String {
+    let Rehearsal { id, region, group, .. } = begun;
+    format!(
+        "rehearsal {id} goes on in {region}, until {} at the latest; nothing ends it but its last step, a run or an \
+         order of {group}, or the end of that node. `GET {REHEARSALS}` at a node tells its steps and its end; until \
+         then another `meridian plan rehearse` of {group} is refused",
+        crate::runs::span::iso(begun.ends_by)
+    )
+}
+
+/// Waits for its end, and tells each step as it ends. The node that carries it out tells the newest. None: somebody
+/// interrupted it.
+fn follow(nodes: &Nodes, begun: &Rehearsal, patience: Duration) -> anyhow::Result<Option<Rehearsal>> {
     let end = clock::now() + patience;
+    let mut interrupts = nodes.interrupts()?;
     let mut told = BTreeSet::new();
     loop {
         let answers = nodes.get::<Vec<Rehearsal>>(REHEARSALS);
@@ -112,7 +128,7 @@ fn follow(nodes: &Nodes, begun: &Rehearsal, patience: Duration) -> anyhow::Resul
         if let Some(rehearsal) = furthest {
             tell(&rehearsal, &mut told);
             if rehearsal.ended_at.is_some() {
-                return Ok(rehearsal);
+                return Ok(Some(rehearsal));
             }
         }
         if clock::now() >= end {
@@ -122,7 +138,9 @@ fn follow(nodes: &Nodes, begun: &Rehearsal, patience: Duration) -> anyhow::Resul
             );
             return Err(No(text).into());
         }
-        nodes.pause(LOOK_EVERY);
+        if nodes.interrupted_within(LOOK_EVERY, &mut interrupts) {
+            return Ok(None);
+        }
     }
 }
 
@@ -212,5 +230,7 @@ mod tests {
         let mut failed = rehearsal();
         failed.left = None;
         assert!(table(&failed).contains("FAILED in 2.5 s"));
+        let told = goes_on(&rehearsal());
+        assert!(told.contains("goes on in eu, until 1970-01-01T00:00:09"), "{told}");
     }
 }

@@ -114,9 +114,10 @@ fn table(told: &Told, verbose: bool) -> String {
     out.push_str(&best_informed(&nodes).map(now::maintained).unwrap_or_default());
     let regions: Vec<_> = told.answers.iter().map(region).collect();
     out.push_str(&table::text(&REGIONS, &regions, 0));
+    let order: Vec<_> = told.answers.iter().map(|a| &a.region).collect();
     for rows in &groups {
         if let Some(best) = best_of(rows) {
-            out.push_str(&group::text(best, rows, verbose));
+            out.push_str(&group::text(best, rows, &order, verbose));
         }
     }
     for sentence in &told.held_back {
@@ -192,4 +193,4 @@ fn evidence(verdicts: &[RegionHealth]) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

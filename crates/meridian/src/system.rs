@@ -22,6 +22,7 @@ use meridian_node::status::{GroupStatus, NodeStatus, STATUS};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::output::{No, Output, Waiting};
 
@@ -67,15 +68,24 @@ pub(crate) struct Person {
     pub(crate) reason: String,
 }
 
-/// Who uses this program, as the operating system tells: before `sudo`, else of the session, else the number.
+/// Who uses this program, as the operating system tells: before `sudo`, else of the session, else by the number.
 pub(crate) fn user() -> String {
-    user_of(|name| std::env::var_os(name), rustix::process::getuid().as_raw())
+    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    user_of(|name| std::env::var_os(name), rustix::process::getuid().as_raw(), &users)
 }
 
-fn user_of(variable: impl Fn(&str) -> Option<std::ffi::OsString>, number: u32) -> String {
+fn user_of(variable: impl Fn(&str) -> Option<std::ffi::OsString>, number: u32, users: &str) -> String {
     let named = |name: &&str| variable(name).and_then(|value| value.into_string().ok());
     let mut names = ["SUDO_USER", "USER", "LOGNAME"].iter().filter_map(named);
-    names.find(|name| !name.trim().is_empty()).unwrap_or_else(|| format!("uid {number}"))
+    let listed = || {
+        users.lines().find_map(|line| {
+            let mut fields = line.split(':');
+            let name = fields.next().filter(|name| !name.is_empty())?;
+            (fields.nth(1)?.parse() == Ok(number)).then(|| name.to_owned())
+        })
+    };
+    let name = names.find(|name| !name.trim().is_empty()).or_else(listed);
+    name.unwrap_or_else(|| format!("uid {number}"))
 }
 
 /// The nodes of a system.
@@ -194,6 +204,22 @@ impl Nodes {
     pub(crate) fn pause(&self, time: Duration) {
         // The timer must be made inside the runtime.
         self.runtime.block_on(async { tokio::time::sleep(time).await });
+    }
+
+    /// Ctrl-C from now on, which then no longer ends this program by itself.
+    pub(crate) fn interrupts(&self) -> std::io::Result<Signal> {
+        let _within = self.runtime.enter();
+        signal(SignalKind::interrupt())
+    }
+
+    /// Nothing for so long; true at once when somebody interrupts, or has done so meanwhile.
+    pub(crate) fn interrupted_within(&self, time: Duration, interrupts: &mut Signal) -> bool {
+        self.runtime.block_on(async {
+            tokio::select! {
+                _ = interrupts.recv() => true,
+                () = tokio::time::sleep(time) => false,
+            }
+        })
     }
 
     /// What every node that answers knows, the best informed first: those that reach etcd, and of these the
@@ -368,11 +394,12 @@ mod tests {
         let of = |set: &[(&str, &str)]| {
             let variable =
                 |name: &str| set.iter().find(|(n, _)| *n == name).map(|(_, value)| (*value).into());
-            user_of(variable, 1000)
+            user_of(variable, 1000, "root:x:0:0::/root:/bin/sh\n\ncarol:x:1000:0:1000:/:/bin/sh\n")
         };
         assert_eq!(of(&[("USER", "root"), ("SUDO_USER", "ann"), ("LOGNAME", "root")]), "ann");
         assert_eq!(of(&[("USER", ""), ("LOGNAME", "bob")]), "bob");
-        assert_eq!(of(&[]), "uid 1000");
+        assert_eq!(of(&[]), "carol", "cron and containers set no variable");
+        assert_eq!(user_of(|_| None, 1000, "root:x:0:0::/root:/bin/sh\n"), "uid 1000");
     }
 
     fn nodes() -> Nodes {

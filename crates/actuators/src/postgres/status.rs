@@ -20,14 +20,36 @@ use super::{Member, control};
 /// What is remembered between two looks.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
-    /// When the standby was last streaming with everything replayed, or how far behind it was then.
+    /// When it was last a primary or a standby that streams, and how far behind it was then.
     streaming: Option<(Moment, Duration)>,
+    /// When it was last a primary: it lacked nothing then.
+    led: Option<Moment>,
     /// Commits that wait for the guard.
     stuck: Stuck,
     /// Where the checkpoint of the last shutdown in order begins, until the next start.
     pub(super) stopped_at: Option<WalPosition>,
     /// Where replay has paused for no reason of ours.
     pub(super) pause_judged: Option<Lsn>,
+}
+
+impl Seen {
+    /// While it streams: what the server says. Later: that, and the time since. A primary lacks nothing, so one that
+    /// becomes a standby is behind since then, and not since it was a standby before.
+    fn lag(&mut self, now: Moment, standby: bool, streaming: bool, behind_ms: Option<u64>) -> Option<u64> {
+        if !standby {
+            (self.streaming, self.led) = (Some((now, Duration::ZERO)), Some(now));
+            return None;
+        }
+        // The last transaction that it replayed may be of its time as a standby before.
+        let since_led = self.led.and_then(|led| u64::try_from(now.since(led).as_millis()).ok());
+        let behind_ms = behind_ms.map(|ms| ms.min(since_led.unwrap_or(u64::MAX)));
+        if streaming {
+            self.streaming = behind_ms.map(|ms| (now, Duration::from_millis(ms)));
+            return behind_ms;
+        }
+        let (at, behind) = self.streaming?;
+        u64::try_from((now.since(at) + behind).as_millis()).ok()
+    }
 }
 
 impl Member {
@@ -75,7 +97,7 @@ impl Member {
             received: WalPosition { timeline, lsn: received },
             replayed: if standby { replayed } else { received },
             streaming,
-            replay_lag_ms: if standby { self.lag(streaming, behind) } else { None },
+            replay_lag_ms: self.lag(standby, streaming, behind),
             acknowledgers,
             standbys: standbys.iter().filter_map(standby_of).collect(),
         })
@@ -92,15 +114,9 @@ impl Member {
         }
     }
 
-    /// While it streams: what the server says. Later: that, and the time since.
-    fn lag(&self, streaming: bool, behind_ms: Option<u64>) -> Option<u64> {
+    fn lag(&self, standby: bool, streaming: bool, behind_ms: Option<u64>) -> Option<u64> {
         let mut seen = self.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if streaming {
-            seen.streaming = behind_ms.map(|ms| (clock::now(), Duration::from_millis(ms)));
-            return behind_ms;
-        }
-        let (at, behind) = seen.streaming?;
-        u64::try_from((clock::now().since(at) + behind).as_millis()).ok()
+        seen.lag(clock::now(), standby, streaming, behind_ms)
     }
 
     /// The highest timeline of which there is a segment file.
@@ -147,3 +163,23 @@ const STATUS: &str = "
     from me cross join lsn left join receiver on true;
   select application_name as region, flush_lsn as received, sync_state in ('sync', 'quorum') as synchronous
     from pg_stat_replication where state = 'streaming' and flush_lsn is not null and not pg_is_in_recovery()";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `nothing heard for 23 s` was told of a member that had been the writer until seconds before.
+    #[test]
+    fn a_writer_that_becomes_a_standby_is_behind_since_it_wrote() {
+        let at = Moment::from_millis;
+        let mut seen = Seen::default();
+        assert_eq!(seen.lag(at(1_000), true, true, Some(200)), Some(200));
+        assert_eq!(seen.lag(at(3_000), true, false, None), Some(2_200), "it has heard nothing since");
+        assert_eq!(seen.lag(at(20_000), false, false, None), None);
+        assert_eq!(seen.lag(at(23_500), true, false, None), Some(3_500));
+        assert_eq!(seen.lag(at(24_000), true, true, Some(60_000)), Some(4_000), "of an old transaction");
+        assert_eq!(seen.lag(at(24_500), true, true, Some(0)), Some(0));
+        assert_eq!(seen.lag(at(25_000), true, true, None), None);
+        assert_eq!(seen.lag(at(26_000), true, false, None), None, "nothing is known of it");
+    }
+}

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use meridian_model::Timestamp;
 use meridian_model::database::Replication;
 use meridian_model::group::{GroupRecord, WalPosition};
 use meridian_model::order::Order;
 use meridian_model::run::{EVIDENCE_MAX, Evidence, Missing, RULES_MAX, RuleSaid, RunKind};
 
 use super::Machine;
+use super::facts::FirstDown;
 use crate::explain::Rule;
 
 /// What is asked of a member that the lease was handed to; the old writer has looked at the rest.
@@ -23,7 +23,7 @@ impl Machine {
         };
         Evidence {
             rules: self.said(kind),
-            detected: self.detected(kind).map(|(_, why)| short(why)).unwrap_or_default(),
+            detected: self.detected(kind).map(|down| short(&down.verdict)).unwrap_or_default(),
             last_renewal_at: Some(record.renewed_at),
             missing: self.missing(kind, record),
             order: self.order_of(kind, record).cloned(),
@@ -32,7 +32,7 @@ impl Machine {
     }
 
     /// When the loss was first seen, and by what; only a failover has one.
-    pub(super) fn detected(&self, kind: RunKind) -> Option<&(Timestamp, String)> {
+    pub(super) fn detected(&self, kind: RunKind) -> Option<&FirstDown> {
         self.facts.holder_down.as_ref().filter(|_| kind == RunKind::Failover)
     }
 

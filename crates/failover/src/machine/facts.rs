@@ -56,6 +56,8 @@ pub(super) struct Facts {
     pub(super) confirmed: Option<Moment>,
     /// etcd has no record now, or one of an older epoch.
     pub(super) vanished: Option<String>,
+    /// Since when, until it was told.
+    pub(super) vanished_untold: Option<Moment>,
     /// When the record was last asked for, and whether somebody waits for the answer.
     pub(super) read_asked: Option<Moment>,
     pub(super) read_wanted: bool,
@@ -70,8 +72,8 @@ pub(super) struct Facts {
     pub(super) members: BTreeMap<RegionName, MemberSeen>,
     pub(super) regions: Arc<Vec<RegionHealth>>,
     pub(super) regions_at: Moment,
-    /// Since when (for people) the holder's region has been held down, and the verdict of that moment.
-    pub(super) holder_down: Option<(Timestamp, String)>,
+    /// The first verdict that the holder's region is down since its last sign of life; for people only.
+    pub(super) holder_down: Option<FirstDown>,
     /// When the last failover of the record was first seen here.
     pub(super) flap_seen: Option<(Timestamp, Moment)>,
     pub(super) promised_until: Moment,
@@ -85,6 +87,14 @@ pub(super) struct Facts {
     pub(super) step_down: bool,
     /// When the database ended by itself.
     pub(super) crashes: VecDeque<Moment>,
+}
+
+/// When a region was first seen to be down, and by what.
+#[derive(Debug, Clone)]
+pub(super) struct FirstDown {
+    pub(super) at: Moment,
+    pub(super) wall: Timestamp,
+    pub(super) verdict: String,
 }
 
 impl Default for Facts {
@@ -107,6 +117,7 @@ impl Default for Facts {
             announced: VecDeque::new(),
             confirmed: None,
             vanished: None,
+            vanished_untold: None,
             read_asked: None,
             read_wanted: false,
             missed_news: true,

@@ -9,11 +9,14 @@ use meridian_model::name::RegionName;
 use meridian_model::{Epoch, Moment};
 
 use super::Machine;
-use super::facts::{MemberSeen, out_of_reach};
+use super::facts::{FirstDown, MemberSeen, out_of_reach};
 use crate::command::{Command, Level, Purpose};
 use crate::event::{Event, Memory, Outcome, PromiseKept};
 use crate::lease::{Attempt, Reign};
 use crate::table::State;
+
+/// A record that is older than what was heard of, or gone, is told when it has been so for that long.
+const VANISHED_TOLD_AFTER: Duration = Duration::from_secs(2);
 
 impl Machine {
     /// Takes an event in.
@@ -99,15 +102,28 @@ impl Machine {
 
     fn vanished(&mut self, why: String) {
         if self.facts.vanished.is_none() {
-            self.log(Level::Warn, format!("{why}: was it wiped or restored? A person must look"));
+            self.facts.vanished_untold = Some(self.at.now);
         }
         self.lease.stale = None;
         self.facts.vanished = Some(why);
     }
 
+    /// What etcd showed may be a moment behind a claim that was heard of from its holder: only what stays so is told.
+    pub(super) fn tell_vanished(&mut self) {
+        let Some(since) = self.facts.vanished_untold else { return };
+        if let Some(why) = &self.facts.vanished
+            && self.at.now.since(since) >= VANISHED_TOLD_AFTER
+        {
+            let text = format!("{why}: was it wiped or restored? A person must look");
+            self.facts.vanished_untold = None;
+            self.log(Level::Warn, text);
+        }
+    }
+
     /// Believes a record: from the watch, from a read, or because our own write of it was acknowledged.
     fn learn(&mut self, record: GroupRecord, revision: i64, asked: Option<Moment>) {
         self.facts.vanished = None;
+        self.facts.vanished_untold = None;
         if self.lease.stale.is_some_and(|stale| stale != revision) {
             self.lease.stale = None;
         }
@@ -229,10 +245,18 @@ impl Machine {
         self.facts.regions_at = self.at.now;
         let Some(holder) = self.facts.record.as_ref().map(|r| r.holder.clone()) else { return };
         let lost = |r: &RegionHealth| r.health == Health::Down || out_of_reach(r);
-        let down = self.facts.regions.iter().any(|r| r.region == holder && lost(r));
-        let before = self.facts.holder_down.take();
-        let first = || (self.at.wall, self.facts.verdict(&holder));
-        self.facts.holder_down = down.then(|| before.unwrap_or_else(first));
+        let seen = self.facts.regions.iter().find(|r| r.region == holder);
+        if seen.is_some_and(lost) {
+            if self.facts.holder_down.is_none() {
+                let verdict = self.facts.verdict(&holder);
+                self.facts.holder_down = Some(FirstDown { at: self.at.now, wall: self.at.wall, verdict });
+            }
+            return;
+        }
+        // A verdict flickers while reports come late. Only a sign of life ends what was seen first.
+        let up = seen.is_some_and(|r| r.health == Health::Up);
+        let renewed_at = self.facts.learned_at;
+        self.facts.holder_down.take_if(|down| up || renewed_at > down.at);
     }
 
     /// Someone who cannot renew asks that nobody takes over.

@@ -88,7 +88,7 @@ impl Machine {
             to: self.config.me.clone(),
             cause,
             proof: fence,
-            detected_at: self.detected(kind).map(|(at, _)| *at),
+            detected_at: self.detected(kind).map(|down| down.wall),
             decided_at: self.at.wall,
             plan: Some(self.config.plan.name.clone()),
             steps: self.works(kind).into_iter().map(Step::pending).collect(),

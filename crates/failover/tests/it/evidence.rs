@@ -104,6 +104,42 @@ fn a_failover_keeps_the_verdict_by_which_the_loss_was_first_seen() {
     assert!(!run.cause.contains("first seen"), "the decision has its own: {}", run.cause);
 }
 
+/// A report told of a loss as detected 72 s after the last renewal: the verdict had flickered since 4 s after it.
+#[test]
+fn a_verdict_that_flickers_does_not_move_the_detection() {
+    let said = |health, reason: &str| {
+        let seen = RegionHealth { region: region(0), health, reason: reason.to_owned(), parts: Vec::new() };
+        Event::Regions(std::sync::Arc::new(vec![seen]))
+    };
+    let detected = |between: Health| {
+        let mut desk = Desk::following();
+        desk.wait(3_000).say(said(Health::Down, "first seen"));
+        desk.wait(100).say(said(between, ""));
+        desk.wait(100).say(said(Health::Down, "seen later"));
+        let mut desk = desk.sealing_after(record(0, 1, 1_024));
+        desk.done(status(DatabaseRole::Standby, 120));
+        claimed(desk).evidence.detected
+    };
+    assert_eq!(detected(Health::Unknown), "first seen");
+    assert_eq!(detected(Health::Up), "seen later", "it lived in between");
+}
+
+#[test]
+fn a_renewal_begins_the_detection_anew() {
+    let said = |health, reason: &str| {
+        let seen = RegionHealth { region: region(0), health, reason: reason.to_owned(), parts: Vec::new() };
+        Event::Regions(std::sync::Arc::new(vec![seen]))
+    };
+    let mut desk = Desk::following();
+    desk.wait(1_000).say(said(Health::Down, "first seen"));
+    desk.wait(100).record(Some(record(0, 1, 1_024)));
+    desk.wait(100).say(said(Health::Unknown, ""));
+    desk.wait(3_000).say(said(Health::Down, "seen later"));
+    let mut desk = desk.sealing_after(record(0, 1, 1_024));
+    desk.done(status(DatabaseRole::Standby, 120));
+    assert_eq!(claimed(desk).evidence.detected, "seen later");
+}
+
 #[test]
 fn a_first_start_has_nobody_to_repoint() {
     let mut desk = Desk::leading();

@@ -1,6 +1,6 @@
 //! News that come by another way than etcd, or late: what a member makes of them.
 
-use meridian_failover::{Command, Event, Rule, State};
+use meridian_failover::{Command, Event, Level, Rule, State};
 use meridian_model::Epoch;
 use meridian_model::database::Replication;
 use meridian_model::group::{Announcement, DatabaseRole, GroupRecord};
@@ -21,6 +21,33 @@ fn the_word_of_the_holder_leads_clients_to_it() {
     assert_eq!(desk.writer(), None, "only the holder can say so");
     desk.say(Event::Announced(Announcement { holder, ..word }));
     assert_eq!(desk.writer(), Some(region(2)));
+}
+
+/// A promise to the new holder told its epoch before etcd's watch did: a warning that a person must look came and was
+/// void a moment later.
+#[test]
+fn a_record_that_is_a_moment_behind_is_no_warning() {
+    let warned = |desk: &Desk| {
+        desk.out
+            .iter()
+            .any(|c| matches!(c, Command::Log { level: Level::Warn, text } if text.contains("was it wiped")))
+    };
+    let behind = || {
+        let mut desk = Desk::following();
+        desk.record(Some(record(2, 2, 2_048))).record(Some(record(0, 1, 4_096)));
+        desk
+    };
+    let mut desk = behind();
+    assert!(!warned(&desk), "{:?}", desk.out);
+    desk.record(Some(record(2, 2, 6_000))).wait(5_000);
+    assert!(!warned(&desk), "it was true for a moment only");
+    let mut desk = behind();
+    let mut seen = false;
+    for _ in 0..30 {
+        desk.wait(100);
+        seen |= warned(&desk);
+    }
+    assert!(seen, "it stays so");
 }
 
 #[test]

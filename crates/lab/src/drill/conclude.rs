@@ -21,8 +21,8 @@ use crate::ledger::{Diff, Lost, WriteOutcome};
 use crate::load::{Kind, Sample, before_the_load};
 use crate::measure::{self, PhaseInput, Recovery, recovery, round, seconds};
 use crate::report::{
-    EventFact, Facts, FailureFact, FaultFact, LostFact, MissingFact, NamedFact, Objectives, PhaseFact,
-    PopulationFact, ReignFact, RunFact, WritesFact,
+    EventFact, Facts, FailureFact, FaultFact, LaterFact, LostFact, MissingFact, NamedFact, Objectives,
+    PhaseFact, PopulationFact, ReignFact, RunFact, WritesFact,
 };
 use definitions::definitions;
 use people::Person;
@@ -247,6 +247,14 @@ fn add_recovery(facts: &mut Facts, people: &[Person<'_>]) {
     facts.rto_write_seconds = rto(&writes);
     facts.longest_read_outage_seconds = longest(&reads);
     facts.longest_write_outage_seconds = longest(&writes);
+    facts.later_read_outages = later(&reads);
+    facts.later_write_outages = later(&writes);
+}
+
+/// What users went through once they had been served again.
+fn later(all: &[Recovery]) -> LaterFact {
+    let longest = all.iter().map(|r| r.later.longest).max().unwrap_or_default();
+    LaterFact { count: all.iter().map(|r| r.later.count).sum(), longest_seconds: round(longest) }
 }
 
 fn add_requests(facts: &mut Facts, samples: &[Sample]) {

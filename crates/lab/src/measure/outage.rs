@@ -22,6 +22,28 @@ pub struct Recovery {
     pub longest_outage: Duration,
     /// Outages of the whole drill.
     pub outages: u32,
+    /// Those of them that were over after the fault and began before [`Self::good_at`].
+    pub before_good: Outages,
+    /// Those that began later: no part of this recovery, and users stood still all the same.
+    pub later: Outages,
+}
+
+/// Several outages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Outages {
+    /// How many.
+    pub count: u32,
+    /// How long the longest took.
+    pub longest: Duration,
+}
+
+impl Outages {
+    fn of(lengths: impl Iterator<Item = Duration>) -> Self {
+        lengths.fold(Self::default(), |all, length| Self {
+            count: all.count.saturating_add(1),
+            longest: all.longest.max(length),
+        })
+    }
 }
 
 /// An outage: from the last good answer to the next; `to` is none when there is no next.
@@ -39,11 +61,16 @@ pub fn recovery(samples: &[Sample], fault: Moment, end: Moment) -> Recovery {
     let lasts = |o: &Outage| o.to.unwrap_or(end).since(o.from);
     let first = || samples.iter().filter(|s| s.outcome.good() && s.intended >= fault).map(|s| s.ended).min();
     let good_at = settled(&outages, fault).unwrap_or_else(first);
+    let is_later = |o: &&Outage| good_at.is_some_and(|good| o.from >= good);
+    let of_this = |o: &&Outage| !is_later(o) && o.to.is_none_or(|to| to > fault);
+    let all = Outages::of(outages.iter().map(lasts));
     Recovery {
         good_at,
         after: good_at.map(|at| at.since(fault)),
-        longest_outage: outages.iter().map(lasts).max().unwrap_or_default(),
-        outages: u32::try_from(outages.len()).unwrap_or(u32::MAX),
+        longest_outage: all.longest,
+        outages: all.count,
+        before_good: Outages::of(outages.iter().filter(of_this).map(lasts)),
+        later: Outages::of(outages.iter().filter(is_later).map(lasts)),
     }
 }
 

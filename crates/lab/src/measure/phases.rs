@@ -72,10 +72,11 @@ fn split(seen: Option<&(Moment, String)>) -> (Option<Moment>, String) {
 }
 
 fn served(name: &'static str, recovery: &Recovery) -> Phase {
-    let detail = match recovery.outages {
-        0 => "no outage of a second or more".to_owned(),
-        1 => format!("after an outage of {:.1} s", recovery.longest_outage.as_secs_f64()),
-        n => format!("after {n} outages, the longest {:.1} s", recovery.longest_outage.as_secs_f64()),
+    let longest = recovery.before_good.longest.as_secs_f64();
+    let detail = match recovery.before_good.count {
+        0 => "no outage of a second or more before it".to_owned(),
+        1 => format!("after an outage of {longest:.1} s"),
+        n => format!("after {n} outages, the longest {longest:.1} s"),
     };
     Phase { name, at: recovery.good_at, detail }
 }

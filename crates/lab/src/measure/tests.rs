@@ -105,6 +105,23 @@ fn an_outage_long_after_the_service_was_good_again_is_another_one() {
     samples.extend(good(26_000..END));
     let seen = judge(&samples);
     assert_eq!((seen.after, seen.outages), (Some(Duration::from_millis(2_000)), 2));
+    assert_eq!((seen.before_good.count, seen.later.count), (1, 1));
+    assert_eq!(seen.later.longest, Duration::from_millis(2_100));
+    let input = PhaseInput { reads: seen, ..PhaseInput::default() };
+    let clock = ClockPair { at: ms(0), wall: Timestamp(0) };
+    let phases = phases(&input, clock);
+    let good = phases.iter().find(|p| p.name == "first good read").unwrap();
+    assert_eq!(good.detail, "after an outage of 2.1 s", "of the later one it says nothing");
+}
+
+#[test]
+fn without_an_outage_of_the_fault_a_later_one_is_no_part_of_the_recovery() {
+    let mut samples = good(0..24_000);
+    samples.extend((24_000..28_000).step_by(100).map(|at| sample(at, at + 10, Outcome::Refused)));
+    samples.extend(good(28_000..END));
+    let seen = judge(&samples);
+    assert_eq!((seen.after, seen.before_good), (Some(Duration::from_millis(20)), Outages::default()));
+    assert_eq!(seen.later, Outages { count: 1, longest: Duration::from_millis(4_100) });
 }
 
 #[test]

@@ -79,6 +79,14 @@ pub struct Holder {
     pub pid: u32,
 }
 
+impl Holder {
+    /// Since when it has its number, as its lock file tells.
+    #[must_use]
+    pub fn since(&self) -> Option<std::time::SystemTime> {
+        fs::metadata(lock_path(&default_root(), self.number)).ok()?.modified().ok()
+    }
+}
+
 /// `/var/tmp/meridian-lab-UID`: the locks of this user's labs and, unless told otherwise, their data. Not under
 /// `/root`, which PostgreSQL's user may not pass, and not in `/tmp`, which may be memory.
 #[must_use]
@@ -96,6 +104,17 @@ pub(crate) fn choose(
     choose_in(&default_root(), wish, usable)
 }
 
+/// There are labs of that number.
+///
+/// # Errors
+/// [`LabError::NoNumber`].
+pub fn check_number(number: u8) -> Result<(), LabError> {
+    if NUMBERS.contains(&number) {
+        return Ok(());
+    }
+    Err(LabError::NoNumber { number, first: *NUMBERS.start(), last: *NUMBERS.end() })
+}
+
 fn choose_in(
     root: &Path,
     wish: Wish<'_>,
@@ -105,9 +124,7 @@ fn choose_in(
     // The data of etcd names the number: it is no other lab's.
     let made = wish.dir.filter(|_| !wish.fresh).and_then(|dir| MadeFor::read(dir)?.number);
     if let Some(number) = wish.number.or(made) {
-        if !NUMBERS.contains(&number) {
-            return Err(LabError::NoNumber { number, first: *NUMBERS.start(), last: *NUMBERS.end() });
-        }
+        check_number(number)?;
         let running = || LabError::NumberTaken {
             wanted: number.to_string(),
             reason: format!(

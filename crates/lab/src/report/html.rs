@@ -61,9 +61,18 @@ fn tiles(page: &mut Page, facts: &Facts) {
     let failed = facts.failed_reads + facts.failed_writes;
     let kinds =
         format!("of {}: {} reads, {} writes", facts.requests, facts.failed_reads, facts.failed_writes);
+    let [read_outage, write_outage] =
+        [facts.longest_read_outage_seconds, facts.longest_write_outage_seconds].map(seconds);
+    let [later_reads, later_writes] = facts.later().map(|(_, later)| {
+        // Nothing to judge where there was none: the recovery itself has a tile of its own.
+        let held = (later.count > 0).then(|| facts.bearable(later));
+        (format!("after the recovery: {}", super::later::text(later)), held)
+    });
     page.tiles(&[
         ("Reads good after", time(reads), rto(), within(reads)),
         ("Writes good after", time(writes), rto(), within(writes)),
+        ("Longest outage of reads", read_outage, later_reads.0, later_reads.1),
+        ("Longest outage of writes", write_outage, later_writes.0, later_writes.1),
         ("Writes lost", facts.lost_writes.to_string(), rpo, Some(rpo_held)),
         ("Writers at any instant", writers.to_string(), "must be 1".to_owned(), Some(writers == 1)),
         ("Requests failed", failed.to_string(), kinds, None),
@@ -74,6 +83,7 @@ fn violations(page: &mut Page, facts: &Facts) {
     for violation in &facts.violations {
         page.warning("Violation.", violation);
     }
+    facts.later_warnings().iter().for_each(|warning| page.warning("Warning.", warning));
 }
 
 fn phases(page: &mut Page, facts: &Facts) {

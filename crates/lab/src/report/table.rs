@@ -63,6 +63,9 @@ pub fn table(facts: &Facts, paper: Paper) -> String {
     for violation in &facts.violations {
         _ = writeln!(out, "{} {violation}", paper.paint("31;1", "VIOLATION"));
     }
+    for warning in facts.later_warnings() {
+        _ = writeln!(out, "{} {warning}", paper.paint("33;1", "WARNING"));
+    }
     out.lines().fold(String::with_capacity(out.len()), |trimmed, line| trimmed + line.trim_end() + "\n")
 }
 
@@ -95,6 +98,21 @@ fn figures(out: &mut String, facts: &Facts, paper: Paper) {
     };
     row("RTO reads", time(facts.rto_read_seconds), &rto);
     row("RTO writes", time(facts.rto_write_seconds), &rto);
+    let [reads, writes] = [facts.longest_read_outage_seconds, facts.longest_write_outage_seconds];
+    row(
+        "longest outage",
+        format!("{} reads, {} writes", seconds(reads), seconds(writes)),
+        "of the whole drill",
+    );
+    for (kind, later) in facts.later().into_iter().filter(|(_, later)| later.count > 0) {
+        let verdict =
+            if facts.bearable(later) { rto.clone() } else { paper.paint("31;1", &format!("OVER: {rto}")) };
+        row(
+            &format!("later, {kind}"),
+            super::later::text(later),
+            &format!("{verdict}, outages after the recovery"),
+        );
+    }
     let rpo = format!("{} or less", seconds(facts.objectives.rpo_seconds));
     row("RPO", format!("{}, {} lost", seconds(facts.rpo_seconds), facts.lost_writes), &rpo);
     let [stretches, rows] = facts.sums();

@@ -215,6 +215,35 @@ fn a_failed_drill_says_so_everywhere() {
 }
 
 #[test]
+fn an_outage_after_the_recovery_is_not_hidden_by_a_good_one() {
+    let calm = sample();
+    assert!(!table(&calm, Paper::File).contains("later,") && !html(&calm).contains("Warning."));
+    let later = |longest_seconds| Facts {
+        later_read_outages: LaterFact { count: 5, longest_seconds },
+        longest_read_outage_seconds: longest_seconds,
+        ..sample()
+    };
+    let (short, long) = (later(26.6), later(61.5));
+    let told = table(&short, Paper::File);
+    let row = |text: &str| text.lines().find(|l| l.contains("later, reads")).unwrap().to_owned();
+    assert!(row(&told).contains("5, the longest 26.6 s") && !row(&told).contains("OVER"), "{told}");
+    assert!(told.contains("26.6 s reads, 6.4 s writes") && !told.contains("WARNING"), "{told}");
+    assert!(html(&short).contains("after the recovery: 5, the longest 26.6 s"));
+    let told = table(&long, Paper::File);
+    assert!(
+        row(&told).contains("OVER: 60.0 s or less") && told.contains("WARNING reads stood still"),
+        "{told}"
+    );
+    let page = html(&long);
+    assert!(
+        page.contains("<b>Warning.</b> reads stood still for 61.5 s") && page.contains("tile bad"),
+        "{page}"
+    );
+    well_formed(&page).unwrap();
+    assert_eq!(serde_json::to_value(&long).unwrap()["later_read_outages"]["count"], 5);
+}
+
+#[test]
 fn the_table_is_plain_without_a_terminal_and_coloured_on_one() {
     let plain = table(&sample(), Paper::File);
     assert!(!plain.contains('\u{1b}'));

@@ -43,8 +43,16 @@ fn ending(holder: &Holder) -> String {
     match control::is_served(holder) {
         true => format!("meridian lab down --lab {}", holder.number),
         // A drill, or a lab that has hardly begun: either ends in order on SIGTERM.
-        false => format!("kill {}", holder.pid),
+        false => only_if_yours(holder.pid, holder.since()),
     }
+}
+
+/// All programs of this user see each other's labs, so a person may not know it.
+fn only_if_yours(pid: u32, since: Option<std::time::SystemTime>) -> String {
+    let since = since.and_then(|at| jiff::Timestamp::try_from(at).ok());
+    let since = since.map(|at| format!(" since {at:.0}")).unwrap_or_default();
+    let user = crate::system::user();
+    format!("kill {pid} (only if it is yours: process {pid} runs it{since}, as the same user, {user})")
 }
 
 #[cfg(test)]
@@ -61,7 +69,10 @@ mod tests {
     #[test]
     fn what_runs_is_named_with_its_folder_and_how_to_end_it() {
         let holder = Holder { number: 10, dir: "/x/shop-10".into(), name: "shop".to_owned(), pid: 77 };
-        assert_eq!(ending(&holder), "kill 77", "nobody listens there");
+        assert!(ending(&holder).starts_with("kill 77 (only if it is yours"), "nobody listens there");
+        let since = std::time::UNIX_EPOCH + std::time::Duration::from_millis(5_500);
+        let told = only_if_yours(77, Some(since));
+        assert!(told.contains("process 77 runs it since 1970-01-01T00:00:05Z, as the same user"), "{told}");
         let told = notice(&holder, true, "meridian lab down --lab 10");
         assert!(
             told.starts_with("note: lab 10 (shop), a lab of this very spec, runs already in /x/shop-10;"),

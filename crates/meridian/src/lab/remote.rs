@@ -10,7 +10,7 @@ use meridian_lab::{Fault, LabError};
 use meridian_telemetry::clock;
 
 use super::{DownArgs, StatusArgs, Which, say, table, tell};
-use crate::output::{No, Output, json_line, print};
+use crate::output::{No, Output, json, json_line, print};
 
 /// How long a lab may take to go down.
 const DOWN_WITHIN: Duration = Duration::from_secs(40);
@@ -20,7 +20,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 pub(super) fn status(args: &StatusArgs) -> anyhow::Result<ExitCode> {
     let status = client(args.which.lab.as_deref())?.status()?;
     match args.which.output {
-        Output::Json => print(&json_line(&status)?),
+        Output::Json => print(&json(&status)?),
         Output::Table if args.verbose => say(&table::verbose(&status).join("\n")),
         Output::Table => say(&table::lines(&status).join("\n")),
     }

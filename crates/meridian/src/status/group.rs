@@ -1,5 +1,6 @@
 //! A data group: its members side by side, and its last run.
 
+use meridian_model::RegionName;
 use meridian_model::group::{DatabaseStatus, MemberReport};
 use meridian_model::run::{Run, StepState};
 use meridian_node::status::{GroupStatus, NodeStatus};
@@ -23,6 +24,7 @@ pub(crate) const MEMBERS: [Column; 7] = [
 pub(super) fn text(
     (best, group): (&NodeStatus, &GroupStatus),
     rows: &[(&NodeStatus, &GroupStatus)],
+    order: &[&RegionName],
     verbose: bool,
 ) -> String {
     let writer =
@@ -30,14 +32,17 @@ pub(super) fn text(
     let mut out = format!("\nGROUP {}  epoch {}  writer {writer}\n", group.group, group.epoch);
     let silent: Vec<&MemberReport> =
         group.members.iter().filter(|m| rows.iter().all(|(node, _)| node.region != m.region)).collect();
-    let cells: Vec<_> = rows.iter().map(|(node, member)| answers(node, member)).collect();
-    let unseen = silent.into_iter().map(|report| silent_row(best, report));
-    let cells: Vec<_> = cells.into_iter().chain(unseen).collect();
+    let answering = rows.iter().map(|row| (&row.0.region, answers(row.0, row.1), Some(row)));
+    let unseen = silent.into_iter().map(|report| (&report.region, silent_row(best, report), None));
+    let mut all: Vec<_> = answering.chain(unseen).collect();
+    // A region that is lost stays in its place.
+    all.sort_by_key(|(region, ..)| order.iter().position(|o| o == region).unwrap_or(usize::MAX));
+    let cells: Vec<_> = all.iter().map(|(_, cells, _)| cells.clone()).collect();
     let lines = table::lines(&MEMBERS, &cells);
-    for (i, line) in lines.iter().enumerate() {
+    let below = std::iter::once(None).chain(all.iter().map(|(.., row)| row.filter(|_| verbose)));
+    for (line, row) in lines.iter().zip(below) {
         out.push_str(&format!("{line}\n"));
-        let answering = i.checked_sub(1).and_then(|i| rows.get(i)).filter(|_| verbose);
-        if let Some((node, member)) = answering {
+        if let Some((node, member)) = row {
             out.push_str(&why(group, node, member));
         }
     }

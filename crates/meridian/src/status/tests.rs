@@ -12,7 +12,7 @@ fn name(text: &str) -> Name {
     Name::new(text).unwrap()
 }
 
-fn node(region: &str, reachable: bool, epoch: u64, writer: Option<&str>) -> NodeStatus {
+pub(crate) fn node(region: &str, reachable: bool, epoch: u64, writer: Option<&str>) -> NodeStatus {
     let rule = RuleStatus { rule: "HolderDown".to_owned(), allows: false, evidence: region.to_owned() };
     let group = GroupStatus {
         group: name("orders"),
@@ -188,4 +188,29 @@ fn a_member_whose_node_is_silent_is_told_by_when_it_was_seen_last() {
         ["eu", "following", "standby", "2", "1:0/3000148", "nothing heard for 40 s", "yes"]
     );
     assert_eq!(cells("ap"), ["ap", "silent", "standby?", "1", "1:0/3000148", "not seen for 12 s", "-"]);
+}
+
+#[test]
+fn a_lost_region_stays_in_its_place_among_the_members() {
+    let mut eu = node("eu", true, 2, Some("eu"));
+    eu.groups[0].members = vec![MemberReport {
+        region: name("us"),
+        sequence: 1,
+        epoch: Epoch(1),
+        sealed: None,
+        database: DatabaseStatus::stopped(DatabaseRole::Standby),
+        reported_at: Timestamp(0),
+    }];
+    let lost = Answer { region: name("us"), node: None, problem: Some("no answer".to_owned()) };
+    let there = Answer { region: name("eu"), node: Some(eu), problem: None };
+    for verbose in [false, true] {
+        let answers = vec![
+            Answer { region: lost.region.clone(), node: None, problem: lost.problem.clone() },
+            Answer { region: there.region.clone(), node: there.node.clone(), problem: None },
+        ];
+        let text = table(&Told { answers, held_back: Vec::new() }, verbose);
+        let members = text.split_once("GROUP").unwrap().1;
+        let place = |row: &str| members.find(row).unwrap_or_else(|| panic!("{row}: {text}"));
+        assert!(place("\nus  ") < place("\neu  "), "{text}");
+    }
 }

@@ -116,10 +116,13 @@ impl Rehearser {
         let others = checks.len() - asked;
         let not_asked = match others {
             0 => String::new(),
+            1 => "; 1 check by HTTP or PromQL asks production and was not carried out".to_owned(),
             n => format!("; {n} checks by HTTP or PromQL ask production and were not carried out"),
         };
-        if asked > 0 {
-            return Ok(format!("{asked} checks by SQL hold on the clone{not_asked}"));
+        match asked {
+            0 => {}
+            1 => return Ok(format!("1 check by SQL holds on the clone{not_asked}")),
+            n => return Ok(format!("{n} checks by SQL hold on the clone{not_asked}")),
         }
         let read = client.first(WRITE_AND_READ).await?;
         if read.as_deref() != Some("1") {

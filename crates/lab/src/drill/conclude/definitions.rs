@@ -13,7 +13,8 @@ pub(super) fn definitions() -> Vec<DefinitionFact> {
         )),
         pair("Good after (RTO)", "From the instant before the fault's first effect to the good answer that ends the \
              last outage; without an outage, to the first good answer to a request made after the fault. The \
-             worst population counts.".to_owned()),
+             worst population counts. An outage that begins more than 10 s after the service was good again has \
+             another cause (the lost region coming back, say): it is told as one after the recovery.".to_owned()),
         pair("Lost (RPO)", "Writes that clients were told are committed and that are not in the writer's table, \
              compared id by id. As time: from the first of them to the fault, or to the last of them if that is \
              later.".to_owned()),

@@ -1,5 +1,7 @@
 //! What a report says: every figure is made here.
 
+use std::time::Duration;
+
 use meridian_lab::report::DefinitionFact;
 use meridian_model::order::Wish;
 use meridian_model::run::{Missing, Run, RunKind, Step, StepKind, StepState};
@@ -129,7 +131,7 @@ impl Facts {
             origin,
             objectives,
             writes,
-            phases: phases(run, from, writes),
+            phases: phases(run, from, writes, system.topology.timers.flap_window),
             steps: run.steps.iter().map(|s| step(seen, s, from)).collect(),
             people: people(seen),
             warnings: warnings(seen, writes, &loss),
@@ -141,7 +143,32 @@ impl Facts {
     }
 }
 
-fn phases(run: &Run, origin: Timestamp, writes: Option<Figure>) -> Vec<PhaseFact> {
+/// A failover that was decided within that time of the detection waited for nothing but the lease and the seals.
+const WAITED_MIN: f64 = 10.0;
+
+/// What let a failover wait once the loss was detected, as far as the evidence of the decision tells.
+fn waited(run: &Run, flap_window: Duration) -> String {
+    let detected = run.detected_at.filter(|_| run.kind == RunKind::Failover);
+    let Some((detected, long)) =
+        detected.map(|at| (at, after(at, run.decided_at))).filter(|(_, long)| *long >= WAITED_MIN)
+    else {
+        return String::new();
+    };
+    let mut text = format!(", {long:.1} s after the loss was detected");
+    if let Some(order) = &run.evidence.order {
+        let asked = after(detected, order.at);
+        if asked > 0.0 {
+            text.push_str(&format!("; {} ordered it {asked:.1} s after the detection", order.by));
+        }
+    }
+    let said = |rule: &str| run.evidence.rules.iter().find(|said| said.rule == rule);
+    if let Some(flap) = said("FlapWindow") {
+        text.push_str(&format!("; flap window of {} s: {}", flap_window.as_secs(), flap.evidence));
+    }
+    text
+}
+
+fn phases(run: &Run, origin: Timestamp, writes: Option<Figure>, flap_window: Duration) -> Vec<PhaseFact> {
     let phase = |name: &str, at: Option<Timestamp>, detail: String| PhaseFact {
         name: name.to_owned(),
         at: at.map(iso),
@@ -167,7 +194,11 @@ fn phases(run: &Run, origin: Timestamp, writes: Option<Figure>) -> Vec<PhaseFact
         }
         _ => {}
     }
-    phases.push(phase("decided", Some(run.decided_at), format!("epoch {} was won", run.epoch)));
+    phases.push(phase(
+        "decided",
+        Some(run.decided_at),
+        format!("epoch {} was won{}", run.epoch, waited(run, flap_window)),
+    ));
     let again = phase("writes again", ended(run, StepKind::Promote), detail(StepKind::Promote));
     phases.push(PhaseFact { held: writes.map(|figure| figure.held), ..again });
     for (name, kind) in [
@@ -335,6 +366,11 @@ fn definitions() -> Vec<DefinitionFact> {
             "expected",
             "The median of earlier runs of the same step where there are any, else the spec's periods and \
              constants (`meridian plan show`).",
+        ),
+        (
+            "loss detected",
+            "The first verdict that the old writer's region is down since its last sign of life (a renewal, or a \
+             verdict that it is up), as the node saw it that won. A verdict that flickers meanwhile does not move it.",
         ),
         ("stuck", "It takes longer than three of four earlier runs of that step, or than its timeout."),
         ("attempts", "How often the step was begun; a takeover by another node may have begun it once more."),

@@ -44,12 +44,16 @@ fn tiles(page: &mut Page, facts: &Facts) {
     let writes = facts.writes.map_or_else(|| "-".to_owned(), |figure| seconds(figure.seconds));
     let rto = format!("since {}; objective {}", facts.origin, seconds(objectives.rto_seconds));
     let protected = facts.phases.iter().find(|p| p.name == "protected again").and_then(|p| p.after_seconds);
-    let protected = protected.map_or_else(|| "not yet".to_owned(), seconds);
+    let protected = match (protected, &facts.run.aborted) {
+        (Some(after), _) => seconds(after),
+        (None, Some(_)) => "not: the run was aborted".to_owned(),
+        (None, None) => "not yet".to_owned(),
+    };
     let done = facts.steps.iter().filter(|s| s.state == "done").count();
     let again = facts.steps.iter().filter(|s| s.attempts > 1).count();
     page.tiles(&[
         ("Writes again after", writes, rto, facts.writes.map(|figure| figure.held)),
-        ("Transactions lost", lost(facts), lost_note(facts), facts.loss.held),
+        ("Transactions lost", lost(facts), lost_note(facts), lost_held(facts)),
         ("Protected again after", protected, format!("since {}", facts.origin), None),
         (
             "Steps done",
@@ -66,6 +70,12 @@ fn lost(facts: &Facts) -> String {
         (None, Some(0.0)) => "0".to_owned(),
         (None, _) => "not counted".to_owned(),
     }
+}
+
+/// A bound within the objective is no count: nothing is called good before it was counted or proven.
+fn lost_held(facts: &Facts) -> Option<bool> {
+    let known = facts.loss.transactions.is_some() || facts.loss.at_most_seconds == Some(0.0);
+    facts.loss.held.filter(|held| known || !held)
 }
 
 fn lost_note(facts: &Facts) -> String {

@@ -1,9 +1,9 @@
 //! The report of a run: its figures, and a page that is whole, offline and safe.
 
 use meridian_model::group::WalPosition;
-use meridian_model::order::{Handover, RunWords, Word};
+use meridian_model::order::{Handover, Order, OrderState, RunWords, Wish, Word};
 use meridian_model::plan::{Check, Exec, Form, Notify, PlannedStep, Secretive, Task, Work};
-use meridian_model::run::{Missing, RunKind, StepKind, StepState};
+use meridian_model::run::{Missing, RuleSaid, RunKind, StepKind, StepState};
 use meridian_model::{Lsn, Timestamp};
 use meridian_page::html::well_formed;
 
@@ -141,6 +141,62 @@ fn what_went_wrong_and_what_persons_did_is_told() {
     let page = page(&facts);
     assert!(page.contains("class=\"verdict bad\"") && page.contains("&lt;b&gt;no route&lt;/b&gt;"));
     assert!(page.contains("not counted") && page.contains("because &lt;i&gt;"));
+}
+
+#[test]
+fn a_failover_that_was_held_back_says_by_what_and_how_long() {
+    let system = system();
+    let mut held = failover(&system);
+    let said = RuleSaid {
+        rule: "FlapWindow".to_owned(),
+        allows: true,
+        evidence: "the last failover was 258.7 s ago, but bob agrees".to_owned(),
+    };
+    held.evidence.rules.push(said);
+    let decided = |run: &meridian_model::run::Run| {
+        let facts = Facts::of(&system, &told(&system, std::slice::from_ref(run), None, 60_000));
+        facts.phases.iter().find(|p| p.name == "decided").unwrap().detail.clone()
+    };
+    assert_eq!(decided(&held), "epoch 2 was won", "it was decided at once");
+    held.detected_at = Some(Timestamp(DECIDED - 87_000));
+    assert_eq!(
+        decided(&held),
+        "epoch 2 was won, 87.0 s after the loss was detected; flap window of 300 s: the last failover was 258.7 s \
+         ago, but bob agrees"
+    );
+    held.evidence.order = Some(Order {
+        id: name("order-1"),
+        group: held.group.clone(),
+        wish: Wish::Failover { accept_data_loss: false },
+        epoch: held.epoch,
+        by: "bob".to_owned(),
+        at: Timestamp(DECIDED - 1_400),
+        expires_at: Timestamp(DECIDED),
+        state: OrderState::Open,
+    });
+    assert!(
+        decided(&held).contains("; bob ordered it 85.6 s after the detection; flap"),
+        "{}",
+        decided(&held)
+    );
+}
+
+/// The tile said `not yet` for ever, and `not counted` was green.
+#[test]
+fn an_aborted_run_and_a_loss_that_nobody_counted_do_not_look_well() {
+    let system = system();
+    let mut run = failover(&system);
+    let protect = run.steps.iter_mut().find(|s| s.kind() == StepKind::Protect).unwrap();
+    protect.state = StepState::Pending;
+    let of = |run: &meridian_model::run::Run, losses| {
+        page(&Facts::of(&system, &told(&system, std::slice::from_ref(run), losses, 60_000)))
+    };
+    assert!(of(&run, None).contains("<b>not yet</b>"));
+    run.aborted = Some("bob ended it".to_owned());
+    assert!(of(&run, None).contains("<b>not: the run was aborted</b>"));
+    let lost = "<span>Transactions lost</span>";
+    assert!(of(&run, None).contains(&format!("<div class=\"tile plain\">{lost}<b>not counted</b>")));
+    assert!(of(&run, Some(vec![loss(Some(3))])).contains(&format!("<div class=\"tile\">{lost}<b>3</b>")));
 }
 
 #[test]
