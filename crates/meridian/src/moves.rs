@@ -109,13 +109,7 @@ pub(crate) fn failback(args: &FailbackArgs) -> anyhow::Result<ExitCode> {
 pub(crate) fn failover(args: &FailoverArgs) -> anyhow::Result<ExitCode> {
     let accept_data_loss = args.accept_data_loss;
     begin(&args.how, false, None, |now| {
-        if let (Some(writer), None) = (&now.group.writer, &now.silent) {
-            let text = format!(
-                "{writer} writes and is well; move it without loss: meridian switchover --to REGION{}",
-                now.words
-            );
-            return Err(No(text).into());
-        }
+        now.is_lost()?;
         Ok(Wish::Failover { accept_data_loss })
     })
 }
@@ -125,6 +119,8 @@ struct Now<'n> {
     nodes: &'n Nodes,
     group: GroupStatus,
     silent: Option<Silent>,
+    /// Who tells this reaches etcd: else it is old.
+    fresh: bool,
     words: &'n str,
 }
 
@@ -134,7 +130,18 @@ impl<'n> Now<'n> {
         let (best, group) = best(&statuses, name).ok_or_else(no_answer)?;
         let all: Vec<&NodeStatus> = statuses.iter().collect();
         let silent = silent((best, group), &all, &nodes.system.topology.timers);
-        Ok(Self { nodes, group: group.clone(), silent, words })
+        Ok(Self { nodes, group: group.clone(), silent, fresh: best.coordination.reachable, words })
+    }
+
+    /// Nobody is known to write.
+    fn is_lost(&self) -> anyhow::Result<()> {
+        let writer = self.group.writer.as_ref().filter(|_| self.fresh && self.silent.is_none());
+        let Some(writer) = writer else { return Ok(()) };
+        let words = self.words;
+        Err(No(format!(
+            "{writer} writes and is well; move it without loss: meridian switchover --to REGION{words}"
+        ))
+        .into())
     }
 
     /// There is a writer that can hand over.

@@ -81,7 +81,11 @@ fn a_switchover_of_a_lost_writer_names_the_command_for_that() {
         let silent = silent.map(|s| Silent { writer: name("us"), left: Duration::from_secs(s) });
         let (writer, reason) = (writer.map(name), "its lease is over".to_owned());
         let group = GroupStatus { writer, reason, ..group(Vec::new(), Vec::new()) };
-        let now = Now { nodes: &nodes, group, silent, words: " --lab 2" };
+        let now = Now { nodes: &nodes, group, silent, fresh: true, words: " --lab 2" };
+        // A failover is for what a switchover cannot do, and for nothing else.
+        assert_ne!(now.is_lost().is_ok(), now.hands_over().is_ok());
+        let old = Now { fresh: false, group: now.group.clone(), silent: None, ..now };
+        assert!(old.is_lost().is_ok(), "who reaches no etcd does not know that somebody writes");
         now.hands_over().map_err(|error| (error.is::<No>(), error.to_string()))
     };
     now(None, Some("us")).unwrap();
