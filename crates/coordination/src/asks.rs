@@ -10,6 +10,7 @@ use meridian_model::order::{Maintenance, Order, OrderState, RunWords, Wish, Word
 use meridian_model::run::{Run, StepKind, StepState};
 use meridian_model::{GroupName, Name, RunId, Timestamp};
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use crate::codec::{DecodeError, decode, encode};
 use crate::keys::Keys;
@@ -44,6 +45,17 @@ pub enum AskError {
     Unreadable(#[from] DecodeError),
 }
 
+/// An order that was taken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Taken {
+    /// As it stands now.
+    #[serde(flatten)]
+    pub order: Order,
+    /// The one that stood there before, which nobody had carried out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instead_of: Option<Order>,
+}
+
 /// What a person says to a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Say {
@@ -64,23 +76,26 @@ impl Asks {
         Self { store, keys }
     }
 
-    /// Puts an order to a group, in its present reign.
+    /// Puts an order to a group, in its present reign. A failover that is ordered takes the place of one that asks no
+    /// more than it does: a failover is begun by the claim of the next epoch, with which this one's place is gone, so as
+    /// long as the older order stands nobody has carried it out, and whoever is about to finds the same consent.
     ///
     /// # Errors
-    /// [`AskError::Refused`] when there is no reign yet, or another order is open.
+    /// [`AskError::Refused`] when there is no reign yet, or another order stands.
     pub async fn order(
         &self,
         group: &GroupName,
         wish: Wish,
         word: Word,
         lasts_ms: i64,
-    ) -> Result<Order, AskError> {
+    ) -> Result<Taken, AskError> {
         let (record, _) = self.read::<GroupRecord>(&self.keys.record(group)).await?;
         let record = record.ok_or_else(|| refused(format!("{group} has never had a writer")))?;
         let key = self.keys.order(group);
         let (before, revision) = self.read::<Order>(&key).await?;
-        if let Some(other) = before.filter(|order| order.stands(record.epoch, word.at)) {
-            return Err(refused(format!("order {} of {} is still open", other.id, other.by)));
+        let instead_of = before.filter(|order| order.stands(record.epoch, word.at));
+        if let Some(other) = instead_of.as_ref().filter(|other| !covers(&wish, &other.wish)) {
+            return Err(refused(still_stands(other, word.at)));
         }
         let id = format!("{}-{}", record.epoch, word.at.0.unsigned_abs());
         let order = Order {
@@ -93,11 +108,14 @@ impl Asks {
             at: word.at,
             state: OrderState::Open,
         };
+        if instead_of.as_ref().is_some_and(|other| other.id == order.id) {
+            return Err(AskError::Raced);
+        }
         // The order before may have been carried out between the two reads: then this one is for no reign.
         let reign = Compare::Value(self.keys.epoch(group), encode(&record.epoch));
         let compare = vec![reign, unchanged(&key, revision)];
         self.commit(Txn { compare, put: vec![(key, encode(&order))], delete: Vec::new() }).await?;
-        Ok(order)
+        Ok(Taken { order, instead_of })
     }
 
     /// Says what became of an order, or until when it lasts, if it is still the one that stands there and open.
@@ -203,6 +221,30 @@ fn unchanged(key: &str, seen: Option<i64>) -> Compare {
         Some(revision) => Compare::Revision(key.to_owned(), revision),
         None => Compare::Absent(key.to_owned()),
     }
+}
+
+/// Whoever acts on the older wish finds in the newer one all that it may do.
+fn covers(newer: &Wish, older: &Wish) -> bool {
+    match (newer, older) {
+        (Wish::Failover { accept_data_loss: newer }, Wish::Failover { accept_data_loss: older }) => {
+            *newer || !*older
+        }
+        _ => false,
+    }
+}
+
+fn still_stands(order: &Order, now: Timestamp) -> String {
+    let wish = match &order.wish {
+        Wish::Switchover { to } => format!("switchover to {to}"),
+        Wish::Failover { accept_data_loss: false } => "failover".to_owned(),
+        Wish::Failover { accept_data_loss: true } => "failover --accept-data-loss".to_owned(),
+    };
+    let left = order.expires_at.0.saturating_sub(now.0).max(0) / 1_000 + 1;
+    format!(
+        "order {} of {} ({wish}) still stands: it ends when it was carried out or refused, or in {left} s if nobody has \
+         begun it; ask again then",
+        order.id, order.by
+    )
 }
 
 fn approvable(run: &Run, step: &Name) -> Result<(), AskError> {

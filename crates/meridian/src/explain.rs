@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use meridian_node::status::NodeStatus;
+use meridian_node::status::{GroupStatus, NodeStatus, RuleStatus};
 use serde_json::json;
 
 use crate::output::{Output, json, print};
@@ -43,21 +43,74 @@ pub(crate) fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
             let all: Vec<_> = statuses.iter().filter_map(one).collect();
             print(&json(&all)?);
         }
-        Output::Table => print(&text(&statuses, &name)),
+        Output::Table => {
+            print(&text(&statuses, &name, &args.which.place.words(&nodes.system, Some(&name))));
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// How a person agrees to what a rule holds back, if that is for a person to say.
-fn person(rule: &str) -> &'static str {
+const FAILOVER: &str = "meridian failover";
+const ACCEPT: &str = "meridian failover --accept-data-loss";
+
+/// The command by which a person agrees to what a rule holds back, if that is for a person to say.
+fn agrees(rule: &str) -> Option<&'static str> {
     match rule {
-        "FlapWindow" | "Maintenance" => " (a person agrees with: meridian failover)",
-        "ProofOfData" => " (a person agrees with: meridian failover --accept-data-loss)",
-        _ => "",
+        "FlapWindow" | "Maintenance" | "Approved" => Some(FAILOVER),
+        "ProofOfData" => Some(ACCEPT),
+        _ => None,
     }
 }
 
-fn text(statuses: &[NodeStatus], name: &meridian_model::GroupName) -> String {
+/// What keeps the writer from being replaced.
+pub(crate) struct HeldUp {
+    /// Who is the nearest to it, and which rules block: what is new when this changes.
+    pub(crate) what: Vec<String>,
+    /// The rules with their evidence, and the command that helps, if one does.
+    pub(crate) text: String,
+}
+
+/// The same rules as the table tells, of the member that the fewest of them hold back. What comes after the seal says
+/// nothing of a member that is not allowed to seal itself: its proof is still to come. None: no rule blocks it, or
+/// nobody who answers could take over.
+pub(crate) fn held_up<'n>(
+    known: impl Iterator<Item = (&'n NodeStatus, &'n GroupStatus)>,
+    words: &str,
+) -> Option<HeldUp> {
+    let able = known.filter(|(node, group)| {
+        let holds = group.record.as_ref().is_some_and(|record| record.holder == node.region);
+        !holds && group.state != "Idle" && !group.rules.is_empty()
+    });
+    let blocked = |(node, group): (&'n NodeStatus, &'n GroupStatus)| (node, decisive(&group.rules));
+    let (node, rules) = able.map(blocked).min_by_key(|(_, rules)| rules.len())?;
+    if rules.is_empty() {
+        return None;
+    }
+    let evidence: Vec<_> = rules.iter().map(|r| format!("{}: {}", r.rule, r.evidence)).collect();
+    let by_person: Option<Vec<_>> = rules.iter().map(|r| agrees(&r.rule)).collect();
+    let how = match by_person {
+        Some(commands) => {
+            let command = if commands.contains(&ACCEPT) { ACCEPT } else { FAILOVER };
+            format!(". A person agrees with: {command}{words}")
+        }
+        None => format!("; see `meridian explain{words}`"),
+    };
+    let names = rules.iter().map(|r| r.rule.clone());
+    Some(HeldUp {
+        what: std::iter::once(node.region.to_string()).chain(names).collect(),
+        text: format!("{} does not take over: {}{how}", node.region, evidence.join("; ")),
+    })
+}
+
+fn decisive(rules: &[RuleStatus]) -> Vec<&RuleStatus> {
+    let seal = rules.iter().position(|r| r.rule == "Sealed").unwrap_or(rules.len());
+    let (before, after) = rules.split_at(seal);
+    let blocks = |rules: &'_ [RuleStatus]| rules.iter().any(|r| !r.allows);
+    let counts = if blocks(before) { before } else { after };
+    counts.iter().filter(|r| !r.allows).collect()
+}
+
+fn text(statuses: &[NodeStatus], name: &meridian_model::GroupName, words: &str) -> String {
     let mut out = String::new();
     for node in statuses {
         let Some(group) = node.groups.iter().find(|g| &g.group == name) else { continue };
@@ -68,7 +121,8 @@ fn text(statuses: &[NodeStatus], name: &meridian_model::GroupName) -> String {
         let told = group.rules.iter().filter(|r| !leads || of_orders.contains(&r.rule.as_str()));
         for rule in told {
             let word = if rule.allows { "allows" } else { "blocks" };
-            let how = if rule.allows { "" } else { person(&rule.rule) };
+            let how = agrees(&rule.rule).filter(|_| !rule.allows);
+            let how = how.map(|how| format!(" (a person agrees with: {how}{words})")).unwrap_or_default();
             out.push_str(&format!("    {word}  {:<22} {}{how}\n", rule.rule, rule.evidence));
         }
         if leads && group.rules.iter().all(|r| !of_orders.contains(&r.rule.as_str())) {
@@ -81,13 +135,65 @@ fn text(statuses: &[NodeStatus], name: &meridian_model::GroupName) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::runs::fixture::{group, name, node};
+
+    fn rules(blocked: &[&str]) -> Vec<RuleStatus> {
+        let all = ["LeaseExpired", "FlapWindow", "Maintenance", "Sealed", "ProofOfData", "MostAdvanced"];
+        let rule = |rule: &str| RuleStatus {
+            rule: rule.to_owned(),
+            allows: !blocked.contains(&rule),
+            evidence: format!("why {rule}"),
+        };
+        all.iter().map(|name| rule(name)).collect()
+    }
+
+    fn seen(region: &str, blocked: &[&str]) -> NodeStatus {
+        let group = GroupStatus { rules: rules(blocked), ..group(Vec::new(), Vec::new()) };
+        node(region, vec![group])
+    }
+
+    fn told(nodes: &[NodeStatus]) -> Option<String> {
+        held_up(nodes.iter().map(|node| (node, &node.groups[0])), " --lab 2").map(|held| held.text)
+    }
 
     #[test]
     fn what_a_person_may_agree_to_is_told_with_the_command() {
+        let table = |blocked| text(&[seen("eu", &[blocked])], &name("orders"), " --lab 2");
         for rule in ["FlapWindow", "Maintenance"] {
-            assert!(person(rule).ends_with("meridian failover)"));
+            let told = table(rule);
+            assert!(
+                told.contains(&format!("why {rule} (a person agrees with: meridian failover --lab 2)\n")),
+                "{told}"
+            );
         }
-        assert!(person("ProofOfData").contains("--accept-data-loss"));
-        assert_eq!(person("HolderDown"), "", "a person cannot overrule safety");
+        assert!(table("ProofOfData").contains("meridian failover --accept-data-loss --lab 2)\n"));
+        assert!(!table("LeaseExpired").contains("a person"), "a person cannot overrule safety");
+    }
+
+    #[test]
+    fn the_member_that_is_nearest_to_taking_over_tells_what_holds_it_up() {
+        let eu = seen("eu", &["ProofOfData"]);
+        let ap = seen("ap", &["ProofOfData", "MostAdvanced"]);
+        let of_eu = "eu does not take over: ProofOfData: why ProofOfData. A person agrees with: meridian failover \
+                     --accept-data-loss --lab 2";
+        assert_eq!(told(&[ap.clone(), eu]).as_deref(), Some(of_eu));
+        assert_eq!(told(&[seen("eu", &[]), ap]), None, "eu takes over");
+        assert_eq!(told(&[]), None);
+        let idle = GroupStatus { state: "Idle".to_owned(), ..seen("us", &["FlapWindow"]).groups[0].clone() };
+        assert_eq!(told(&[node("us", vec![idle])]), None, "it has no database");
+    }
+
+    /// Before the seal there is no proof yet: to give up data for that would be wrong.
+    #[test]
+    fn the_loss_of_data_is_proposed_only_where_nothing_else_is_missing() {
+        let flap = told(&[seen("eu", &["FlapWindow", "Sealed", "ProofOfData"])]).unwrap();
+        assert_eq!(
+            flap,
+            "eu does not take over: FlapWindow: why FlapWindow. A person agrees with: meridian failover --lab 2"
+        );
+        for blocked in [&["Sealed", "ProofOfData"], &["LeaseExpired", "FlapWindow"]] {
+            let text = told(&[seen("eu", blocked)]).unwrap();
+            assert!(text.ends_with("; see `meridian explain --lab 2`"), "{text}");
+        }
     }
 }

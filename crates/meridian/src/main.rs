@@ -25,6 +25,7 @@ mod rehearse;
 mod run;
 mod runs;
 mod schema;
+mod silent;
 mod status;
 mod system;
 mod table;

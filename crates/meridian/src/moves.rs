@@ -9,13 +9,18 @@ use clap::Args;
 use meridian_model::order::{Order, OrderState, Wish};
 use meridian_model::run::{Run, RunKind, StepState};
 use meridian_model::{Epoch, GroupName, RegionName, Timestamp};
-use meridian_node::status::GroupStatus;
-use meridian_node::{ORDERS, OrderAsked};
+use meridian_node::status::{GroupStatus, NodeStatus};
+use meridian_node::{ORDERS, OrderAsked, Taken};
 use meridian_telemetry::clock;
 use serde_json::json;
 
 use crate::output::{No, Output, json, print};
-use crate::system::{Nodes, Person, Which, known};
+use crate::runs::tell::passed_over;
+use crate::silent::{Silent, silent};
+use crate::system::{Nodes, Person, Which, known, no_answer};
+use crate::table::one_line;
+
+mod waits;
 
 /// How often the system is looked at while it works.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -85,28 +90,79 @@ fn patience(text: &str) -> Result<Duration, String> {
 
 pub(crate) fn switchover(args: &SwitchoverArgs) -> anyhow::Result<ExitCode> {
     let to = Some(&args.to);
-    begin(&args.how, true, to, |nodes, group| {
-        if nodes.group(group)?.writer.as_ref() == to {
-            return Err(No(format!("{} is the writer of {group} already", args.to)).into());
+    begin(&args.how, true, to, |now| {
+        now.hands_over()?;
+        if now.group.writer.as_ref() == to {
+            return Err(No(format!("{} is the writer of {} already", args.to, now.group.group)).into());
         }
         Ok(Wish::Switchover { to: args.to.clone() })
     })
 }
 
 pub(crate) fn failback(args: &FailbackArgs) -> anyhow::Result<ExitCode> {
-    begin(&args.how, true, None, |nodes, group| Ok(Wish::Switchover { to: home(nodes, group)? }))
+    begin(&args.how, true, None, |now| {
+        now.hands_over()?;
+        Ok(Wish::Switchover { to: home(now.nodes, &now.group.group)? })
+    })
 }
 
 pub(crate) fn failover(args: &FailoverArgs) -> anyhow::Result<ExitCode> {
     let accept_data_loss = args.accept_data_loss;
-    begin(&args.how, false, None, |nodes, group| {
-        if let Some(writer) = nodes.group(group)?.writer {
-            let text =
-                format!("{writer} writes and is well; move it without loss: meridian switchover --to REGION");
-            return Err(No(text).into());
-        }
+    begin(&args.how, false, None, |now| {
+        now.is_lost()?;
         Ok(Wish::Failover { accept_data_loss })
     })
+}
+
+/// A group as it is when something is about to be ordered of it.
+struct Now<'n> {
+    nodes: &'n Nodes,
+    group: GroupStatus,
+    silent: Option<Silent>,
+    /// Who tells this reaches etcd: else it is old.
+    fresh: bool,
+    words: &'n str,
+}
+
+impl<'n> Now<'n> {
+    fn look(nodes: &'n Nodes, name: &GroupName, words: &'n str) -> anyhow::Result<Self> {
+        let statuses = nodes.statuses();
+        let (best, group) = best(&statuses, name).ok_or_else(no_answer)?;
+        let all: Vec<&NodeStatus> = statuses.iter().collect();
+        let silent = silent((best, group), &all, &nodes.system.topology.timers);
+        Ok(Self { nodes, group: group.clone(), silent, fresh: best.coordination.reachable, words })
+    }
+
+    /// Nobody is known to write.
+    fn is_lost(&self) -> anyhow::Result<()> {
+        let writer = self.group.writer.as_ref().filter(|_| self.fresh && self.silent.is_none());
+        let Some(writer) = writer else { return Ok(()) };
+        let words = self.words;
+        Err(No(format!(
+            "{writer} writes and is well; move it without loss: meridian switchover --to REGION{words}"
+        ))
+        .into())
+    }
+
+    /// There is a writer that can hand over.
+    fn hands_over(&self) -> anyhow::Result<()> {
+        let why = match (&self.silent, &self.group.writer) {
+            (Some(silent), _) => silent.text(),
+            (None, None) => format!("{} has no writer: {}", self.group.group, self.group.reason),
+            (None, Some(_)) => return Ok(()),
+        };
+        let words = self.words;
+        Err(No(format!(
+            "{why}. A lost writer cannot hand over; the command for that is: meridian failover{words} (what is done \
+             about it: meridian status{words})"
+        ))
+        .into())
+    }
+}
+
+/// The group as the first of these nodes that knows it sees it.
+fn best<'n>(statuses: &'n [NodeStatus], name: &GroupName) -> Option<(&'n NodeStatus, &'n GroupStatus)> {
+    statuses.iter().find_map(|node| Some((node, node.groups.iter().find(|g| g.group == *name)?)))
 }
 
 /// Where the writer is at home.
@@ -120,7 +176,7 @@ fn begin(
     how: &How,
     graceful: bool,
     to: Option<&RegionName>,
-    wish: impl FnOnce(&Nodes, &GroupName) -> anyhow::Result<Wish>,
+    wish: impl FnOnce(&Now) -> anyhow::Result<Wish>,
 ) -> anyhow::Result<ExitCode> {
     let nodes = match how.which.nodes()? {
         Ok(nodes) => nodes,
@@ -132,32 +188,41 @@ fn begin(
         let runs = crate::plan::runs(&nodes, &group);
         return crate::plan::foretell(&nodes.system, &group, graceful, runs, how.which.output);
     }
-    let wish = wish(&nodes, &group)?;
+    let words = how.which.place.words(&nodes.system, Some(&group));
+    let wish = wish(&Now::look(&nodes, &group, &words)?)?;
     let order = OrderAsked { group: group.clone(), wish, by: how.person.by.clone(), lasts_ms: None };
-    let order: Order = nodes.post(ORDERS, &order)?;
+    let taken: Taken = nodes.post(ORDERS, &order)?;
+    if let Some(other) = &taken.instead_of {
+        let _ =
+            writeln!(std::io::stderr().lock(), "it takes the place of order {} of {}", other.id, other.by);
+    }
     if how.no_wait {
+        let id = &taken.order.id;
         match how.which.output {
-            Output::Json => print(&json(&order)?),
-            Output::Table => print(&format!("order {} was taken\n", order.id)),
+            Output::Json => print(&json(&taken)?),
+            Output::Table => print(&format!("order {id} was taken; follow it: meridian run watch{words}\n")),
         }
         return Ok(ExitCode::SUCCESS);
     }
-    let run = follow(&nodes, &order, how.patience)?;
+    let order = taken.order;
+    let run = follow(&nodes, &order, how.patience, &words)?;
     match how.which.output {
         Output::Json => print(&json(&json!({ "order": order, "run": run }))?),
-        Output::Table => print(&summary(&run)),
+        Output::Table => print(&summary(&run, &words)),
     }
     Ok(if run.finished() && run.aborted.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Waits for the run that carries an order out, and tells each step as it ends.
-fn follow(nodes: &Nodes, order: &Order, patience: Duration) -> anyhow::Result<Run> {
+fn follow(nodes: &Nodes, order: &Order, patience: Duration, words: &str) -> anyhow::Result<Run> {
     let end = clock::now() + patience;
-    let mut told = BTreeSet::new();
+    let (mut told, mut waits, mut stood) = (BTreeSet::new(), waits::Waits::begin(), false);
     loop {
-        let group = nodes.group(&order.group).ok();
-        if let Some(group) = &group {
+        let statuses = nodes.statuses();
+        let group = best(&statuses, &order.group).map(|(_, group)| group);
+        if let Some(group) = group {
             refused(group, order)?;
+            replaced(group, order, &mut stood)?;
             prepared(group, order).iter().for_each(|run| tell(run, &mut told));
             if let Some(run) = run_of(group, order.epoch) {
                 by_itself(&run)?;
@@ -165,10 +230,12 @@ fn follow(nodes: &Nodes, order: &Order, patience: Duration) -> anyhow::Result<Ru
                 if run.finished() || run.paused.is_some() {
                     return Ok(run);
                 }
+            } else {
+                waits.tell(&statuses, order, &nodes.system.topology.timers, words);
             }
         }
         if clock::now() >= end {
-            let last = group.map_or_else(|| "no node answers".to_owned(), |g| g.doing);
+            let last = group.map_or_else(|| "no node answers".to_owned(), |g| g.doing.clone());
             return Err(No(format!("not finished within {} s: {last}", patience.as_secs())).into());
         }
         nodes.pause(LOOK_EVERY);
@@ -184,6 +251,17 @@ fn refused(group: &GroupStatus, order: &Order) -> anyhow::Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// Another order has taken the place of this one. `stood`: this one was seen there; before, another may be an older one.
+fn replaced(group: &GroupStatus, order: &Order, stood: &mut bool) -> anyhow::Result<()> {
+    let Some(seen) = &group.order else { return Ok(()) };
+    *stood |= seen.id == order.id;
+    if *stood && seen.id != order.id && seen.epoch == order.epoch && seen.at > order.at {
+        let (id, by) = (&seen.id, &seen.by);
+        return Err(No(format!("order {id} of {by} has taken the place of this one ({})", order.id)).into());
+    }
+    Ok(())
 }
 
 /// An order that nobody has begun (who carries it out prolongs it): a little after its end, for clocks differ.
@@ -227,9 +305,11 @@ fn tell(run: &Run, told: &mut BTreeSet<String>) {
         let name = &step.work.name;
         let line = match &step.state {
             StepState::Done { since, at, detail } => {
-                format!("{}{name}{} {} ms: {detail}", bold.0, bold.1, at.0 - since.0)
+                format!("{}{name}{} {} ms: {}", bold.0, bold.1, at.0 - since.0, one_line(detail))
             }
-            StepState::Failed { reason, .. } => format!("{}{name}{} failed: {reason}", bold.0, bold.1),
+            StepState::Failed { reason, .. } => {
+                format!("{}{name}{} failed: {}", bold.0, bold.1, one_line(reason))
+            }
             StepState::Skipped { reason, .. } => format!("{}{name}{} skipped: {reason}", bold.0, bold.1),
             StepState::Running { .. } | StepState::Pending => continue,
         };
@@ -239,68 +319,23 @@ fn tell(run: &Run, told: &mut BTreeSet<String>) {
     }
 }
 
-/// The run in two lines.
-fn summary(run: &Run) -> String {
-    let end = match (&run.aborted, &run.paused) {
-        (Some(why), _) => format!("was ended before its end: {why}"),
-        (None, Some(why)) => format!("is paused: {why}"),
-        (None, None) => "is protected again".to_owned(),
+/// The run in a few lines.
+fn summary(run: &Run, words: &str) -> String {
+    let id = &run.id;
+    let (end, next) = match (&run.aborted, &run.paused) {
+        (Some(why), _) => (format!("was ended before its end: {}", one_line(why)), String::new()),
+        (None, Some(why)) => (
+            format!("is paused: {}", one_line(why)),
+            format!("meridian run resume {id}{words}\nmeridian run abort {id}{words}\n"),
+        ),
+        (None, None) => (format!("is protected again{}", passed_over(run)), String::new()),
     };
     let from = run.from.as_ref().map(|from| format!(" from {from}")).unwrap_or_default();
     format!(
-        "{} moved{from} to {} in epoch {}; it {end}\nmeridian run show {}\n",
-        run.group, run.to, run.epoch, run.id
+        "{} moved{from} to {} in epoch {}; it {end}\n{next}meridian run show {id}{words}\n",
+        run.group, run.to, run.epoch
     )
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::runs::fixture::{group, name};
-
-    #[test]
-    fn a_writer_that_resumed_by_itself_is_not_what_was_ordered() {
-        let us = || name("us-east-1");
-        let run = |kind, from: &str| Run {
-            from: Some(name(from)),
-            ..Run::begin(name("orders-2"), name("orders"), kind, Epoch(2), us(), Timestamp(0))
-        };
-        by_itself(&run(RunKind::Switchover, "eu-central-1")).unwrap();
-        by_itself(&run(RunKind::Failover, "eu-central-1")).unwrap();
-        for other in [run(RunKind::Resume, "us-east-1"), run(RunKind::Failover, "us-east-1")] {
-            let told = by_itself(&other).unwrap_err();
-            assert!(told.is::<No>(), "exit code 1");
-            assert!(
-                told.to_string()
-                    .starts_with("us-east-1 has become the writer of orders by itself in epoch 2")
-            );
-        }
-    }
-
-    #[test]
-    fn patience_has_units_and_a_bare_number_is_seconds() {
-        let read = |text| patience(text).map(|d| d.as_secs());
-        assert_eq!((read("5m"), read("30s"), read("300")), (Ok(300), Ok(30), Ok(300)));
-        assert!(patience("soon").unwrap_err().contains("a time such as"));
-    }
-
-    #[test]
-    fn an_order_that_is_being_carried_out_is_waited_for_longer_than_it_was_to_last() {
-        let given = Order {
-            id: name("2-1"),
-            group: name("orders"),
-            wish: Wish::Switchover { to: name("eu-central-1") },
-            epoch: Epoch(2),
-            by: "ana".to_owned(),
-            at: Timestamp(0),
-            expires_at: Timestamp(60_000),
-            state: OrderState::Open,
-        };
-        let shown =
-            |order: &Order| GroupStatus { order: Some(order.clone()), ..group(Vec::new(), Vec::new()) };
-        let lost = refused(&shown(&given), &given).unwrap_err().to_string();
-        assert!(lost.contains("nobody has begun it within its time"), "{lost}");
-        let prolonged = Order { expires_at: Timestamp(clock::wall().0 + 60_000), ..given.clone() };
-        refused(&shown(&prolonged), &given).unwrap();
-    }
-}
+mod tests;

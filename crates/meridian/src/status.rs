@@ -5,16 +5,17 @@ mod now;
 
 pub(crate) use group::MEMBERS;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 
 use clap::Args;
 use meridian_model::health::{Health, RegionHealth};
-use meridian_model::{GroupName, RegionName};
+use meridian_model::{GroupName, RegionName, Timers};
 use meridian_node::status::{GroupStatus, NodeStatus, STATUS};
 use serde::Serialize;
 
 use crate::output::{Output, json, print};
+use crate::silent::silent;
 use crate::system::Which;
 use crate::table::{self, Column};
 
@@ -66,6 +67,10 @@ struct Told {
     answers: Vec<Answer>,
     /// Failovers that are held back, one sentence each.
     held_back: Vec<String>,
+    timers: Timers,
+    /// By which a command that is told finds the system, and each group.
+    words: String,
+    words_of: BTreeMap<GroupName, String>,
 }
 
 pub(crate) fn run(args: &StatusArgs) -> anyhow::Result<ExitCode> {
@@ -85,7 +90,15 @@ pub(crate) fn run(args: &StatusArgs) -> anyhow::Result<ExitCode> {
     let values = answers.iter().filter_map(|a| serde_json::to_value(a.node.as_ref()?).ok());
     let values: Vec<serde_json::Value> = values.collect();
     let held_back = meridian_lab::status::held_back(values.iter(), nodes.system.topology.timers.flap_window);
-    let told = Told { answers, held_back };
+    let (system, place) = (&nodes.system, &args.which.place);
+    let words_of = system.databases.iter().map(|d| (d.name.clone(), place.words(system, Some(&d.name))));
+    let told = Told {
+        answers,
+        held_back,
+        timers: system.topology.timers,
+        words: place.words(system, None),
+        words_of: words_of.collect(),
+    };
     match args.which.output {
         Output::Json => print(&json(&told.answers)?),
         Output::Table => print(&table(&told, args.verbose)),
@@ -108,10 +121,14 @@ fn table(told: &Told, verbose: bool) -> String {
     let names: BTreeSet<_> = nodes.iter().flat_map(|n| &n.groups).map(|g| &g.group).collect();
     let groups: Vec<Vec<Known>> = names.into_iter().map(|name| of(&nodes, name)).collect();
     let mut out = now::undecided(&nodes);
-    for (node, group) in groups.iter().filter_map(|rows| best_of(rows)) {
-        out.push_str(&now::no_writer(node, group));
+    for (rows, best) in groups.iter().filter_map(|rows| Some((rows, best_of(rows)?))) {
+        let words = told.words_of.get(&best.1.group).map_or("", String::as_str);
+        out.push_str(&now::no_writer(best, rows, words));
+        let silent = silent(best, &nodes, &told.timers);
+        out.push_str(&silent.map(|silent| format!("WRITER {}\n", silent.text())).unwrap_or_default());
     }
-    out.push_str(&best_informed(&nodes).map(now::maintained).unwrap_or_default());
+    let maintained = best_informed(&nodes).map(|node| now::maintained(node, &told.words));
+    out.push_str(&maintained.unwrap_or_default());
     let regions: Vec<_> = told.answers.iter().map(region).collect();
     out.push_str(&table::text(&REGIONS, &regions, 0));
     let order: Vec<_> = told.answers.iter().map(|a| &a.region).collect();
@@ -121,7 +138,7 @@ fn table(told: &Told, verbose: bool) -> String {
         }
     }
     for sentence in &told.held_back {
-        out.push_str(&format!("{sentence}; a person can agree to it now: meridian failover\n"));
+        out.push_str(&format!("{sentence}; a person can agree to it now: meridian failover{}\n", told.words));
     }
     if let Some(node) = best_informed(&nodes) {
         let shares = node.traffic.iter().map(|t| format!("{} {:.0} %", t.region, t.share * 100.0));

@@ -152,6 +152,15 @@ impl Place {
         Ok(Some(system))
     }
 
+    /// The words by which a command that is told to a person finds this same system, and that group where there are
+    /// several: to stand at the command's end.
+    pub(crate) fn words(&self, system: &System, group: Option<&GroupName>) -> String {
+        let spec = self.spec.iter().map(|file| format!(" --spec {}", quoted(&file.to_string_lossy())));
+        let lab = self.lab.iter().map(|lab| format!(" --lab {}", quoted(lab)));
+        let group = group.filter(|_| system.databases.len() > 1).map(|group| format!(" --group {group}"));
+        spec.chain(lab).chain(group).collect()
+    }
+
     /// The group that is meant.
     pub(crate) fn group(&self, system: &System) -> anyhow::Result<GroupName> {
         let names: Vec<&str> = system.databases.iter().map(|d| d.name.as_str()).collect();
@@ -165,6 +174,15 @@ impl Place {
             (None, _) => anyhow::bail!("name the data group with --group: {}", names.join(", ")),
         }
     }
+}
+
+/// As a shell reads it.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "-_./:+,@".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
 }
 
 /// The region of that name.
@@ -382,7 +400,7 @@ fn said(status: StatusCode, body: &[u8]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::io::{BufRead as _, BufReader, Read as _, Write as _};
     use std::net::{SocketAddr, TcpListener};
     use std::sync::mpsc;
@@ -402,13 +420,29 @@ mod tests {
         assert_eq!(user_of(|_| None, 1000, "root:x:0:0::/root:/bin/sh\n"), "uid 1000");
     }
 
-    fn nodes() -> Nodes {
+    pub(crate) fn nodes() -> Nodes {
         let spec = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/three-regions.yaml");
         let system = crate::check::read_or_report(&[spec.into()]).unwrap().unwrap();
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "a secret of the tests").unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         Nodes { system, secret: Secret::read(file.path()).unwrap(), runtime }
+    }
+
+    #[test]
+    fn a_command_that_is_told_finds_the_same_system() {
+        let place = |spec: &[&str], lab: Option<&str>| Place {
+            spec: spec.iter().map(PathBuf::from).collect(),
+            lab: lab.map(str::to_owned),
+            group: None,
+        };
+        let (mut system, group) = (nodes().system, GroupName::new("orders").unwrap());
+        assert_eq!(place(&[], None).words(&system, Some(&group)), "");
+        assert_eq!(place(&[], Some("2")).words(&system, None), " --lab 2");
+        let two = place(&["a/b.yaml", "it's mine"], None).words(&system, None);
+        assert_eq!(two, r" --spec a/b.yaml --spec 'it'\''s mine'");
+        system.databases.push(system.databases[0].clone());
+        assert_eq!(place(&[], Some("2")).words(&system, Some(&group)), " --lab 2 --group orders");
     }
 
     /// The timer was made outside the runtime once: every command that waited panicked.

@@ -27,6 +27,19 @@ pub(crate) fn text<const N: usize>(columns: &[Column; N], rows: &[[String; N]], 
     lines(columns, rows).iter().map(|line| format!("{:indent$}{line}\n", "")).collect()
 }
 
+/// The most of a text with several lines that is shown on one.
+const SHOWN_MAX: usize = 160;
+
+/// A text of several lines, such as what a program said, on one: shortened; `--output json` has the whole.
+pub(crate) fn one_line(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let joined = lines.join(" | ");
+    if lines.len() < 2 || joined.chars().count() <= SHOWN_MAX {
+        return joined;
+    }
+    joined.chars().take(SHOWN_MAX).chain(['\u{2026}']).collect()
+}
+
 /// What the help says of a table.
 pub(crate) fn help(title: &str, columns: &[Column]) -> String {
     let width = columns.iter().map(|Column(head, _)| head.len()).max().unwrap_or(0);
@@ -43,6 +56,15 @@ mod tests {
 
     const COLUMNS: [Column; 3] =
         [Column("REGION", "whose"), Column("LAG", "how far behind"), Column("STATE", "what it does")];
+
+    #[test]
+    fn what_a_program_said_on_several_lines_stands_on_one() {
+        assert_eq!(one_line("exit 1\n\n  no such host\r\n"), "exit 1 | no such host");
+        let long = "a".repeat(2 * SHOWN_MAX);
+        assert_eq!(one_line(&long), long, "it breaks no table");
+        let cut = one_line(&format!("{long}\nb"));
+        assert_eq!((cut.chars().count(), cut.ends_with('\u{2026}')), (SHOWN_MAX + 1, true));
+    }
 
     #[test]
     fn columns_are_as_wide_as_their_widest_cell_and_explained_in_the_help() {

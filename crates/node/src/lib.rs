@@ -37,6 +37,7 @@ pub use control::lost::{LOST, LostAnswer, LostAsked, LostShown};
 pub use doctor::{DOCTOR, Diagnosis, Found, Looked};
 pub use meridian_actuators::guard::run as guard;
 pub use meridian_actuators::lost::{LostChange, LostTransaction, LostValue, Operation};
+pub use meridian_coordination::asks::Taken;
 pub use rehearse::{REHEARSALS, RehearsalAsked, WITHIN_MAX};
 
 /// Ends when the node is to end, or when nobody can say so any more.

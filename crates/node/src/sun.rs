@@ -65,7 +65,7 @@ impl Sun {
         }
         let word = Word { by: "schedule".to_owned(), at: now, reason: String::new() };
         match self.asks.order(group, Wish::Switchover { to: to.clone() }, word, LASTS_MS).await {
-            Ok(order) => tracing::info!(%group, %to, order = %order.id, "the writer follows the sun"),
+            Ok(taken) => tracing::info!(%group, %to, order = %taken.order.id, "the writer follows the sun"),
             Err(error) => tracing::warn!(%group, %to, %error, "the writer cannot follow the sun"),
         }
     }

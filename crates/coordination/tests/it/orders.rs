@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use meridian_coordination::asks::{AskError, Asks};
+use meridian_coordination::asks::{AskError, Asks, Taken};
 use meridian_coordination::{Memory, Store, Txn, decode, encode};
 use meridian_model::order::{Order, OrderState, Wish, Word};
 use meridian_model::run::RunKind;
@@ -34,8 +34,10 @@ async fn all(store: Arc<dyn Store>) {
         let (wish, word) = (Wish::Switchover { to: name("us") }, word(at));
         asks.order(&name("orders"), wish, word, 60_000).await
     };
-    let order = ask(0).await.unwrap();
-    assert!(matches!(ask(59_999).await, Err(AskError::Refused(why)) if why.contains("is still open")));
+    let order = ask(0).await.unwrap().order;
+    let still =
+        "of ana (switchover to us) still stands: it ends when it was carried out or refused, or in 1 s";
+    assert!(matches!(ask(59_999).await, Err(AskError::Refused(why)) if why.contains(still)));
     // Whoever carries it out prolongs it.
     let longer = Order { expires_at: Timestamp(200_000), ..order.clone() };
     asks.mark(&longer).await.unwrap();
@@ -56,6 +58,42 @@ async fn all(store: Arc<dyn Store>) {
     store.commit(Txn { put: next, ..Txn::default() }).await.unwrap();
     assert!(matches!(ask(9).await, Err(AskError::Raced)));
     assert_eq!(there(&*store).await, ended);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failover_takes_the_place_of_one_that_asks_no_more() {
+    let store: Arc<dyn Store> = Arc::new(Memory::new());
+    let asks = Asks::new(Arc::clone(&store), keys());
+    claim(&*store, None, &run(RunKind::Start, 1)).await;
+    let ask = async |at: i64, wish: Wish| asks.order(&name("orders"), wish, word(at), 60_000).await;
+    let failover = |accept_data_loss| Wish::Failover { accept_data_loss };
+    let first = ask(0, failover(false)).await.unwrap();
+    assert_eq!(first.instead_of, None);
+    assert!(matches!(ask(0, failover(true)).await, Err(AskError::Raced)), "two orders never share a name");
+    let second = ask(1, failover(true)).await.unwrap();
+    assert_eq!(
+        (second.instead_of.as_ref(), there(&*store).await),
+        (Some(&first.order), second.order.clone())
+    );
+    let told: Taken = serde_json::from_str(&serde_json::to_string(&second).unwrap()).unwrap();
+    assert_eq!(told, second, "as a node tells it");
+    // What comes late of the order that stood there before says nothing of the new one.
+    let reason = "late".to_owned();
+    let late = Order { state: OrderState::Refused { ended_at: Timestamp(2), reason }, ..first.order };
+    asks.mark(&late).await.unwrap();
+    assert_eq!(there(&*store).await, second.order);
+    // Whoever acts on a consent never loses it half-way, and a switchover may have been begun.
+    let refused = async |at, wish| match ask(at, wish).await {
+        Err(AskError::Refused(why)) => why,
+        other => panic!("{other:?}"),
+    };
+    let why = refused(2, failover(false)).await;
+    assert!(why.contains("(failover --accept-data-loss) still stands"), "{why}");
+    refused(2, Wish::Switchover { to: name("us") }).await;
+    ask(3, failover(true)).await.unwrap();
+    let switchover = ask(70_000, Wish::Switchover { to: name("us") }).await.unwrap();
+    assert_eq!(switchover.instead_of, None, "the one before had expired");
+    refused(70_001, failover(true)).await;
 }
 
 fn word(at: i64) -> Word {

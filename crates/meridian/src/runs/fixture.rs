@@ -2,7 +2,7 @@
 
 use meridian_model::run::{Evidence, Missing, RuleSaid, Run, RunKind, Step, StepKind, StepState};
 use meridian_model::{Epoch, Name, System, Timestamp};
-use meridian_node::status::{GroupStatus, Loss};
+use meridian_node::status::{CoordinationStatus, GroupStatus, Loss, NodeStatus};
 use meridian_spec::SourceFile;
 
 use super::seen::{Seen, seen};
@@ -103,6 +103,23 @@ pub(crate) fn group(runs: Vec<Run>, losses: Vec<Loss>) -> GroupStatus {
         order: None,
         words: Vec::new(),
         losses,
+    }
+}
+
+/// A node that reaches etcd and knows nothing but these groups.
+pub(crate) fn node(region: &str, groups: Vec<GroupStatus>) -> NodeStatus {
+    NodeStatus {
+        region: name(region),
+        version: String::new(),
+        at: Timestamp(0),
+        generation: 1,
+        coordination: CoordinationStatus { reachable: true, detail: String::new() },
+        verdicts: Vec::new(),
+        groups,
+        maintenance: None,
+        compute: Vec::new(),
+        traffic: Vec::new(),
+        dials: Vec::new(),
     }
 }
 

@@ -61,7 +61,8 @@ pub(super) struct Expected {
 /// No node answers; [`No`] when there is no such run.
 pub(super) fn look(nodes: &Nodes, place: &Place, wanted: Option<&RunId>) -> anyhow::Result<Seen> {
     let name = wanted.map_or_else(|| "of that group".to_owned(), |id| format!("`{id}`"));
-    let none = || No(format!("there is no run {name}; see `meridian run list`"));
+    let words = place.words(&nodes.system, place.group.as_ref());
+    let none = || No(format!("there is no run {name}; see `meridian run list{words}`"));
     Ok(find(nodes, place, wanted)?.ok_or_else(none)?)
 }
 
@@ -122,7 +123,8 @@ impl Expected {
     fn of(step: StepProgress, decided: f64) -> Self {
         Self {
             step: step.step.to_string(),
-            begins_seconds: decided + step.begins_ms as f64 / 1_000.0,
+            // By times of the past it may be a little before that moment, where nothing can begin.
+            begins_seconds: (decided + step.begins_ms as f64 / 1_000.0).max(0.0),
             takes_seconds: step.takes.as_secs_f64(),
             why: step.why,
             stuck: step.stuck.map(stuck),

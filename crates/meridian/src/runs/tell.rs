@@ -5,7 +5,7 @@ use meridian_model::{Epoch, Name};
 
 use super::seen::{Expected, Seen};
 use super::span::{after, iso, origin, protected_again, writes_again};
-use crate::table::{self, Column};
+use crate::table::{self, Column, one_line};
 
 /// The list.
 pub(crate) const RUNS: [Column; 7] = [
@@ -53,15 +53,26 @@ pub(super) fn list(runs: &[Run], epoch: Epoch) -> String {
 /// What it does, or how it ended.
 pub(crate) fn state(run: &Run) -> String {
     match (&run.aborted, &run.paused) {
-        (Some(why), _) => format!("aborted: {why}"),
-        (None, Some(why)) => format!("paused: {why}"),
-        (None, None) if run.finished() && run.prepares() => "prepared".to_owned(),
-        (None, None) if run.finished() => "protected again".to_owned(),
+        (Some(why), _) => format!("aborted: {}", one_line(why)),
+        (None, Some(why)) => format!("paused: {}", one_line(why)),
+        (None, None) if run.finished() && run.prepares() => format!("prepared{}", passed_over(run)),
+        (None, None) if run.finished() => format!("protected again{}", passed_over(run)),
         (None, None) => {
             let running: Vec<&str> = running(run).collect();
             format!("running: {}", running.join(", "))
         }
     }
+}
+
+/// Steps that failed and did not hold the run up: said wherever it is said that all is well.
+pub(crate) fn passed_over(run: &Run) -> String {
+    let failed = run.steps.iter().filter_map(|step| match &step.state {
+        StepState::Failed { reason, .. } => {
+            Some(format!("; step {} failed: {}", step.work.name, one_line(reason)))
+        }
+        _ => None,
+    });
+    failed.collect()
 }
 
 /// A run of an earlier reign that was not finished: nobody does anything for it any more. What a preparation has done
@@ -70,6 +81,8 @@ pub(super) fn ended(run: &Run, epoch: Epoch, runs: &[Run]) -> Option<String> {
     if !run.ended_before(epoch) {
         return None;
     }
+    // The same in every later reign: it was the next one that ended it.
+    let epoch = run.epoch.next();
     match runs.iter().find(|later| later.takes_over.as_ref() == Some(&run.id)) {
         Some(later) if run.prepares() && later.kind == RunKind::Switchover => None,
         Some(later) => Some(format!("ended: epoch {epoch} has begun; {} takes it over", later.id)),
@@ -136,7 +149,7 @@ fn row(seen: &Seen, step: &Step) -> [String; 7] {
         took,
         expected.map(time).unwrap_or_default(),
         word.to_owned(),
-        detail,
+        one_line(&detail),
     ]
 }
 

@@ -105,13 +105,16 @@ fn who_watches_no_certain_run_waits_for_the_next_when_none_is_under_way() {
     let mut watching = eyes(false);
     assert_eq!((watching.look(Some(&under_way)), watching.look(Some(&under_way))), (goes(true), goes(false)));
 
-    let text = awaited(Some(&ended), "5m");
-    for told in
-        ["the last one, orders-2-failover: protected again", "for 5m at most", "Ctrl-C ends", "explain"]
-    {
+    let text = awaited(Some(&ended), "5m", " --lab 2");
+    for told in [
+        "the last one, orders-2-failover: protected again",
+        "for 5m at most",
+        "Ctrl-C ends",
+        "explain --lab 2",
+    ] {
         assert!(text.contains(told), "{told}: {text}");
     }
-    assert!(awaited(None, "5m").contains("(there was none)"));
+    assert!(awaited(None, "5m", "").contains("(there was none)"));
 }
 
 #[test]
@@ -158,6 +161,33 @@ fn a_preparation_goes_on_while_its_order_is_open() {
 }
 
 #[test]
+fn a_step_that_failed_and_was_passed_over_is_not_hidden_by_a_good_end() {
+    let system = system();
+    let mut run = failover(&system);
+    let step = run.steps.iter_mut().find(|s| s.work.name.as_str() == "scale").unwrap();
+    step.work.on_failure = meridian_model::plan::OnFailure::Continue;
+    let at = Timestamp(DECIDED);
+    step.state = StepState::Failed { since: at, at, reason: "exit 1:\nno cache\n".to_owned() };
+    assert!(run.finished());
+    let end = "protected again; step scale failed: exit 1: | no cache\n";
+    let listed = list(std::slice::from_ref(&run), Epoch(2));
+    assert!(listed.ends_with(end), "{listed}");
+    let text = whole(&told(&system, std::slice::from_ref(&run), None, 9_000));
+    assert!(text.lines().next().unwrap().ends_with(end.trim_end()), "{text}");
+    assert!(text.lines().any(|l| l.starts_with("  scale") && l.ends_with("exit 1: | no cache")), "{text}");
+}
+
+/// It was told as expected 0.05 s before the hold with which the demotion begins.
+#[test]
+fn nothing_is_expected_before_times_begin_to_count() {
+    let system = system();
+    let run = fixture::run(&system, RunKind::Switchover);
+    let first = run.steps[0].work.name.to_string();
+    let seen = told(&system, &[run], None, 9_000);
+    assert_eq!((first.as_str(), seen.expected("demote").unwrap().begins_seconds), ("demote", 0.0));
+}
+
+#[test]
 fn an_unfinished_run_is_over_when_a_later_reign_has_begun() {
     let system = system();
     let mut run = failover(&system);
@@ -179,6 +209,9 @@ fn an_unfinished_run_is_over_when_a_later_reign_has_begun() {
     let taken_over = Run { takes_over: Some(run.id.clone()), ..later };
     let group = at(3, vec![taken_over]);
     assert!(shown(&group).contains("ended: epoch 3 has begun; orders-3 takes it over"), "{}", shown(&group));
+
+    let much_later = at(7, Vec::new());
+    assert!(list(&much_later.runs, much_later.epoch).contains(over), "it ended when it ended");
 
     let group = at(2, Vec::new());
     assert!(list(&group.runs, group.epoch).contains("running: scale") && shown(&group).contains("stuck"));

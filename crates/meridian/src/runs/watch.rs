@@ -49,7 +49,8 @@ pub(super) fn watch(args: &WatchArgs) -> anyhow::Result<ExitCode> {
             (Next::Waits { first }, seen) => {
                 let (waited, most) = (clock::now().since(began), duration_text(args.patience));
                 if first {
-                    tell(&awaited(seen.as_ref(), &most));
+                    let words = place.words(&nodes.system, place.group.as_ref());
+                    tell(&awaited(seen.as_ref(), &most, &words));
                 }
                 if waited >= args.patience {
                     return Err(No(format!("no run has begun within {most}")).into());
@@ -77,20 +78,20 @@ pub(super) fn watch(args: &WatchArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// What who watches is told when nothing is under way.
-pub(super) fn awaited(last: Option<&Seen>, most: &str) -> String {
+pub(super) fn awaited(last: Option<&Seen>, most: &str, words: &str) -> String {
     let (last, show) = match last {
         Some(seen) => {
             let (run, state) = (&seen.run.id, seen.state());
             (
                 format!(" (the last one, {run}: {state})"),
-                format!("; the last one again: meridian run show {run}"),
+                format!("; the last one again: meridian run show {run}{words}"),
             )
         }
         None => (" (there was none)".to_owned(), String::new()),
     };
     format!(
         "no run is under way{last}: waiting for the next one to begin, for {most} at most (--patience); Ctrl-C ends \
-         the waiting\nwhy none begins: meridian explain{show}"
+         the waiting\nwhy none begins: meridian explain{words}{show}"
     )
 }
 

@@ -7,7 +7,7 @@ use meridian_node::status::{GroupStatus, NodeStatus};
 
 use crate::runs::span::after;
 use crate::runs::tell::state;
-use crate::table::{self, Column};
+use crate::table::{self, Column, one_line};
 
 /// The members.
 pub(crate) const MEMBERS: [Column; 7] = [
@@ -102,6 +102,7 @@ fn last_run(run: &Run) -> String {
             StepState::Skipped { reason, .. } => ("skipped".to_owned(), reason.as_str()),
             StepState::Done { since, at, detail } => (format!("{:>6} ms", at.0 - since.0), detail.as_str()),
         };
+        let detail = one_line(detail);
         out.push_str(&format!("    {:<8} {state:<10} {detail}\n", step.work.name));
     }
     out

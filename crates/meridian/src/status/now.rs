@@ -4,15 +4,20 @@ use meridian_model::Timestamp;
 use meridian_model::run::{Run, StepKind};
 use meridian_node::status::{GroupStatus, NodeStatus};
 
+use super::Known;
+use crate::explain::held_up;
 use crate::runs::span::{after, ended, origin};
 use crate::runs::tell::running;
+use crate::table::one_line;
 
 /// Failovers do not begin by themselves: that is to be read first.
-pub(super) fn maintained(node: &NodeStatus) -> String {
+pub(super) fn maintained(node: &NodeStatus, words: &str) -> String {
     let active = node.maintenance.as_ref().filter(|m| node.at < m.until);
-    active
-        .map(|m| format!("AUTOMATIC FAILOVER IS OFF: {}", crate::maintenance::text(Some(m))))
-        .unwrap_or_default()
+    let text = active.map(|m| {
+        let text = crate::maintenance::text(Some(m));
+        format!("AUTOMATIC FAILOVER IS OFF: {}; end it: meridian maintenance end{words}\n", text.trim_end())
+    });
+    text.unwrap_or_default()
 }
 
 /// Nobody who answers reaches etcd, so nobody decides anything.
@@ -28,15 +33,24 @@ pub(super) fn undecided(nodes: &[&NodeStatus]) -> String {
         .to_owned()
 }
 
-/// Nobody writes: since when, why, and what is done. Nothing while somebody does.
-pub(super) fn no_writer(node: &NodeStatus, group: &GroupStatus) -> String {
+/// Nobody writes: since when, why, and what is done, or what keeps it from being done. Nothing while somebody does.
+/// `rows`: the nodes that answer.
+pub(super) fn no_writer((node, group): Known, rows: &[Known], words: &str) -> String {
     if group.writer.is_some() {
         return String::new();
     }
-    let run = group.runs.first().filter(|run| run.epoch == group.epoch && !run.finished());
+    // A run whose promotion is done, or whose region is gone, makes nobody the writer any more.
+    let makes_one = |run: &&Run| {
+        let promotes = !run.finished() && ended(run, StepKind::Promote).is_none();
+        run.epoch == group.epoch && promotes && rows.iter().any(|(node, _)| node.region == run.to)
+    };
+    let run = group.runs.first().filter(makes_one);
     let doing = match run {
-        Some(run) => carried_out(run),
-        None => format!("No run is under way; {} {}; see `meridian explain`", node.region, group.doing),
+        Some(run) => carried_out(run, words),
+        None => held_up(rows.iter().copied(), words).map_or_else(
+            || format!("{} {}; see `meridian explain{words}`", node.region, group.doing),
+            |held| held.text,
+        ),
     };
     let since = since(group, run).map(|at| format!(" for {:.0} s", after(at, node.at).max(0.0)));
     let (name, reason) = (&group.group, &group.reason);
@@ -45,16 +59,19 @@ pub(super) fn no_writer(node: &NodeStatus, group: &GroupStatus) -> String {
 
 /// The last sign of a writer's life: before the run that makes the next one, or of the one whom the record names.
 fn since(group: &GroupStatus, run: Option<&Run>) -> Option<Timestamp> {
-    let by_run = run.filter(|run| ended(run, StepKind::Promote).is_none()).map(|run| origin(run).0);
+    let by_run = run.map(|run| origin(run).0);
     by_run.or_else(|| group.record.as_ref().map(|record| record.renewed_at))
 }
 
-fn carried_out(run: &Run) -> String {
+fn carried_out(run: &Run, words: &str) -> String {
     let (id, to) = (&run.id, &run.to);
     if let Some(why) = &run.paused {
-        return format!("Run {id}, which makes {to} the writer, is paused ({why}): meridian run resume {id}");
+        let why = one_line(why);
+        return format!(
+            "Run {id}, which makes {to} the writer, is paused ({why}): meridian run resume {id}{words}"
+        );
     }
     let steps = running(run).collect::<Vec<_>>().join(", ");
     let steps = if steps.is_empty() { String::new() } else { format!(" (now: {steps})") };
-    format!("Run {id} makes {to} the writer{steps}: meridian run watch {id}")
+    format!("Run {id} makes {to} the writer{steps}: meridian run watch {id}{words}")
 }

@@ -50,12 +50,14 @@ fn an_isolated_node_is_not_believed_and_the_writer_has_no_rules() {
     let nodes =
         [node("us", false, 1, None), node("eu", true, 2, Some("eu")), node("ap", true, 1, Some("us"))];
     let answers = nodes.map(|n| Answer { region: n.region.clone(), node: Some(n), problem: None });
-    let told = Told { answers: answers.into(), held_back: vec!["held back".to_owned()] };
+    let words_of = [(name("orders"), " --lab 2".to_owned())].into();
+    let held_back = vec!["held back".to_owned()];
+    let told = Told { words_of, words: " --lab 2".to_owned(), held_back, ..told(answers.into()) };
     let text = table(&told, true);
     assert!(text.contains("GROUP orders  epoch 2  writer eu\n"), "{text}");
     assert!(
         text.contains("TRAFFIC  eu 100 %")
-            && text.contains("\nheld back; a person can agree to it now: meridian failover\n"),
+            && text.contains("\nheld back; a person can agree to it now: meridian failover --lab 2\n"),
         "{text}"
     );
     assert!(text.contains("blocks  HolderDown             us"), "{text}");
@@ -73,9 +75,10 @@ fn an_active_maintenance_stands_at_the_top_and_a_past_one_nowhere() {
         let maintenance = Some(meridian_model::order::Maintenance { until: Timestamp(60_000), word });
         let node = NodeStatus { maintenance, at: Timestamp(at), ..node("eu", true, 2, Some("eu")) };
         let answers = vec![Answer { region: name("eu"), node: Some(node), problem: None }];
-        table(&Told { answers, held_back: Vec::new() }, false)
+        table(&told(answers), false)
     };
-    let top = "AUTOMATIC FAILOVER IS OFF: maintenance until 1970-01-01T00:01:00Z (ana: new disks)";
+    let top = "AUTOMATIC FAILOVER IS OFF: maintenance until 1970-01-01T00:01:00Z (ana: new disks): nothing begins by \
+               itself; end it: meridian maintenance end\n";
     assert!(shown(59_000).starts_with(top), "{}", shown(59_000));
     assert!(shown(60_000).starts_with("REGION"), "{}", shown(60_000));
 }
@@ -83,7 +86,17 @@ fn an_active_maintenance_stands_at_the_top_and_a_past_one_nowhere() {
 fn shown(nodes: Vec<NodeStatus>) -> String {
     let answers =
         nodes.into_iter().map(|n| Answer { region: n.region.clone(), node: Some(n), problem: None });
-    table(&Told { answers: answers.collect(), held_back: Vec::new() }, false)
+    table(&told(answers.collect()), false)
+}
+
+fn told(answers: Vec<Answer>) -> Told {
+    Told {
+        answers,
+        held_back: Vec::new(),
+        timers: Timers::default(),
+        words: String::new(),
+        words_of: BTreeMap::new(),
+    }
 }
 
 fn record(holder: &str, renewed_at: i64) -> GroupRecord {
@@ -109,7 +122,8 @@ fn record(holder: &str, renewed_at: i64) -> GroupRecord {
 fn that_nobody_can_write_stands_first_with_since_when_and_what_is_done() {
     let mut eu = NodeStatus { at: Timestamp(12_000), ..node("eu", true, 2, None) };
     eu.groups[0].record = Some(record("us", 0));
-    let waits = "NO WRITER of orders for 12 s: its lease is over. No run is under way; eu waits; see `meridian explain`\n";
+    let waits = "NO WRITER of orders for 12 s: its lease is over. eu does not take over: HolderDown: eu; see `meridian \
+                 explain`\n";
     assert!(shown(vec![eu.clone()]).starts_with(waits), "{}", shown(vec![eu.clone()]));
 
     // The next reign has begun: its record is new, and nobody could write since the last sign of the one before.
@@ -135,6 +149,29 @@ fn that_nobody_can_write_stands_first_with_since_when_and_what_is_done() {
     run.paused = Some("bob".to_owned());
     eu.groups[0].runs = vec![run];
     assert!(shown(vec![eu.clone()]).contains("is paused (bob): meridian run resume orders-2\n"));
+    // Its promotion is long done, or its region is gone: it makes nobody the writer.
+    let blocked = "eu does not take over: ProofOfData: 9 s may be missing. A person agrees with: meridian failover \
+                   --accept-data-loss\n";
+    let proof = RuleStatus {
+        rule: "ProofOfData".to_owned(),
+        allows: false,
+        evidence: "9 s may be missing".to_owned(),
+    };
+    eu.groups[0].rules = vec![proof];
+    eu.groups[0].record = Some(record("us", 0));
+    for to in ["eu", "us"] {
+        let mut old = Run { to: name(to), ..eu.groups[0].runs[0].clone() };
+        if to == "eu" {
+            let (since, at) = (Timestamp(0), Timestamp(1));
+            old.steps[0].state = StepState::Done { since, at, detail: String::new() };
+            old.steps.push(Step::plain(StepKind::Protect, StepState::Pending).unwrap());
+        }
+        eu.groups[0].runs = vec![old];
+        let text = shown(vec![eu.clone()]);
+        assert!(text.lines().next().is_some_and(|l| format!("{l}\n").ends_with(blocked)), "{text}");
+        eu.groups[0].runs[0].steps.truncate(1);
+        eu.groups[0].runs[0].steps[0].state = StepState::Pending;
+    }
     eu.groups[0].writer = Some(name("eu"));
     assert!(shown(vec![eu]).starts_with("REGION"));
 
@@ -212,5 +249,30 @@ fn a_lost_region_stays_in_its_place_among_the_members() {
         let members = text.split_once("GROUP").unwrap().1;
         let place = |row: &str| members.find(row).unwrap_or_else(|| panic!("{row}: {text}"));
         assert!(place("\nus  ") < place("\neu  "), "{text}");
+    }
+}
+
+/// For the 5 s of a lost writer's lease nothing was said.
+#[test]
+fn a_writer_that_is_silent_is_told_with_the_end_of_its_lease() {
+    let seen = |at, health: Health, answers: &[&str]| {
+        let of = |region: &&str| {
+            let mut node = NodeStatus { at: Timestamp(at), ..node(region, true, 2, Some("us")) };
+            let (region, reason, parts) = (name("us"), String::new(), Vec::new());
+            node.verdicts = vec![RegionHealth { region, health, reason, parts }];
+            node.groups[0].record = Some(record("us", 0));
+            node
+        };
+        shown(answers.iter().map(of).collect())
+    };
+    let told = "WRITER us is silent: its lease ends in 3.0 s; nobody else may write before\n";
+    assert!(seen(2_000, Health::Up, &["eu", "ap"]).starts_with(told), "its node does not answer");
+    assert!(seen(2_000, Health::Down, &["us", "eu", "ap"]).starts_with(told), "both others judge it down");
+    for (at, health, answers) in [
+        (1_500, Health::Down, &["eu", "ap"][..]),
+        (2_000, Health::Up, &["us", "eu", "ap"]),
+        (2_000, Health::Down, &["us"]),
+    ] {
+        assert!(seen(at, health, answers).starts_with("REGION"), "{at} {health} {answers:?}");
     }
 }

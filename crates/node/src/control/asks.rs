@@ -249,7 +249,7 @@ pub(super) async fn alerts(body: Incoming, control: &Control) -> Answer {
         };
         let word = word("alert".to_owned(), String::new());
         match control.asks.order(&group, Wish::Switchover { to }, word, millis(ORDER_LASTS)).await {
-            Ok(order) => answer.orders.push(order.id.to_string()),
+            Ok(taken) => answer.orders.push(taken.order.id.to_string()),
             Err(error) => answer.refused.push(format!("{group}: {error}")),
         }
     }
