@@ -210,7 +210,7 @@ fn database(database: &Database, live: &Live<'_>) -> Vec<Finding> {
         let unknown = says.and_then(|says| outdated(look, says.role, (live.now, at_home)));
         match &look.facts {
             Ok(facts) => seen.push(Seen { group, region, facts, says, outdated: unknown.is_some() }),
-            Err(_) if look.at_work => {
+            Err(_) if look.at_work && unknown.is_none() => {
                 found.push(rejoins(database, region));
                 continue;
             }

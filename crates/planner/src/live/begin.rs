@@ -135,7 +135,7 @@ fn left(until: Timestamp, now: Timestamp) -> Option<String> {
 /// `2026-11-25 12:03:04 UTC`.
 fn clock_time(at: Timestamp) -> String {
     jiff::Timestamp::from_millisecond(at.0)
-        .map_or_else(|_| "-".to_owned(), |t| t.strftime("%Y-%m-%d %H:%M:%S UTC").to_string())
+        .map_or_else(|_| format!("{} ms", at.0), |t| t.strftime("%Y-%m-%d %H:%M:%S UTC").to_string())
 }
 
 /// A run that goes on for longer is not merely under way.
