@@ -3,7 +3,7 @@
 //! The answer is read leniently, as JSON: a lab must still show something when a node of another version,
 //! or half of one, answers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -11,7 +11,8 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper_util::rt::TokioIo;
 use meridian_model::group::DatabaseStatus;
-use meridian_model::{GroupName, Lsn, Name, RegionName, System, Timestamp};
+use meridian_model::run::{Run, RunKind};
+use meridian_model::{Epoch, GroupName, Lsn, Name, RegionName, System, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::net::TcpStream;
@@ -331,7 +332,7 @@ fn group_missing(database: &meridian_model::Database, regions: &[RegionStatus]) 
     };
     let members: Vec<&RegionName> = database.members.iter().map(|m| &m.region).collect();
     let mut all = Vec::new();
-    let mut writers = std::collections::BTreeSet::new();
+    let mut writers = BTreeSet::new();
     for (status, row) in members.iter().filter_map(row) {
         match &row.writer {
             Some(writer) => drop(writers.insert(writer.clone())),
@@ -348,13 +349,33 @@ fn group_missing(database: &meridian_model::Database, regions: &[RegionStatus]) 
     if writers.len() > 1 {
         all.push(format!("the nodes do not agree on the writer of {group}"));
     }
+    all.extend(run_missing(group.as_str(), regions));
     all
+}
+
+/// A run that waits for a person, or the first one of a group while it is under way: it may fail yet. What it waits
+/// for is missing, and what helps is told.
+fn run_missing(group: &str, regions: &[RegionStatus]) -> BTreeSet<String> {
+    let nodes = regions.iter().filter_map(|r| r.node.as_ref());
+    let groups = nodes.flat_map(|node| list(node, "groups")).filter(|g| text(g, "group") == group);
+    let missing = |told: &Value| {
+        let epoch = Epoch(told.get("epoch").and_then(Value::as_u64)?);
+        let run = Run::deserialize(list(told, "runs").next()?).ok()?;
+        let waits = run.paused.is_some() || run.kind == RunKind::Start;
+        run.unfinished().filter(|_| waits && !run.ended_before(epoch))
+    };
+    groups.filter_map(missing).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use meridian_model::run::{Step, StepKind, StepState};
     use serde_json::json;
+
+    fn name(text: &str) -> Name {
+        Name::new(text).unwrap()
+    }
 
     fn region(name: &str, node: Option<Value>) -> RegionStatus {
         region_status(&Name::new(name).unwrap(), "running", 1, node)
@@ -411,6 +432,31 @@ mod tests {
             ]
         );
         assert!(held_back([node(true)].iter(), Duration::from_secs(300)).is_empty());
+    }
+
+    /// The first run of a lab was paused at once, and the lab said that all is healthy.
+    #[test]
+    fn a_run_that_waits_for_a_person_is_missing_with_what_helps() {
+        let run = |kind: RunKind, state: StepState, paused: Option<&str>| {
+            let (id, group, to) = (name("orders-1-start"), name("orders"), name("a"));
+            let begun = Run::begin(id, group, kind, Epoch(1), to, Timestamp(0));
+            let step = Step::plain(StepKind::Scale, state).unwrap();
+            Run { steps: vec![step], paused: paused.map(str::to_owned), ..begun }
+        };
+        let told = |run: Run, epoch: u64| {
+            let node = json!({"groups": [{"group": "orders", "epoch": epoch, "runs": [run]}]});
+            run_missing("orders", &[region("a", Some(node.clone())), region("b", Some(node))])
+        };
+        let running = || StepState::Running { since: Timestamp(0) };
+        let paused = told(run(RunKind::Switchover, running(), Some("step scale failed")), 1);
+        let expected = "run orders-1-start is paused (step scale failed): `meridian run resume orders-1-start` lets it \
+                        go on, `meridian run abort orders-1-start` ends it";
+        assert_eq!(paused.into_iter().collect::<Vec<_>>(), [expected], "once, however many nodes tell it");
+        assert_eq!(told(run(RunKind::Start, running(), None), 1).len(), 1, "it may fail yet");
+        assert!(told(run(RunKind::Switchover, running(), None), 1).is_empty(), "it is under way");
+        assert!(told(run(RunKind::Start, running(), Some("why")), 2).is_empty(), "another reign has begun");
+        let done = StepState::Done { since: Timestamp(0), at: Timestamp(1), detail: String::new() };
+        assert!(told(run(RunKind::Start, done, None), 1).is_empty());
     }
 
     #[test]

@@ -214,7 +214,9 @@ fn table(inspection: &Inspection, drills: &[Drill], color: bool) -> String {
             let databases = system.databases.len();
             let _ =
                 writeln!(text, "  holds      {}, {}", many(services, "service"), many(databases, "database"));
-            if topology.regions.len() > 1 {
+            if let Some(why) = no_recovery(system) {
+                let _ = writeln!(text, "\nNo recovery from the loss of the writer's region: {why}.");
+            } else {
                 let _ = writeln!(text, "\nRecovery from the loss of the writer's region, as planned:");
                 for line in timeline(system).table() {
                     let _ = writeln!(text, "  {line}");
@@ -227,6 +229,16 @@ fn table(inspection: &Inspection, drills: &[Drill], color: bool) -> String {
         }
     }
     text
+}
+
+/// Why no recovery can be foretold; none: there is one.
+fn no_recovery(system: &System) -> Option<&'static str> {
+    let alone = system.databases.iter().all(|database| database.members.len() < 2);
+    match system.databases.is_empty() {
+        true => Some("the spec has no database, and so no writer"),
+        false if alone => Some("no database has a second member that could take over"),
+        false => None,
+    }
 }
 
 fn counts(inspection: &Inspection) -> (usize, usize) {
@@ -249,7 +261,8 @@ fn many(count: usize, what: &str) -> String {
 /// For programs: `{"sound", "drills", "errors", "warnings", "diagnostics", "timeline"}`.
 fn as_json(inspection: &Inspection, drills: &[Drill]) -> Value {
     let (errors, warnings) = counts(inspection);
-    let plan = inspection.system.as_ref().map(|system| {
+    let recovers = |system: &&System| no_recovery(system).is_none();
+    let plan = inspection.system.as_ref().filter(recovers).map(|system| {
         let plan = timeline(system);
         json!({
             "steps": crate::plan::rows(&plan, &[]),
@@ -286,6 +299,42 @@ mod tests {
         let json = as_json(&inspection_of(GOOD), &[]);
         assert_eq!((&json["sound"], &json["errors"]), (&json!(true), &json!(0)));
         assert_eq!(json["timeline"]["rto_seconds"], json!(60.0));
+    }
+
+    /// Recoveries were foretold of systems that have none.
+    #[test]
+    fn no_recovery_is_foretold_where_there_can_be_none() {
+        let without = GOOD.rsplit_once("---").unwrap().0.to_owned();
+        let members = |these: &str| GOOD.replace("[us-east-1, eu-central-1, ap-southeast-1]", these);
+        for (spec, why) in
+            [(without, "no database, and so no writer"), (members("[us-east-1]"), "no database has a second")]
+        {
+            let inspection = inspection_of(&spec);
+            let text = table(&inspection, &[], false);
+            assert!(text.contains("\nNo recovery") && text.contains(why), "{text}");
+            assert!(!text.contains("promote") && !text.contains("recovered"), "{text}");
+            assert_eq!(as_json(&inspection, &[])["timeline"], Value::Null);
+        }
+        let text = table(&inspection_of(&members("[us-east-1, eu-central-1]")), &[], false);
+        assert!(text.contains("only when the lost region is back"), "{text}");
+        assert!(!text.contains("a standby streams from the new writer"), "{text}");
+    }
+
+    /// One fault of a drill file hid those that only its system shows.
+    #[test]
+    fn a_drill_is_told_its_wrong_regions_beside_its_other_faults() {
+        let spec = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/three-regions.yaml");
+        let text = include_str!("../../../drills/region-loss.yaml")
+            .replace("../examples/three-regions.yaml", spec)
+            .replace("kill: us-east-1", "kill: us-east-7")
+            .replace("rtoRead", "rtoReed");
+        let file = SourceFile { name: "x.yaml".to_owned(), text };
+        let (found, drills) = with_drills(Texts { files: vec![file], faults: Vec::new() });
+        let told: Vec<&str> = found.diagnostics.iter().map(|d| d.message.as_str()).collect();
+        for part in ["us-east-7", "rtoReed"] {
+            assert!(told.iter().any(|message| message.contains(part)), "{part}: {told:?}");
+        }
+        assert_eq!((told.len(), drills.len()), (2, 0), "{told:?}");
     }
 
     #[test]

@@ -23,6 +23,9 @@ use crate::system::{Nodes, Which, known};
 /// Each line says what to do, and docs/checks.md explains every check. The same findings are the metric
 /// `meridian_check_findings`, for alerts (docs/alerts.yml).
 ///
+/// It also looks whether a recovery could begin at all: etcd, a run that is paused or does not end, maintenance, the
+/// flap window, the writer's region, and the files that plans need.
+///
 /// Exit code: 0 nothing fails (warnings do not count); 1 something fails, or a node does not answer; 2 bad use.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
@@ -49,6 +52,22 @@ pub(crate) struct Judged {
 }
 
 impl Judged {
+    /// That a node is silent is a finding, too, and of the worst.
+    fn of(mut best: Diagnosis, silent: BTreeMap<RegionName, String>) -> Self {
+        let told = silent.iter().map(|(region, why)| Found {
+            fails: true,
+            check: "node-silent".to_owned(),
+            group: None,
+            region: Some(region.clone()),
+            subject: region.clone(),
+            message: format!("the node of {region} does not answer: {why}"),
+            details: Vec::new(),
+            suggestion: "look whether it runs, and whether it can be reached from here".to_owned(),
+        });
+        best.findings.splice(0..0, told);
+        Self { best, silent }
+    }
+
     /// The worst first.
     pub(crate) fn findings(&self) -> impl Iterator<Item = &Found> {
         self.best.findings.iter()
@@ -68,7 +87,7 @@ pub(crate) fn ask(nodes: &Nodes) -> anyhow::Result<Judged> {
         }
     }
     match best(judged) {
-        Some(best) => Ok(Judged { best, silent }),
+        Some(best) => Ok(Judged::of(best, silent)),
         None => {
             let all: Vec<String> = silent.iter().map(|(region, why)| format!("{region}: {why}")).collect();
             Err(No(format!("no node answers: is the system up? {}", all.join("; "))).into())
@@ -111,7 +130,7 @@ pub(crate) fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn sound(judged: &Judged) -> bool {
-    judged.silent.is_empty() && judged.findings().all(|found| !found.fails)
+    judged.findings().all(|found| !found.fails)
 }
 
 fn table(judged: &Judged) -> String {
@@ -123,24 +142,37 @@ fn table(judged: &Judged) -> String {
     if !best.reachable {
         out.push_str("It does not reach etcd: what it knows of other regions may be out of date\n");
     }
-    for (region, why) in &judged.silent {
-        out.push_str(&format!("FAILS  {:<22} the node of {region} does not answer: {why}\n", "node-silent"));
-    }
-    out + &lines(&best.findings, judged.silent.len()) + &age(best)
+    out + &lines(&best.findings) + &age(judged)
 }
 
-/// How old the oldest facts are, when that is more than a few seconds.
-fn age(best: &Diagnosis) -> String {
-    let oldest = best.looked.iter().map(|l| best.at.0.saturating_sub(l.at.0) / 1_000).max().unwrap_or(0);
-    if oldest < 10 {
-        return String::new();
+/// How old the oldest facts are, when that is more than a few seconds, and whether newer ones come.
+fn age(judged: &Judged) -> String {
+    let best = &judged.best;
+    let seconds = |looked: &meridian_node::Looked| best.at.0.saturating_sub(looked.at.0) / 1_000;
+    // A silent node tells nothing new, and without etcd none is heard but the one that judges.
+    let comes = |looked: &&meridian_node::Looked| {
+        !judged.silent.contains_key(&looked.region) && (best.reachable || looked.region == best.region)
+    };
+    let (newer, stays): (Vec<_>, Vec<_>) = best.looked.iter().partition(comes);
+    let mut out = String::new();
+    for looked in stays {
+        let (region, old) = (&looked.region, seconds(looked));
+        out.push_str(&format!(
+            "the facts of {region} are {old} s old, and none come until it is heard again\n"
+        ));
     }
-    let again = 60_i64.saturating_sub(oldest).max(10);
-    format!("nodes look every 10 to 60 s, and the oldest facts are {oldest} s old: ask again in {again} s\n")
+    let oldest = newer.into_iter().map(seconds).max().unwrap_or(0);
+    if oldest >= 10 {
+        let again = 60_i64.saturating_sub(oldest).max(10);
+        out.push_str(&format!(
+            "nodes look every 10 to 60 s, and the oldest facts are {oldest} s old: ask again in {again} s\n"
+        ));
+    }
+    out
 }
 
-/// The findings, with what to do, and their number; `silent` nodes fail, too, and were told before.
-pub(crate) fn lines(findings: &[Found], silent: usize) -> String {
+/// The findings, with what to do, and their number.
+pub(crate) fn lines(findings: &[Found]) -> String {
     let mut out = String::new();
     for found in findings {
         let word = if found.fails { "FAILS" } else { "warns" };
@@ -149,7 +181,7 @@ pub(crate) fn lines(findings: &[Found], silent: usize) -> String {
         more.for_each(|line| out.push_str(&format!("{:30}{line}\n", "")));
     }
     let (fail, warn): (Vec<_>, Vec<_>) = findings.iter().partition(|f| f.fails);
-    out.push_str(&match (fail.len() + silent, warn.len()) {
+    out.push_str(&match (fail.len(), warn.len()) {
         (0, 0) => "all checks of the running system hold\n".to_owned(),
         (fail, warn) => format!("{fail} checks of the running system fail, {warn} warn\n"),
     });
@@ -185,7 +217,7 @@ mod tests {
     }
 
     fn judged(findings: Vec<Found>) -> Judged {
-        Judged { best: diagnosis("us", true, 1, findings), silent: BTreeMap::new() }
+        Judged::of(diagnosis("us", true, 1, findings), BTreeMap::new())
     }
 
     #[test]
@@ -193,10 +225,15 @@ mod tests {
         assert!(sound(&judged(Vec::new())) && sound(&judged(vec![found(false, "checksums")])));
         assert!(!sound(&judged(vec![found(true, "version")])));
         let silent = BTreeMap::from([(name("ap"), "it did not answer".to_owned())]);
-        let with_silent = Judged { silent, ..judged(Vec::new()) };
+        let mut with_silent = Judged::of(diagnosis("us", true, 1, Vec::new()), silent);
         assert!(!sound(&with_silent));
         assert!(table(&with_silent).contains("the node of ap does not answer"));
         assert!(table(&with_silent).contains("\n1 checks of the running system fail, 0 warn\n"));
+        // Nobody can tell newer facts of a region whose node is silent.
+        with_silent.best.at = Timestamp(101_001);
+        with_silent.best.looked[0].region = name("ap");
+        let text = table(&with_silent);
+        assert!(text.contains("the facts of ap are 101 s old") && !text.contains("ask again"), "{text}");
         let mut late = judged(Vec::new());
         assert!(!table(&late).contains("ask again"));
         late.best.at = Timestamp(45_001);

@@ -122,13 +122,18 @@ fn run_drill(args: RunArgs) -> anyhow::Result<ExitCode> {
 
 /// A drill and its system, or `spec` instead of the one that it names; every fault of both.
 pub(crate) fn read(source: SourceFile, spec: Option<&Path>) -> Result<(Drill, System), Vec<Diagnostic>> {
-    let first = file::read(source.clone(), None)?;
-    let path = spec.map_or(first.system, Path::to_owned);
+    let first = file::read(source.clone(), None);
+    let named = || file::system_of(source.clone());
+    let Some(path) = spec.map(Path::to_owned).or_else(named) else {
+        return Err(first.err().unwrap_or_default());
+    };
     let files = match crate::check::read_specs(&[path]) {
         Ok(files) => files,
         Err(error) => return Err(file::without_system(source, &format!("{error:#}"))),
     };
-    let system = meridian_spec::read(&files)?;
+    let of_drill = || first.err().unwrap_or_default();
+    let system = meridian_spec::read(&files)
+        .map_err(|faults| of_drill().into_iter().chain(faults).collect::<Vec<_>>())?;
     Ok((file::read(source, Some(&Names::of(&system)))?, system))
 }
 

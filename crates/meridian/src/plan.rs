@@ -289,7 +289,7 @@ fn check(
             if findings.is_empty() {
                 print(&format!("the steps of plan {} are sound\n", plan.name));
             }
-            print(&live.as_ref().map_or_else(|why| offline(why), |found| crate::doctor::lines(found, 0)));
+            print(&live.as_ref().map_or_else(|why| offline(why), |found| crate::doctor::lines(found)));
         }
     }
     let fails = live.iter().flatten().any(|found| found.fails);

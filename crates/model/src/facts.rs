@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::group::DatabaseRole;
 use crate::moment::Timestamp;
-use crate::name::{GroupName, RegionName, ServiceName};
+use crate::name::{GroupName, Name, RegionName, ServiceName};
 use crate::units::Lsn;
 
 /// What a region's node has looked up at home at one time. Kept in etcd, one key a region.
@@ -24,6 +24,24 @@ pub struct RegionFacts {
     pub services: Vec<ServiceFacts>,
     /// How many files its node may have open, and needs.
     pub open_files: OpenFiles,
+    /// Files that steps of recovery plans need here, and that they could not use.
+    #[serde(default)]
+    pub plan_files: Vec<PlanFile>,
+}
+
+/// A file that a step of a recovery plan needs on this machine, and what is wrong with it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanFile {
+    /// Whose plan.
+    pub group: GroupName,
+    /// Which step.
+    pub step: Name,
+    /// A run goes on when that step fails.
+    pub goes_on: bool,
+    /// Its path.
+    pub file: String,
+    /// What is wrong with it.
+    pub problem: String,
 }
 
 /// One member, or why it could not be looked at.
@@ -34,6 +52,9 @@ pub struct MemberSeen {
     /// What its node took it for just before; none: it did not know yet.
     #[serde(default)]
     pub role: Option<DatabaseRole>,
+    /// Its node was at work to make it what it should be: it took stock, cloned, or let an old primary rejoin.
+    #[serde(default)]
+    pub at_work: bool,
     /// What is true of it, or what went wrong.
     pub facts: Result<MemberFacts, String>,
 }

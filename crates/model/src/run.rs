@@ -296,6 +296,14 @@ pub enum Missing {
     },
 }
 
+/// That a run is paused, why, and what helps.
+#[must_use]
+pub fn paused(id: &str, why: &str) -> String {
+    format!(
+        "run {id} is paused ({why}): `meridian run resume {id}` lets it go on, `meridian run abort {id}` ends it"
+    )
+}
+
 impl Run {
     /// A run without steps of which nothing more is known, to be filled in.
     #[must_use]
@@ -333,6 +341,16 @@ impl Run {
     #[must_use]
     pub fn finished(&self) -> bool {
         self.aborted.is_some() || (self.paused.is_none() && self.steps.iter().all(Step::over))
+    }
+
+    /// Why it is not finished, and what helps; none: it is.
+    #[must_use]
+    pub fn unfinished(&self) -> Option<String> {
+        let id = &self.id;
+        (!self.finished()).then(|| match &self.paused {
+            Some(why) => paused(id.as_str(), why),
+            None => format!("run {id} is not finished: `meridian run watch {id}` tells at which step it is"),
+        })
     }
 
     /// It was not finished when the reign of that epoch began: nobody does anything for it any more, and nobody hears

@@ -186,7 +186,7 @@ impl Node {
             compute: Arc::clone(&compute),
             losses,
         };
-        let doctor = parts.doctor(&etcd, &compute, &knowledge, &ends);
+        let doctor = parts.doctor(&etcd, &board, &ends);
         let rehearser = Arc::new(parts.rehearser(&etcd, &knowledge, &ends, stop));
         let asks = Asks::new(Arc::clone(&etcd) as Arc<dyn Store>, Keys::new(&system.topology.name));
         let states: Vec<_> = ends.iter().map(|e| e.state.clone()).collect();

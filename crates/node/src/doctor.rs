@@ -10,10 +10,12 @@ use std::time::Duration;
 
 use meridian_actuators::{DatabaseActuator, earliest_end};
 use meridian_coordination::{Keys, Store, encode, txns};
+use meridian_failover::State;
 use meridian_model::facts::{CertificateFacts, MemberSeen, OpenFiles, RegionFacts, ServiceFacts};
 use meridian_model::group::DatabaseRole;
+use meridian_model::health::RegionHealth;
 use meridian_model::{GroupName, Name, RegionName, ServiceName, System, Timestamp};
-use meridian_planner::{Finding, LOOK_AFTER_CHANGE, Live, Severity, Subject, examine};
+use meridian_planner::{Control, Finding, LOOK_AFTER_CHANGE, Live, Severity, Subject, examine};
 use meridian_telemetry::events::CheckChanged;
 use meridian_telemetry::{Metrics, clock};
 use serde::{Deserialize, Serialize};
@@ -23,8 +25,10 @@ use tokio::task::JoinSet;
 use crate::board::{Board, GroupFacts};
 use crate::compute::Compute;
 use crate::knowledge::Knowledge;
+use crate::status::CoordinationStatus;
 
 mod dns;
+mod files;
 
 /// Where the judgement of a node is asked for.
 pub const DOCTOR: &str = "/v1/doctor";
@@ -90,10 +94,13 @@ pub struct Found {
 /// What this node finds wrong now, for whoever asks.
 pub(crate) fn diagnose(system: &System, board: &Board) -> Diagnosis {
     let (now, here) = (clock::wall(), &board.here);
-    let (facts, findings) = judge(system, &board.knowledge, now);
+    let reachable = board.coordination.borrow().reachable;
+    let verdicts = Arc::clone(&board.verdicts.borrow());
+    let sight = Sight { here, reachable, regions: &verdicts, now };
+    let (facts, findings) = judge(system, &board.knowledge, sight);
     Diagnosis {
         region: here.clone(),
-        reachable: board.coordination.borrow().reachable,
+        reachable,
         at: now,
         looked: facts.into_iter().map(|f| Looked { region: f.region, at: f.at }).collect(),
         findings: findings.into_iter().map(|finding| told(finding, here)).collect(),
@@ -113,15 +120,33 @@ fn told(finding: Finding, here: &RegionName) -> Found {
     }
 }
 
-fn judge(system: &System, knowledge: &Mutex<Knowledge>, now: Timestamp) -> (Vec<RegionFacts>, Vec<Finding>) {
-    let (facts, writers, members) = {
-        let known = knowledge.lock().unwrap_or_else(PoisonError::into_inner);
-        let records = system.databases.iter().filter_map(|d| known.record(&d.name));
-        let writers = records.filter(|r| !r.released).map(|r| (r.group, r.holder));
-        let members = system.databases.iter().map(|d| (d.name.clone(), known.members(&d.name)));
-        (known.facts(), writers.collect::<BTreeMap<_, _>>(), members.collect::<BTreeMap<_, _>>())
-    };
-    let findings = examine(system, &Live { now, facts: &facts, writers: &writers, members: &members });
+/// What a node knows beside what etcd has told.
+struct Sight<'a> {
+    here: &'a RegionName,
+    reachable: bool,
+    regions: &'a [RegionHealth],
+    now: Timestamp,
+}
+
+fn judge(
+    system: &System,
+    knowledge: &Mutex<Knowledge>,
+    sight: Sight<'_>,
+) -> (Vec<RegionFacts>, Vec<Finding>) {
+    let known = knowledge.lock().unwrap_or_else(PoisonError::into_inner);
+    let groups = || system.databases.iter().map(|d| &d.name);
+    let records: BTreeMap<_, _> = groups().filter_map(|g| Some((g.clone(), known.record(g)?))).collect();
+    let runs = groups().filter_map(|g| Some((g.clone(), known.runs(g).into_iter().next()?))).collect();
+    let members = groups().map(|g| (g.clone(), known.members(g))).collect();
+    let (facts, maintenance) = (known.facts(), known.maintenance());
+    drop(known);
+    let holds = records.values().filter(|r| !r.released);
+    let writers = holds.map(|r| (r.group.clone(), r.holder.clone())).collect();
+    let Sight { here, reachable, regions, now } = sight;
+    let maintenance = maintenance.as_ref();
+    let control = Control { here, reachable, maintenance, records: &records, runs: &runs, regions };
+    let live = Live { now, facts: &facts, writers: &writers, members: &members, control };
+    let findings = examine(system, &live);
     (facts, findings)
 }
 
@@ -143,6 +168,8 @@ pub(crate) struct Doctor {
     pub(crate) certificates: BTreeMap<ServiceName, CertificateFacts>,
     pub(crate) open_files: OpenFiles,
     pub(crate) knowledge: Arc<Mutex<Knowledge>>,
+    pub(crate) verdicts: watch::Receiver<Arc<Vec<RegionHealth>>>,
+    pub(crate) coordination: watch::Receiver<CoordinationStatus>,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) keys: Keys,
     pub(crate) metrics: Metrics,
@@ -150,6 +177,11 @@ pub(crate) struct Doctor {
 
 fn role_of(facts: &GroupFacts) -> Option<DatabaseRole> {
     facts.database.as_ref().map(|database| database.role)
+}
+
+/// Its node is about to make a standby of it.
+fn at_work(facts: &GroupFacts) -> bool {
+    matches!(facts.explanation.state, State::Starting | State::Cloning | State::Rejoining)
 }
 
 /// When the certificates end that the edge shows in this region. It has read them just now, and never does again.
@@ -173,7 +205,7 @@ impl Doctor {
             let facts = self.look().await;
             self.knowledge.lock().unwrap_or_else(PoisonError::into_inner).take_facts(facts.clone());
             self.share(&facts).await;
-            let (_, findings) = judge(&self.system, &self.knowledge, clock::wall());
+            let findings = self.findings().await;
             counts = self.count(&findings, counts);
             let before = std::mem::replace(&mut failing, fails_at(&self.here, findings));
             last = pause(&failing, &before, last);
@@ -183,6 +215,17 @@ impl Doctor {
                 () = self.changed(&looked) => tokio::time::sleep(LOOK_AFTER_CHANGE).await,
             }
         }
+    }
+
+    /// What is wrong with the whole. Etcd may not have answered yet when the node has just begun: it is given some
+    /// time, or each start would count as a fault of it.
+    async fn findings(&self) -> Vec<Finding> {
+        let mut coordination = self.coordination.clone();
+        let reachable = tokio::time::timeout(LOOK_AGAIN, coordination.wait_for(|c| c.reachable)).await;
+        let verdicts = Arc::clone(&self.verdicts.borrow());
+        let reachable = matches!(reachable, Ok(Ok(_)));
+        let sight = Sight { here: &self.here, reachable, regions: &verdicts, now: clock::wall() };
+        judge(&self.system, &self.knowledge, sight).1
     }
 
     /// Ends when a member is something else than it was looked at as.
@@ -205,15 +248,16 @@ impl Doctor {
     async fn look(&self) -> RegionFacts {
         let mut members = Vec::new();
         for Patient { group, database, facts } in &self.members {
-            let role = role_of(&facts.borrow());
+            let (role, at_work) = (role_of(&facts.borrow()), at_work(&facts.borrow()));
             let late = || Err(format!("it did not answer within {LOOK_WITHIN:?}"));
             let looked = tokio::time::timeout(LOOK_WITHIN, database.inspect()).await;
             let facts = looked.map_or_else(|_| late(), |facts| facts.map_err(|e| e.to_string()));
-            members.push(MemberSeen { group: group.clone(), role, facts });
+            members.push(MemberSeen { group: group.clone(), role, at_work, facts });
         }
         let services = self.services().await;
         let (region, at, open_files) = (self.here.clone(), clock::wall(), self.open_files);
-        fitted(RegionFacts { region, at, members, services, open_files })
+        let plan_files = files::absent(&self.system, &self.here).await;
+        fitted(RegionFacts { region, at, members, services, open_files, plan_files })
     }
 
     async fn services(&self) -> Vec<ServiceFacts> {

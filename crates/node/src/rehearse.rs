@@ -176,8 +176,8 @@ impl Rehearser {
         let known = self.knowledge.lock().unwrap_or_else(PoisonError::into_inner);
         // An older one that was not finished has been taken over.
         let newest = known.runs(group).into_iter().next();
-        if let Some(run) = newest.filter(|run| !run.finished()) {
-            return Some(format!("run {} is not finished", run.id));
+        if let Some(why) = newest.and_then(|run| run.unfinished()) {
+            return Some(why);
         }
         let order = known.order(group);
         let epoch = known.record(group).map(|record| record.epoch);

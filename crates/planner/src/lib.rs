@@ -25,7 +25,7 @@ mod timeline;
 pub use checks::check;
 pub use finding::{Finding, Severity, Subject};
 pub use lint::lint;
-pub use live::{LOOK_AFTER_CHANGE, Live, examine};
+pub use live::{Control, LOOK_AFTER_CHANGE, Live, examine};
 pub use plan::{asks_before_promotion, complete, demotion_timeout, derive, freeze, usual_timeout};
 pub use progress::{StepProgress, Stuck, progress};
 pub use timeline::{Timeline, TimelineStep, in_seconds, predict, timeline};

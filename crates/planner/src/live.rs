@@ -7,15 +7,18 @@
 
 mod alike;
 mod alone;
+mod begin;
+
+pub use begin::Control;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use meridian_model::facts::{MemberFacts, MemberSeen, RegionFacts, ServiceFacts};
+use meridian_model::facts::{MemberFacts, MemberSeen, PlanFile, RegionFacts, ServiceFacts};
 use meridian_model::group::{DatabaseRole, DatabaseStatus, MemberReport};
 use meridian_model::{Database, GroupName, RegionName, System, Timestamp};
 
-use crate::finding::{Finding, Subject};
+use crate::finding::{Finding, Severity, Subject};
 
 /// What is known of a running system.
 #[derive(Debug, Clone, Copy)]
@@ -28,13 +31,15 @@ pub struct Live<'a> {
     pub writers: &'a BTreeMap<GroupName, RegionName>,
     /// What the members of each group say of themselves, several times a second.
     pub members: &'a BTreeMap<GroupName, Vec<MemberReport>>,
+    /// What lets a recovery begin, and what holds it back.
+    pub control: Control<'a>,
 }
 
 /// All that is wrong with a running system, worst first; empty when a recovery could begin now.
 #[must_use]
 pub fn examine(system: &System, live: &Live<'_>) -> Vec<Finding> {
-    let mut found: Vec<Finding> =
-        system.topology.regions.iter().flat_map(|r| region(system, &r.name, live)).collect();
+    let mut found = begin::check(system, live);
+    found.extend(system.topology.regions.iter().flat_map(|r| region(system, &r.name, live)));
     found.extend(system.databases.iter().flat_map(|d| database(d, live)));
     found.sort_by_key(|f| std::cmp::Reverse(f.severity));
     found
@@ -42,6 +47,8 @@ pub fn examine(system: &System, live: &Live<'_>) -> Vec<Finding> {
 
 /// Facts of this age say nothing any more: nodes look every minute, and again soon when something was amiss.
 pub(crate) const FACTS_LAST_MS: i64 = 5 * 60 * 1_000;
+/// What a member has said this long ago tells nothing of now: it says it several times a second.
+const REPORT_LASTS_MS: i64 = 30 * 1_000;
 /// A node looks again so long after a member of its own has become something else than it was looked at: by then
 /// what comes with the change, such as a standby's connection to its upstream, has mostly come.
 pub const LOOK_AFTER_CHANGE: Duration = Duration::from_secs(3);
@@ -57,6 +64,16 @@ impl<'a> Live<'a> {
     fn since(&self, group: &GroupName, look: &RegionFacts) -> Option<&'a DatabaseStatus> {
         let report = self.members.get(group)?.iter().find(|m| m.region == look.region)?;
         (report.reported_at > look.at).then_some(&report.database)
+    }
+
+    /// That member reads from its upstream, or its node is about to let it: a slot may have been made just now.
+    fn reads(&self, group: &GroupName, region: &RegionName) -> bool {
+        let fresh = |report: &&MemberReport| {
+            &report.region == region && self.now.0.saturating_sub(report.reported_at.0) <= REPORT_LASTS_MS
+        };
+        let report = self.members.get(group).and_then(|all| all.iter().find(fresh));
+        let look = self.of(region).and_then(|facts| facts.members.iter().find(|m| m.group == *group));
+        report.is_some_and(|report| report.database.streaming) || look.is_some_and(|look| look.at_work)
     }
 }
 
@@ -123,7 +140,20 @@ fn region(system: &System, region: &RegionName, live: &Live<'_>) -> Vec<Finding>
         )
     });
     let services = facts.services.iter().flat_map(|s| service(system, region, s, facts.at));
-    few.into_iter().chain(services).collect()
+    let absent = facts.plan_files.iter().map(|file| plan_file(region, file));
+    few.into_iter().chain(absent).chain(services).collect()
+}
+
+/// The step would fail there. A plan that goes on without it is no reason to call a recovery impossible.
+fn plan_file(region: &RegionName, file: &PlanFile) -> Finding {
+    let PlanFile { group, step, goes_on, file, problem } = file;
+    let message = format!("step `{step}` of the plan of {group} would fail in {region}: {file} {problem}");
+    let severity = if *goes_on { Severity::Warning } else { Severity::Error };
+    Finding {
+        severity,
+        ..Finding::error("plan-file", Subject::Member(group.clone(), region.clone()), message)
+    }
+    .suggest("put it on that machine, where the user of the node can read it (a program: execute it)")
 }
 
 fn service(system: &System, region: &RegionName, facts: &ServiceFacts, at: Timestamp) -> Vec<Finding> {
@@ -180,6 +210,10 @@ fn database(database: &Database, live: &Live<'_>) -> Vec<Finding> {
         let unknown = says.and_then(|says| outdated(look, says.role, (live.now, at_home)));
         match &look.facts {
             Ok(facts) => seen.push(Seen { group, region, facts, says, outdated: unknown.is_some() }),
+            Err(_) if look.at_work && unknown.is_none() => {
+                found.push(rejoins(database, region));
+                continue;
+            }
             Err(problem) if unknown.is_none() => found.push(unseen(database, region, problem)),
             Err(_) => {}
         }
@@ -187,18 +221,13 @@ fn database(database: &Database, live: &Live<'_>) -> Vec<Finding> {
     }
     let writer = live.writers.get(&database.name);
     let Some(writer) = writer else {
-        let message = format!("{} has no writer: its members cannot be compared with one", database.name);
-        found.push(
-            Finding::warning("no-writer", Subject::Members(database.name.clone()), message)
-                .suggest("`meridian explain` says why there is none"),
-        );
         found.extend(seen.iter().flat_map(|member| alone::check(member, database)));
         return found;
     };
     found.extend(seen.iter().flat_map(|member| alone::check(member, database)));
     let (writers, others): (Vec<_>, Vec<_>) = seen.iter().partition(|m| m.region == writer);
     if let Some(writer) = writers.first() {
-        found.extend(alone::slots(writer, database));
+        found.extend(alone::slots(writer, database, |region| live.reads(&database.name, region)));
         found.extend(others.iter().flat_map(|other| alike::check(writer, other)));
     }
     found.extend(others.iter().filter_map(|other| alone::streaming(other)));
@@ -210,6 +239,16 @@ fn unseen(database: &Database, region: &RegionName, problem: &str) -> Finding {
     let message = format!("the member of {} in {region} cannot be looked at: {problem}", database.name);
     Finding::error("member-unseen", subject, message)
         .suggest("look at the node's log and at `postgres.log` in its folder")
+}
+
+fn rejoins(database: &Database, region: &RegionName) -> Finding {
+    let subject = Subject::Member(database.name.clone(), region.clone());
+    let message = format!(
+        "the member of {} in {region} is becoming a standby: until then it cannot take over",
+        database.name
+    );
+    Finding::warning("member-rejoins", subject, message)
+        .suggest("it is copied or rewound by itself: `meridian status` says how far it is")
 }
 
 /// A look from before a member became what it is now is no proof that it is well, nor that it is not.

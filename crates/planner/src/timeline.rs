@@ -271,12 +271,21 @@ fn usual(system: &System, task: &Task, rtt: Duration, planned: bool) -> (Duratio
         Task::Shift { .. } => told(rtt, "the new state reaches every region: the longest round trip"),
         Task::Dns => told(Duration::ZERO, "the name server answers from the same state"),
         Task::Verify { .. } => told(VERIFY, "a write and a read, or what is checked: assumed"),
+        Task::Protect if !planned && nobody_is_left(system) => told(
+            Duration::ZERO,
+            "not counted: only when the lost region is back, for there is no third database",
+        ),
         Task::Protect => told(PROTECT, "a standby streams from the new writer: assumed"),
         Task::Wait { for_ms } => told(Duration::from_millis(*for_ms), "the plan waits"),
         Task::Approve { .. } => told(Duration::ZERO, "a person: not counted"),
         Task::Notify { .. } => told(NOTIFY, "a webhook answers: assumed"),
         Task::Exec(_) => told(EXEC, "a program of yours: assumed"),
     }
+}
+
+/// After the loss of the writer's region there is one database: nobody can follow it.
+fn nobody_is_left(system: &System) -> bool {
+    system.databases.iter().all(|database| database.members.len() <= 2)
 }
 
 /// The new writer's region must start more instances.

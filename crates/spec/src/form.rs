@@ -272,6 +272,9 @@ macro_rules! words {
 
 pub(crate) use {form, words};
 
+/// A list of so few words is told whole to who has written another one.
+const LISTED_WHOLE: usize = 4;
+
 /// Reads one of `words`.
 pub(crate) fn word(
     node: &Node,
@@ -283,7 +286,10 @@ pub(crate) fn word(
         if let Some(word) = words.iter().find(|w| *w == text) {
             return Some(word);
         }
-        if let Some(near) = closest(text, words.iter().copied()) {
+        // Of a short list the near word may mean the very opposite (`sync`, `async`).
+        if !(2..=LISTED_WHOLE).contains(&words.len())
+            && let Some(near) = closest(text, words.iter().copied())
+        {
             return wrong(node, what, &format!("did you mean `{near}`?"), problems);
         }
     }

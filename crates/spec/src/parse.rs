@@ -59,7 +59,7 @@ fn system(files: &[SourceFile], all: bool, problems: &mut Problems) -> Option<Sy
     }
     let folders: Vec<PathBuf> = files.iter().map(|f| folder(&f.name)).collect();
     let meant = meaning::meant(&resources, &folders, problems).filter(|_| whole)?;
-    if !problems.refused() {
+    if problems.can_be_judged() {
         for finding in meridian_planner::check(&meant.system) {
             problems.push(placed(finding, &meant));
         }

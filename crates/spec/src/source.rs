@@ -30,6 +30,8 @@ pub(crate) struct Problems {
     names: Vec<String>,
     /// Some of the spec could not be read: see [`Problems::absent`].
     partial: bool,
+    /// Errors on which no judgement rests: see [`Problems::error_apart`].
+    apart: usize,
 }
 
 impl Problems {
@@ -54,6 +56,22 @@ impl Problems {
     /// Adds an error.
     pub(crate) fn error(&mut self, place: Place, message: impl Into<String>, suggestion: impl Into<String>) {
         self.add(Severity::Error, place, message.into(), suggestion.into());
+    }
+
+    /// Adds an error about something that no check of the whole looks at: these go on all the same.
+    pub(crate) fn error_apart(
+        &mut self,
+        place: Place,
+        message: impl Into<String>,
+        suggestion: impl Into<String>,
+    ) {
+        self.error(place, message, suggestion);
+        self.apart += 1;
+    }
+
+    /// Nothing was found that the checks of the whole could be misled by.
+    pub(crate) fn can_be_judged(&self) -> bool {
+        self.errors() == self.apart
     }
 
     /// From here on what is not there may be in the part that could not be read.

@@ -14,6 +14,7 @@ use meridian_model::group::{DatabaseRole, HoldId, WalPosition};
 use meridian_model::health::Health;
 use meridian_model::name::{RegionName, RunId};
 use meridian_model::order::{Handover, Order, OrderState, Wish};
+use meridian_model::run::Run;
 use meridian_model::{Moment, Timestamp};
 
 use super::Machine;
@@ -194,8 +195,8 @@ impl Machine {
     }
 
     fn no_other_run(&self, _: &Order, _: Moment) -> Ruling {
-        match self.run().filter(|run| !run.finished()) {
-            Some(run) => Err(no(format!("run {} is not finished", run.id))),
+        match self.run().and_then(Run::unfinished) {
+            Some(why) => Err(no(why)),
             None => Ok("no run is under way".to_owned()),
         }
     }

@@ -28,6 +28,22 @@ pub fn read(file: SourceFile, names: Option<&Names>) -> Result<Drill, Vec<Diagno
     read_with(file, names, None)
 }
 
+/// The system that a drill file names, whatever else is wrong with it: its names are then looked at, too.
+#[must_use]
+pub fn system_of(file: SourceFile) -> Option<PathBuf> {
+    fn field<'n>(of: Spot<'n>, key: &str) -> Option<Spot<'n>> {
+        of.fields()?.into_iter().find(|field| field.key == key).map(|field| field.value)
+    }
+    let path = PathBuf::from(&file.name);
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let named = Reading::new(file).finish(|documents, _| {
+        let [document] = documents else { return None };
+        let system = field(field(*document, "spec")?, "system")?.text()?;
+        Some(normalised(folder.join(system)))
+    });
+    named.ok()
+}
+
 /// The faults of a drill file whose system cannot be read, that one told where the file names it.
 #[must_use]
 pub fn without_system(file: SourceFile, why: &str) -> Vec<Diagnostic> {

@@ -155,6 +155,7 @@ impl<'a> Start<'a> {
         self.over = true;
         let error = LabError::NotHealthy { within: self.args.wait, missing: status.missing };
         if !self.args.keep {
+            screen.line("with --keep it would stay up, to look into it and to mend it");
             return Err(error);
         }
         screen.line(&format!("{error}; it stays up because of --keep"));

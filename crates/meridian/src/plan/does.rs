@@ -42,7 +42,11 @@ fn done(task: &Task) -> String {
         Task::Verify { checks } => format!("checks {}", asked(checks)),
         Task::Protect => "waits until a further loss could be survived".to_owned(),
         Task::Wait { for_ms } => format!("waits {for_ms} ms"),
-        Task::Approve { question } => format!("asks a person: {question}"),
+        Task::Approve { question } => {
+            format!(
+                "asks a person: {question} (who orders the run has agreed to what stands before the promotion)"
+            )
+        }
         Task::Notify { to, text } => format!("tells {}: {text}", whom(to)),
         Task::Exec(exec) => runs(exec),
     }

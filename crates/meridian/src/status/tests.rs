@@ -245,7 +245,7 @@ fn a_lost_region_stays_in_its_place_among_the_members() {
             Answer { region: lost.region.clone(), node: None, problem: lost.problem.clone() },
             Answer { region: there.region.clone(), node: there.node.clone(), problem: None },
         ];
-        let text = table(&Told { answers, held_back: Vec::new() }, verbose);
+        let text = table(&told(answers), verbose);
         let members = text.split_once("GROUP").unwrap().1;
         let place = |row: &str| members.find(row).unwrap_or_else(|| panic!("{row}: {text}"));
         assert!(place("\nus  ") < place("\neu  "), "{text}");

@@ -64,21 +64,17 @@ impl Parts<'_> {
     }
 
     /// Who looks at what is at home, and judges.
-    pub(super) fn doctor(
-        &self,
-        etcd: &Arc<Etcd>,
-        compute: &Arc<Compute>,
-        knowledge: &Arc<Mutex<Knowledge>>,
-        groups: &[GroupEnds],
-    ) -> Doctor {
+    pub(super) fn doctor(&self, etcd: &Arc<Etcd>, board: &Board, groups: &[GroupEnds]) -> Doctor {
         Doctor {
             system: Arc::clone(self.system),
             here: self.region.name.clone(),
             members: self.patients(groups),
-            compute: Arc::clone(compute),
+            compute: Arc::clone(&board.compute),
             certificates: doctor::certificates(self.system),
             open_files: descriptors::facts(self.system),
-            knowledge: Arc::clone(knowledge),
+            knowledge: Arc::clone(&board.knowledge),
+            verdicts: board.verdicts.clone(),
+            coordination: board.coordination.clone(),
             store: Arc::clone(etcd) as Arc<dyn Store>,
             keys: Keys::new(&self.system.topology.name),
             metrics: self.metrics.clone(),

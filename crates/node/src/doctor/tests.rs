@@ -25,7 +25,7 @@ fn service(host: &str) -> Service {
 /// What the loop of a group says whose database is that.
 fn loop_says(role: DatabaseRole) -> GroupFacts {
     let explanation = meridian_failover::Explanation {
-        state: meridian_failover::State::Following,
+        state: State::Following,
         doing: String::new(),
         would_act: false,
         rules: Vec::new(),
@@ -60,6 +60,8 @@ fn doctor_of(store: &Twin, says: &Arc<Says>, facts: watch::Receiver<GroupFacts>)
         compute: Arc::new(Compute::new(here(), Vec::new())),
         open_files: OpenFiles { limit: None, needed: 0 },
         knowledge: Arc::new(Mutex::new(Knowledge::new(&name("shop"), vec![name("orders")]))),
+        verdicts: watch::channel(Arc::default()).1,
+        coordination: watch::channel(CoordinationStatus { reachable: true, ..Default::default() }).1,
         store: Arc::new(store.clone()),
         keys: Keys::new(&name("shop")),
         metrics: Metrics::new(None),
@@ -112,7 +114,7 @@ async fn a_failing_check_is_a_metric_until_it_is_mended() {
         };
         let change = meridian_coordination::Change::Put(value);
         doctor.knowledge.lock().unwrap().apply(change, meridian_model::Moment::ZERO);
-        let (_, findings) = judge(&doctor.system, &doctor.knowledge, clock::wall());
+        let findings = doctor.findings().await;
         doctor.count(&findings, counts)
     };
     let counts = judged(false, Counts::new()).await;
@@ -210,9 +212,10 @@ fn region_of(member: meridian_model::facts::MemberFacts) -> RegionFacts {
     RegionFacts {
         region: here(),
         at: clock::wall(),
-        members: vec![MemberSeen { group: name("orders"), role: None, facts: Ok(member) }],
+        members: vec![MemberSeen { group: name("orders"), role: None, at_work: false, facts: Ok(member) }],
         services: Vec::new(),
         open_files: OpenFiles { limit: None, needed: 0 },
+        plan_files: Vec::new(),
     }
 }
 

@@ -119,6 +119,13 @@ async fn it_is_refused_with_the_reason_while_something_real_goes_on() {
     rig.learn(keys.run(&under_way.id), encode(&under_way));
     let refused = rig.begin("orders", 1_000).await.unwrap_err();
     assert!(refused.contains("run orders-1-failover is not finished"), "{refused}");
+    let paused = Run { paused: Some("step x failed".to_owned()), ..under_way };
+    rig.learn(keys.run(&paused.id), encode(&paused));
+    let refused = rig.begin("orders", 1_000).await.unwrap_err();
+    assert!(
+        refused.contains("is paused (step x failed): `meridian run resume orders-1-failover`"),
+        "{refused}"
+    );
     let finished = run(StepState::Done { since: Timestamp(1), at: Timestamp(2), detail: String::new() });
     rig.learn(keys.run(&finished.id), encode(&finished));
     rig.learn(keys.order(&name("orders")), encode(&order()));

@@ -159,7 +159,12 @@ pub(super) fn streaming(member: &Seen<'_>) -> Option<Finding> {
 }
 
 /// The slots of the writer: one for each other member, read from, and with all the log that it needs.
-pub(super) fn slots(writer: &Seen<'_>, database: &Database) -> Vec<Finding> {
+/// Whether a member `reads` or is about to, it says itself, and later than the writer was looked at.
+pub(super) fn slots(
+    writer: &Seen<'_>,
+    database: &Database,
+    reads: impl Fn(&RegionName) -> bool,
+) -> Vec<Finding> {
     if writer.outdated {
         return Vec::new();
     }
@@ -172,19 +177,42 @@ pub(super) fn slots(writer: &Seen<'_>, database: &Database) -> Vec<Finding> {
             "when {region} is away for long it must be cloned anew; its node makes the slot"
         ))
     });
-    let found = writer.facts.slots.iter().flat_map(|slot| one_slot(writer, slot));
+    let members = || database.members.iter().map(|m| &m.region);
+    let found = writer.facts.slots.iter().flat_map(|slot| {
+        let reader = members().find(|region| slot_of(region) == slot.name);
+        let idle = idle(writer, slot, reader).filter(|_| !reader.is_some_and(&reads));
+        one_slot(writer, slot).into_iter().chain(idle)
+    });
     missing.chain(found).collect()
 }
 
+/// Nobody reads from it; `reader`: the member whose it is.
+fn idle(writer: &Seen<'_>, slot: &SlotFacts, reader: Option<&RegionName>) -> Option<Finding> {
+    let lost = matches!(slot.wal_status.as_deref(), Some("lost" | "unreserved"));
+    if slot.active || lost || is_ledger(slot) {
+        return None;
+    }
+    let (name, kept) = (&slot.name, size_text(slot.retained_bytes));
+    let message = format!("nobody reads from slot `{name}` in {}; it keeps {kept} of log", writer.region);
+    let hint = match reader {
+        Some(region) => format!("its reader is the member in {region}: bring it back"),
+        None => "bring its reader back; drop a slot that nobody needs any more".to_owned(),
+    };
+    Some(writer.warning("slot-inactive", message).suggest(hint))
+}
+
+/// Made anew by itself, and read only after a loss.
+fn is_ledger(slot: &SlotFacts) -> bool {
+    slot.logical && slot.name == LEDGER
+}
+
 fn one_slot(writer: &Seen<'_>, slot: &SlotFacts) -> Vec<Finding> {
-    // Made anew by itself, and read only after a loss.
-    let ledger = slot.logical && slot.name == LEDGER;
     let name = &slot.name;
     let kept = size_text(slot.retained_bytes);
     let limit = writer.size("max_slot_wal_keep_size").filter(|limit| *limit > 0);
     let percent = limit.map_or(0, |limit| slot.retained_bytes.saturating_mul(100) / limit);
     let lost = match slot.wal_status.as_deref() {
-        Some("lost") if !ledger => Some(
+        Some("lost") if !is_ledger(slot) => Some(
             writer
                 .error(
                     "slot-lost",
@@ -215,15 +243,7 @@ fn one_slot(writer: &Seen<'_>, slot: &SlotFacts) -> Vec<Finding> {
         };
         finding.suggest("beyond that its reader must be cloned anew: bring it back, or raise the limit")
     });
-    let idle = (!slot.active && !ledger && lost.is_none()).then(|| {
-        writer
-            .warning(
-                "slot-inactive",
-                format!("nobody reads from slot `{name}` in {}; it keeps {kept} of log", writer.region),
-            )
-            .suggest("bring its reader back; drop a slot that nobody needs any more")
-    });
-    [lost, much, idle].into_iter().flatten().collect()
+    [lost, much].into_iter().flatten().collect()
 }
 
 /// The slot that the actuator keeps to decode what was lost.

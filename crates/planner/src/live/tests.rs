@@ -4,10 +4,16 @@ use meridian_model::facts::{
     CertificateFacts, DatabaseFacts, DiskFacts, MemberSeen, OpenFiles, RoleFacts, SlotFacts,
 };
 
+use meridian_model::Epoch;
+use meridian_model::group::GroupRecord;
+use meridian_model::health::RegionHealth;
+use meridian_model::order::Maintenance;
+use meridian_model::run::Run;
+
 use super::*;
-use crate::finding::Severity;
 use crate::tests::{name, sound};
 
+mod begins;
 mod looks;
 
 const NOW: Timestamp = Timestamp(1_000_000_000_000);
@@ -79,9 +85,15 @@ fn region_facts(region: &str) -> RegionFacts {
     RegionFacts {
         region: name(region),
         at: NOW,
-        members: vec![MemberSeen { group: name("orders"), role: None, facts: Ok(member(region)) }],
+        members: vec![MemberSeen {
+            group: name("orders"),
+            role: None,
+            at_work: false,
+            facts: Ok(member(region)),
+        }],
         services: vec![service],
         open_files: OpenFiles { limit: Some(4_096), needed: 1_256 },
+        plan_files: Vec::new(),
     }
 }
 
@@ -91,6 +103,11 @@ struct World {
     facts: Vec<RegionFacts>,
     writers: BTreeMap<GroupName, RegionName>,
     members: BTreeMap<GroupName, Vec<MemberReport>>,
+    unreachable: bool,
+    maintenance: Option<Maintenance>,
+    records: BTreeMap<GroupName, GroupRecord>,
+    runs: BTreeMap<GroupName, Run>,
+    regions: Vec<RegionHealth>,
 }
 
 impl World {
@@ -101,7 +118,11 @@ impl World {
         system.services[0].backends.iter_mut().for_each(|b| b.endpoints.clone_from(&room));
         let facts = [WRITER, STANDBY, OTHER].map(region_facts).to_vec();
         let members = [(name("orders"), Vec::new())].into();
-        Self { system, facts, writers: [(name("orders"), name(WRITER))].into(), members }
+        let writers = [(name("orders"), name(WRITER))].into();
+        let record = GroupRecord::begin(name("orders"), Epoch(1), name(WRITER), NOW);
+        let records = [(name("orders"), record)].into();
+        let (unreachable, maintenance, runs, regions) = (false, None, BTreeMap::new(), Vec::new());
+        Self { system, facts, writers, members, unreachable, maintenance, records, runs, regions }
     }
 
     fn region(&mut self, region: &str) -> &mut RegionFacts {
@@ -114,7 +135,15 @@ impl World {
 
     fn findings(&self) -> Vec<Finding> {
         let (facts, writers, members) = (&self.facts, &self.writers, &self.members);
-        examine(&self.system, &Live { now: NOW, facts, writers, members })
+        let control = Control {
+            here: &self.facts[0].region,
+            reachable: !self.unreachable,
+            maintenance: self.maintenance.as_ref(),
+            records: &self.records,
+            runs: &self.runs,
+            regions: &self.regions,
+        };
+        examine(&self.system, &Live { now: NOW, facts, writers, members, control })
     }
 }
 
@@ -278,7 +307,6 @@ fn regions_are_judged_by_what_they_have_and_not_when_they_are_away() {
     error("instances-room", OTHER, |w| w.system.services[0].backends[2].endpoints.truncate(1));
     warning("open-files", OTHER, |w| w.region(OTHER).open_files.limit = Some(1_024));
     assert_eq!(found(|w| w.region(OTHER).open_files.limit = None), []);
-    warning("no-writer", "", |w| w.writers.clear());
 }
 
 #[test]
@@ -341,7 +369,13 @@ fn sizes_are_read_as_postgres_shows_them() {
 #[test]
 fn every_check_is_in_the_document() {
     let document = include_str!("../../../../docs/checks.md");
-    let sources = [include_str!("../live.rs"), include_str!("alike.rs"), include_str!("alone.rs")].concat();
+    let sources = [
+        include_str!("../live.rs"),
+        include_str!("begin.rs"),
+        include_str!("alike.rs"),
+        include_str!("alone.rs"),
+    ]
+    .concat();
     let quoted = sources.split('"').skip(1).step_by(2);
     let of_check =
         |word: &&str| word.contains('-') && word.bytes().all(|b| b == b'-' || b.is_ascii_lowercase());

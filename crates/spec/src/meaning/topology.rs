@@ -123,7 +123,7 @@ fn shares(forms: &At<Vec<At<PopulationForm>>>, problems: &mut Problems) {
         false => format!("{} are too many", percent(sum - whole)),
     };
     let place = shares.last().map_or(forms.place, |last| last.place);
-    problems.error(place, message, hint);
+    problems.error_apart(place, message, hint);
 }
 
 fn unique(forms: &[At<PopulationForm>], problems: &mut Problems) {

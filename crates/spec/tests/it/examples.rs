@@ -99,3 +99,29 @@ fn the_production_example_has_addresses_and_a_policy() {
     assert_eq!(system.topology.coordination.endpoints.len(), 3);
     assert_eq!(system.policies.len(), 1);
 }
+
+/// Shares that do not add up hid a recovery that takes too long; a fault that checks could be misled by still does.
+#[test]
+fn a_fault_that_no_check_looks_at_hides_none_of_theirs() {
+    let told = |edits: &[(&str, &str)]| {
+        let text = include_str!("../../../../examples/three-regions.yaml").to_owned();
+        let text = edits.iter().fold(text, |text, (from, to)| text.replace(from, to));
+        let found = inspect(&[SourceFile { name: "x.yaml".to_owned(), text }]);
+        assert!(found.system.is_none());
+        found.diagnostics.into_iter().map(|d| d.message).collect::<Vec<_>>()
+    };
+    let (slow, few) = (("rto: 60s", "rto: 5s"), ("share: 40%", "share: 35%"));
+    let both = told(&[slow, few]);
+    assert!(both.iter().any(|m| m.contains("add up to 95%")), "{both:?}");
+    assert_eq!(both.len(), told(&[slow]).len() + told(&[few]).len(), "{both:?}");
+}
+
+/// `sync` was answered by "did you mean `async`?", which is the very opposite.
+#[test]
+fn a_wrong_word_of_a_short_list_is_answered_by_the_list() {
+    let text = include_str!("../../../../examples/three-regions.yaml");
+    let text = text.replace("replication: async", "replication: sync");
+    let found = inspect(&[SourceFile { name: "x.yaml".to_owned(), text }]);
+    let told: Vec<_> = found.diagnostics.iter().filter_map(|d| d.suggestion.as_deref()).collect();
+    assert_eq!(told, ["one of: async, quorum"]);
+}

@@ -1,12 +1,10 @@
 //! A look is worth as much as it is newer than what the member has become.
 
-use meridian_model::Epoch;
-
 use super::*;
 
 impl World {
     /// So long after its region's look (or before it) the member has said what it is.
-    fn says(&mut self, region: &str, role: DatabaseRole, streaming: bool, after_ms: i64) {
+    pub(super) fn says(&mut self, region: &str, role: DatabaseRole, streaming: bool, after_ms: i64) {
         let report = MemberReport {
             region: name(region),
             sequence: 1,
@@ -19,7 +17,7 @@ impl World {
     }
 
     /// The look was in vain, 20 s ago, at what its node took for that.
-    fn unseen(&mut self, region: &str, role: Option<DatabaseRole>) {
+    pub(super) fn unseen(&mut self, region: &str, role: Option<DatabaseRole>) {
         let facts = self.region(region);
         facts.at = Timestamp(NOW.0 - 20_000);
         facts.members[0].role = role;
