@@ -285,7 +285,7 @@ fn usual(system: &System, task: &Task, rtt: Duration, planned: bool) -> (Duratio
 
 /// After the loss of the writer's region there is one database: nobody can follow it.
 fn nobody_is_left(system: &System) -> bool {
-    system.databases.iter().all(|database| database.members.len() <= 2)
+    !system.databases.is_empty() && system.databases.iter().all(|database| database.members.len() <= 2)
 }
 
 /// The new writer's region must start more instances.
