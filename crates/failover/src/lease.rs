@@ -128,7 +128,7 @@ impl Lease {
                 Some((ours.record.clone(), *revision))
             }
             Outcome::Lost => {
-                if let (true, Some(lost)) = (pending, self.pending.take()) {
+                if pending && let Some(lost) = self.pending.take() {
                     self.stale = Some(match lost.expect {
                         Expect::Revision(revision) | Expect::Told(_, revision) => revision,
                         Expect::Absent => 0,
@@ -155,5 +155,40 @@ impl Lease {
         }
         let found = self.ghosts.iter().position(made)?;
         self.ghosts.drain(..=found).next_back()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use meridian_model::{Name, Timestamp};
+
+    use super::*;
+
+    fn attempt(number: u64, revision: i64) -> Attempt {
+        let name = |text: &str| Name::new(text).unwrap();
+        let record = GroupRecord::begin(name("orders"), Epoch(1), name("alpha"), Timestamp(0));
+        Attempt {
+            number,
+            purpose: Purpose::Renew,
+            expect: Expect::Revision(revision),
+            record: GroupRecord { renewal: number, ..record },
+            run: None,
+            sent_at: Moment::ZERO,
+        }
+    }
+
+    /// The newer one was forgotten, came to be in etcd all the same, and the setting of PostgreSQL broke the promise
+    /// of its record (the simulator's seed 399239).
+    #[test]
+    fn the_late_end_of_an_older_attempt_forgets_no_newer_one() {
+        let mut lease = Lease::default();
+        lease.sent(attempt(11, 116));
+        lease.sent(attempt(12, 128));
+        assert_eq!(lease.settle(11, &Outcome::Lost), None);
+        assert_eq!(lease.stale, None, "nothing newer than what is awaited was read");
+        let possible: Vec<u64> = lease.possible(128).map(|record| record.renewal).collect();
+        assert_eq!(possible, [12], "it may still come to be");
+        let made = lease.recognise(&attempt(12, 128).record).map(|attempt| attempt.number);
+        assert_eq!(made, Some(12), "and is known then");
     }
 }
