@@ -35,18 +35,23 @@ pub(crate) fn run(root: &Path, names: &[String], schedules: u64) -> anyhow::Resu
         ensure!(mutants.iter().any(|m| &m.name == name), "there is no mutant `{name}` in {}", list::FOLDER);
     }
     let copy = Copy::make(root)?;
-    ensure!(copy.simulate(SOUND)?.is_none(), "a law is broken without any deliberate fault");
+    let without = copy.sound()?;
     println!("| Deliberate fault | What it breaks | Broken law | After schedules | Seed |");
     println!("|---|---|---|---|---|");
     let mut missed = 0;
     for mutant in mutants.iter().filter(|m| names.is_empty() || names.contains(&m.name)) {
         let sound = copy.put_in(mutant)?;
-        let caught = copy.simulate(schedules);
+        let caught = copy.build().and_then(|simulator| simulate(&simulator, "1", schedules));
         sound.iter().rev().try_for_each(|(file, text)| copy.write(file, text))?;
         let caught = caught.with_context(|| mutant.name.clone())?;
         let Mutant { name, breaks, law, .. } = mutant;
         match caught {
             Some(Caught { law, schedules, seed }) => {
+                // Else the machine itself is at fault, and the mutant was not caught.
+                ensure!(
+                    simulate(&without, &seed, 1)?.is_none(),
+                    "seed {seed} breaks `{law}` without any deliberate fault, too: cargo xtask simulate --seed {seed}"
+                );
                 println!("| `{name}` | {breaks} | `{law}` | {schedules} | {seed} |");
             }
             None => {
@@ -128,33 +133,44 @@ impl Copy {
         Ok(sound)
     }
 
-    /// Builds the copy and runs it until a law is broken; `None`: none was.
-    fn simulate(&self, schedules: u64) -> anyhow::Result<Option<Caught>> {
-        let cargo = |task: &str| {
-            let mut command = Command::new(env!("CARGO"));
-            command.args([task, "--quiet", "--offline", "--package", PACKAGE, "--profile", PROFILE]);
-            command
-                .current_dir(&self.tree)
-                .env("CARGO_TARGET_DIR", &self.built)
-                .env("CARGO_INCREMENTAL", "1")
-                // Every mutant is built, and most of them run for seconds only.
-                .env("CARGO_PROFILE_SIMULATE_LTO", "off")
-                .env("CARGO_PROFILE_SIMULATE_CODEGEN_UNITS", "16");
-            command
-        };
-        ensure!(cargo("build").status().context("cargo build")?.success(), "the copy cannot be built");
-        let schedules = schedules.to_string();
-        let output =
-            cargo("run").args(["--", "--brief", "--schedules", &schedules]).output().context("cargo run")?;
-        let told = String::from_utf8_lossy(&output.stdout);
-        match told.split_whitespace().collect::<Vec<_>>().as_slice() {
-            ["broken", law, schedules, seed] => Ok(Some(Caught {
-                law: (*law).to_owned(),
-                schedules: (*schedules).to_owned(),
-                seed: (*seed).to_owned(),
-            })),
-            ["passed", ..] => Ok(None),
-            _ => anyhow::bail!("the simulator said neither: {told}"),
-        }
+    /// Builds the copy, and gives the simulator.
+    fn build(&self) -> anyhow::Result<PathBuf> {
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args(["build", "--quiet", "--offline", "--package", PACKAGE, "--profile", PROFILE]);
+        cargo
+            .current_dir(&self.tree)
+            .env("CARGO_TARGET_DIR", &self.built)
+            .env("CARGO_INCREMENTAL", "1")
+            // Every mutant is built, and most of them run for seconds only.
+            .env("CARGO_PROFILE_SIMULATE_LTO", "off")
+            .env("CARGO_PROFILE_SIMULATE_CODEGEN_UNITS", "16");
+        ensure!(cargo.status().context("cargo build")?.success(), "the copy cannot be built");
+        Ok(self.built.join(PROFILE).join("simulate"))
+    }
+
+    /// Builds the copy as it is without any fault, keeps the simulator, and sees that it breaks no law.
+    fn sound(&self) -> anyhow::Result<PathBuf> {
+        let kept = self.built.join("sound");
+        std::fs::copy(self.build()?, &kept).context("keeping the simulator")?;
+        ensure!(simulate(&kept, "1", SOUND)?.is_none(), "a law is broken without any deliberate fault");
+        Ok(kept)
+    }
+}
+
+/// Runs so many schedules until a law is broken; `None`: none was.
+fn simulate(simulator: &Path, seed: &str, schedules: u64) -> anyhow::Result<Option<Caught>> {
+    let output = Command::new(simulator)
+        .args(["--brief", "--seed", seed, "--schedules", &schedules.to_string()])
+        .output()
+        .with_context(|| simulator.display().to_string())?;
+    let told = String::from_utf8_lossy(&output.stdout);
+    match told.split_whitespace().collect::<Vec<_>>().as_slice() {
+        ["broken", law, schedules, seed] => Ok(Some(Caught {
+            law: (*law).to_owned(),
+            schedules: (*schedules).to_owned(),
+            seed: (*seed).to_owned(),
+        })),
+        ["passed", ..] => Ok(None),
+        _ => anyhow::bail!("the simulator said neither: {told}"),
     }
 }
