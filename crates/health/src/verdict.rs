@@ -18,6 +18,9 @@ pub struct Received<R = Report> {
 
 /// The state of every region of `regions` (all of them are vantage points), in that order, with what each
 /// vantage point said.
+///
+/// `roster_here` is the region that judges, `coordination_alive` whether its own report can be shared
+/// with the others now. Of several reports of one vantage the newest counts.
 #[must_use]
 pub fn verdicts<R: Borrow<Report>>(
     regions: &[RegionName],
@@ -36,9 +39,6 @@ pub fn verdicts<R: Borrow<Report>>(
 }
 
 /// The same without what each vantage point said, for who reads no evidence.
-///
-/// `roster_here` is the region that judges, `coordination_alive` whether its own report can be shared
-/// with the others now. Of several reports of one vantage the newest counts.
 #[must_use]
 pub fn bare_verdicts<R: Borrow<Report>>(
     regions: &[RegionName],
